@@ -1,0 +1,94 @@
+"""Scalars over the course of a run, all on one clock: training images seen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from lightning_modules.image_model import ImageModel
+
+
+def publish(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
+    """Write scalars to every logger at the number of training images seen."""
+    for logger in trainer.loggers:
+        logger.log_metrics({**scalars, "epoch": trainer.current_epoch}, step=model.images_seen)
+
+
+def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
+    """The same for what an epoch ends with; checkpoints and the progress bar may go by it."""
+    publish(trainer, model, scalars)
+    model.log_dict(dict(scalars), logger=False)
+
+
+class Curves(Callback):
+    """Publishes what the steps return: training's every `trainer.log_every_n_steps` batches, with learning
+    rates and gradient norms by network; validation's and test's as means over their split.
+    """
+
+    def __init__(self) -> None:
+        self._gradient_norms: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
+        if _is_logged(trainer):
+            for name, network in _networks_of(optimizer, pl_module).items():
+                gradients = [p.grad for p in network.parameters() if p.grad is not None]
+                self._gradient_norms[f"gradient_norm/{name}"] = get_total_norm(gradients)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: ImageModel,
+        outputs: Mapping[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if not _is_logged(trainer):
+            return
+        tensors = {f"train/{name}": value for name, value in outputs.items()} | self._gradient_norms
+        rates = {
+            f"learning_rate/{name}": optimizer.param_groups[0]["lr"]
+            for optimizer in trainer.optimizers
+            for name in _networks_of(optimizer, pl_module)
+        }
+        publish(trainer, pl_module, {name: value.item() for name, value in tensors.items()} | rates)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: ImageModel, outputs: Mapping[str, Tensor], batch: Any, *_: Any
+    ) -> None:
+        size = len(batch[0])
+        self._count += size
+        for name, value in outputs.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value * size
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        self._publish_means(trainer, pl_module, "val")
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        self._publish_means(trainer, pl_module, "test")
+
+    def _publish_means(self, trainer: Trainer, model: ImageModel, split: str) -> None:
+        means = {f"{split}/{name}": float(total / self._count) for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        publish_result(trainer, model, means)
+
+
+def _is_logged(trainer: Trainer) -> bool:
+    """Whether the batch in work is one of those whose scalars are written."""
+    return (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps == 0
+
+
+def _networks_of(optimizer: Optimizer, model: ImageModel) -> dict[str, torch.nn.Module]:
+    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return {name: net for name, net in model.networks.items() if id(next(net.parameters())) in owned}

@@ -1,0 +1,57 @@
+"""The progress bar: losses and scores beside it; lines of text where the output is no terminal."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor
+from tqdm import tqdm
+
+
+class ProgressBar(TQDMProgressBar):
+    """Shows the terms of the last training step and the latest val scores."""
+
+    def __init__(self, refresh_rate: int) -> None:
+        super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
+        self._terms: Mapping[str, Tensor] = {}
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Mapping[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._terms = {name: value.detach() for name, value in outputs.items()}
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        lines = min(10, trainer.max_epochs)  # a log file gets a line for each tenth of a run
+        epoch = trainer.current_epoch + 1
+        if (
+            self.is_disabled
+            and epoch * lines // trainer.max_epochs > (epoch - 1) * lines // trainer.max_epochs
+        ):
+            shown = " ".join(
+                f"{name}={value}" for name, value in self.get_metrics(trainer, pl_module).items()
+            )
+            print(f"epoch {epoch}/{trainer.max_epochs} {shown}", flush=True)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
+        scores = {
+            name: value
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith(("val/fid", "val/acc"))
+        }
+        return {
+            name: f"{float(value):.4g}" for name, value in {**self._terms, **scores}.items() if name != "loss"
+        }
+
+    def init_validation_tqdm(self) -> tqdm:
+        return tqdm(disable=True)
+
+    init_test_tqdm = init_validation_tqdm

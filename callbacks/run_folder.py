@@ -1,0 +1,92 @@
+"""What lies where in a run folder, and how a file gets there: whole or not at all."""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+CURVES = "metrics.csv"
+PICTURES = "pictures"
+CHECKPOINTS = "checkpoints"
+DASHBOARD = "tensorboard"
+
+
+def claim(run_dir: Path, continued_from: str | None) -> None:
+    """Raise ValueError if the folder holds a run already, unless it is that run which goes on."""
+    goes_on = continued_from is not None and Path(continued_from).resolve().parents[1] == run_dir.resolve()
+    if (run_dir / CONFIG).exists() and not goes_on:
+        raise ValueError(
+            f"{run_dir} already holds a run, which is left as it is. Choose another hydra.run.dir, "
+            f"or continue that run with ckpt_path={run_dir / CHECKPOINTS / 'last.ckpt'}"
+        )
+
+
+def save_config(cfg: DictConfig, run_dir: Path) -> None:
+    """Write the composed config, every reference in it resolved: all that is needed to build the run again."""
+    resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    write_atomically(run_dir / CONFIG, lambda partial: OmegaConf.save(resolved, partial))
+
+
+def tested_checkpoint(run_dir: Path) -> Path:
+    """The best checkpoint by the val score; the last one where val was never scored."""
+    best = run_dir / CHECKPOINTS / "best.ckpt"
+    return best if best.is_file() else run_dir / CHECKPOINTS / "last.ckpt"
+
+
+def summary(run_dir: Path) -> str:
+    """What a run came to and where its results are, for the terminal."""
+    record = json.loads((run_dir / METRICS).read_text())
+    shown = Path(os.path.relpath(run_dir))
+    scores = [
+        f"{name} {score['value']:.2f}" + (f" ± {score['std']:.2f}" if score["std"] is not None else "")
+        for name, score in record["scores"].items()
+    ]
+    terms = [f"{name} {value:.4g}" for name, value in record["test"].items() if name != "test/loss"]
+    return "\n".join(
+        [
+            "",
+            f"{record['model']} {record['network']} on {record['data']}, seed {record['seed']}: {record['epochs']} epochs, "
+            f"{record['images_seen']:,} images, {record['seconds']:.0f} s, tested {record['checkpoint']}",
+            *(["  " + "   ".join(scores + terms)] if scores + terms else []),
+            f"  pictures   {shown / PICTURES}",
+            f"  scores     {shown / METRICS}   curves {shown / CURVES}",
+            f"  dashboard  tensorboard --logdir {shown}",
+        ]
+    )
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a file beside `path`, then move it into place: a crash leaves the old file or the new.
+
+    The new file is on disk before the old one goes. It keeps the suffix, which some writers go by.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        write(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def read_rows(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """The rows of metrics.csv: training images seen, and the scalars that were written there. Empty if there is none."""
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [
+            (int(row.pop("step")), {name: float(value) for name, value in row.items() if value})
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,99 @@
+"""metrics.json: what was trained, at what cost, and how good it is; and the same for the dashboard."""
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_modules.image_model import ImageModel
+
+from .run_folder import METRICS, write_json
+from .scores import FIDScore
+
+
+class RunRecord(Callback):
+    """Measures time and memory of the fit, and writes the run's record after its test.
+
+    `identity` opens the record (model, network, data, seed); `hyperparameters` go to TensorBoard's HParams page.
+    """
+
+    def __init__(self, identity: dict[str, Any], hyperparameters: dict[str, Any]) -> None:
+        self.identity, self.hyperparameters = identity, hyperparameters
+        self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a continued run
+        self._since = 0.0
+        self._peak_memory = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        self._since = time.monotonic()
+        _reset_peak_memory()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        self.seconds = self._elapsed()
+        self._peak_memory = peak_memory_bytes()
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        scores: dict[str, Any] = {}
+        for callback in trainer.callbacks:
+            if isinstance(callback, FIDScore):
+                scores |= callback.results
+        results = {
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
+        }
+        counts = {name: sum(p.numel() for p in net.parameters()) for name, net in pl_module.networks.items()}
+        run_dir = Path(trainer.default_root_dir)
+        record = {
+            **self.identity,
+            "parameters": {"total": sum(counts.values()), **counts},
+            "images_seen": pl_module.images_seen,
+            "epochs": trainer.fit_loop.epoch_progress.current.completed,
+            "seconds": round(self.seconds, 2),
+            "peak_memory_bytes": self._peak_memory,
+            "scores": scores,
+            "test": {name: value for name, value in results.items() if name not in scores},
+            "checkpoint": str(Path(trainer.ckpt_path).relative_to(run_dir)),
+        }
+        write_json(run_dir / METRICS, record)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self.hyperparameters, results, step=pl_module.images_seen)
+
+    def _elapsed(self) -> float:
+        """Seconds of earlier parts and, between start and end of a fit, of this one."""
+        return self.seconds + (time.monotonic() - self._since)
+
+
+def peak_memory_bytes() -> int:
+    """The most memory in use since the fit began: of the GPU where there is one, else of the process.
+
+    Elsewhere than on Linux a process's peak can't be reset: there it is the peak since the process began.
+    """
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+    except (OSError, TypeError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _reset_peak_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass  # not Linux, or not allowed: see peak_memory_bytes

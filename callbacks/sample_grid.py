@@ -1,0 +1,24 @@
+"""Grids of generated images: one from latents that never change, to see progress, one from fresh ones."""
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from lightning_modules.generative_model import GenerativeModel
+
+from .pictures import PictureCallback, tile
+
+
+class SampleGrid(PictureCallback):
+    """Draws `columns` x `rows` images twice: `samples_fixed` and `samples_fresh`."""
+
+    def __init__(self, every_n_epochs: int, seed: int, columns: int, rows: int) -> None:
+        super().__init__(every_n_epochs, seed)
+        self.columns, self.rows = columns, rows
+
+    def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
+        count = self.columns * self.rows
+        fixed = model.decode(model.sample_latents(count))
+        torch.manual_seed(self.seed + 1 + model.images_seen)  # other latents at every point of the run
+        fresh = model.decode(model.sample_latents(count))
+        return {"samples_fixed": tile(fixed, self.columns), "samples_fresh": tile(fresh, self.columns)}

@@ -1,0 +1,76 @@
+"""The boundary to the person at the command line: what goes wrong ends as one message and an exit code."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
+
+
+class UserError(Exception):
+    """Something the user can put right; the message says what, what was expected, and what to do."""
+
+
+@contextmanager
+def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds, raised inside, are the user's to know: their message is shown without a traceback."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(str(error)) from error
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a Hydra main function; end with exit code 1 and one message where something is wrong with the input.
+
+    HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
+    """
+    wants_traceback = os.environ.get(TRACEBACK_SWITCH) == "1"
+    os.environ[TRACEBACK_SWITCH] = "1"  # or Hydra prints errors itself, with a traceback for most
+    quiet_libraries()
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    try:
+        main()
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        if wants_traceback:
+            raise
+        print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
+        sys.exit(1)
+
+
+def quiet_libraries() -> None:
+    """Silence what the libraries say at every run and no user can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are gathered from memory; workers would slow it down
+        ".*Experiment logs directory.*exists and is not empty.*",  # a run folder is claimed by train.py
+        ".*isinstance.treespec, LeafSpec.* is deprecated.*",
+        ".*number of training batches.*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*starting from.*checkpoint.*batches.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def message_of(error: Exception) -> str:
+    """The error's own words, and those of its cause where Hydra hides them there."""
+    message = str(error).strip()
+    cause = error.__cause__
+    if isinstance(error, HydraException) and cause is not None and str(cause) not in message:
+        message = f"{message}\n{cause}"
+    return message
+
+
+def folder_name(overrides: str, number: int) -> str:
+    """A sweep job's overrides as a folder name that needs no quotes on a command line."""
+    name = re.sub(r"[^\w.+-]+", "-", overrides).strip("-")
+    return name if name and len(name) <= 200 else f"{number}_{name[:200]}".rstrip("_")

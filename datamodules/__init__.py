@@ -1,0 +1,1 @@
+"""The data: files, splits and batches."""

@@ -1,0 +1,118 @@
+"""What all data sets share: three splits of uint8 images in memory, and loaders that gather batches by index."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+
+class DataError(Exception):
+    """A data set is missing or damaged; the message says which file, what was expected and what to do."""
+
+
+class LabelledImages(NamedTuple):
+    images: Tensor  # (N, C, H, W), uint8
+    labels: Tensor  # (N,), int64
+
+
+class TensorImageDataset(Dataset):
+    """Images in memory; a whole batch is gathered in one indexing operation."""
+
+    def __init__(self, data: LabelledImages) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data.images)
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        index = torch.tensor(indices)
+        return self.data.images[index], self.data.labels[index]
+
+
+class ImageDataModule(LightningDataModule, ABC):
+    """Splits, loaders and the pixel range; a data set adds `read`, its facts, and the size of its val split.
+
+    Batches are (images, labels): uint8 (B, C, H, W) out of the loader, float32 in [0, 1] once on the device.
+    *train* is to learn from, *val* to choose by, *test* to report: the official test images, where there are any.
+    """
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    num_val: int
+    num_test: int
+
+    def __init__(self, batch_size: int, seed: int, split_seed: int) -> None:
+        """`seed` orders the training images, `split_seed` says which of them are held out as val."""
+        super().__init__()
+        self.batch_size, self.seed, self.split_seed = batch_size, seed, split_seed
+        self._splits: dict[str, LabelledImages] = {}
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @abstractmethod
+    def read(self) -> tuple[LabelledImages, LabelledImages]:
+        """All images to learn and choose from, and the test images. Raises DataError."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the data, once. Raises DataError."""
+        if self._splits:
+            return
+        learn, test = self.read()
+        order = torch.randperm(len(learn.images), generator=torch.Generator().manual_seed(self.split_seed))
+        val, train = order[: self.num_val], order[self.num_val :].sort().values
+        self._splits = {
+            "train": LabelledImages(learn.images[train], learn.labels[train]),
+            "val": LabelledImages(learn.images[val], learn.labels[val]),
+            "test": test,
+        }
+
+    def split(self, name: str) -> LabelledImages:
+        """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W)."""
+        return self._splits[name]
+
+    def train_dataloader(self) -> DataLoader:
+        # Seeded by the epoch, which Lightning hands to it: a resumed run sees the order it would have seen.
+        sampler = DistributedSampler(
+            self.split("train").images,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            shuffle=True,
+            seed=self.seed,
+        )
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test")
+
+    def _loader(self, split: str, sampler: DistributedSampler | None = None) -> DataLoader:
+        return DataLoader(
+            TensorImageDataset(self.split(split)),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=_already_a_batch,
+            generator=torch.Generator(),  # of its own, so that making a loader draws from no other
+        )
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        return to_unit_range(images), labels
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 pixels to float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+def _already_a_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch

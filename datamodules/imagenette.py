@@ -1,0 +1,169 @@
+"""Imagenette (Howard 2019): ten easy classes of ImageNet, in torchvision's folder, decoded once and cached."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torchvision import datasets
+from tqdm import tqdm
+
+from .image_datamodule import DataError, ImageDataModule, LabelledImages
+
+FOLDER = "imagenette2-160"
+CLASSES = {  # WordNet folder: name, images in train/, images in val/
+    "n01440764": ("tench", 963, 387),
+    "n02102040": ("English springer", 955, 395),
+    "n02979186": ("cassette player", 993, 357),
+    "n03000684": ("chain saw", 858, 386),
+    "n03028079": ("church", 941, 409),
+    "n03394916": ("French horn", 956, 394),
+    "n03417042": ("garbage truck", 961, 389),
+    "n03425413": ("gas pump", 931, 419),
+    "n03445777": ("golf ball", 951, 399),
+    "n03888257": ("parachute", 960, 390),
+}
+
+
+class Imagenette(ImageDataModule):
+    """8,469 / 1,000 / 3,925 colour images, cropped to a square and resized to `image_size` pixels.
+
+    Read from `<root>/imagenette2-160/{train,val}`, downloaded if it is not there. The decoded images are
+    cached in `<root>/imagenette2-160-cache`, or in the user's cache folder where that can't be written.
+    """
+
+    class_names = tuple(name for name, _, _ in CLASSES.values())
+    num_test = 3925
+    num_val = 1000
+
+    def __init__(self, root: str, image_size: int, batch_size: int, seed: int, split_seed: int) -> None:
+        super().__init__(batch_size, seed, split_seed)
+        self.root = Path(root).expanduser()
+        self.image_shape = (3, image_size, image_size)
+
+    def prepare_data(self) -> None:
+        """Download what is missing and count the files of every class. Raises DataError."""
+        if not (self.root / FOLDER).is_dir():
+            self._download()
+        for column, split in enumerate(("train", "val"), start=1):
+            for wordnet_id, facts in CLASSES.items():
+                folder = self.root / FOLDER / split / wordnet_id
+                found = len(jpegs(folder))
+                if found != facts[column]:
+                    raise DataError(
+                        f"Imagenette: {folder} has {found} JPEG files, expected {facts[column]}. "
+                        f"Delete {self.root / FOLDER} and run again to fetch it anew, or restore the files."
+                    )
+
+    def _download(self) -> None:
+        try:
+            datasets.Imagenette(str(self.root), size="160px", download=True)
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"Imagenette: there is no {self.root / FOLDER}, and the download failed ({error}). "
+                f"Set data.root= to a folder that has {FOLDER}, or run with a network."
+            ) from error
+
+    def read(self) -> tuple[LabelledImages, LabelledImages]:
+        files = {split: list_files(self.root / FOLDER / split) for split in ("train", "val")}
+        size = self.image_shape[1]
+        name = f"{size}px-{content_hash(path for paths in files.values() for path in paths)}.safetensors"
+        images = load_cached(name, cache_folders(self.root))
+        if images is None:
+            images = {split: decode(paths, size) for split, paths in files.items()}
+            store_cached(images, name, cache_folders(self.root))
+        labels = {split: labels_of(paths) for split, paths in files.items()}
+        return tuple(LabelledImages(images[split], labels[split]) for split in ("train", "val"))
+
+
+def jpegs(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.JPEG"))
+
+
+def list_files(folder: Path) -> list[Path]:
+    return [path for wordnet_id in CLASSES for path in jpegs(folder / wordnet_id)]
+
+
+def labels_of(paths: list[Path]) -> Tensor:
+    index = {wordnet_id: label for label, wordnet_id in enumerate(CLASSES)}
+    return torch.tensor([index[path.parent.name] for path in paths])
+
+
+def content_hash(paths: Iterable[Path]) -> str:
+    """A hash of every file's name and bytes: a changed image can't be mistaken for a cached one."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in paths:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def decode(paths: list[Path], size: int) -> Tensor:
+    """JPEG files to uint8 (N, 3, size, size), on all cores. Raises DataError, naming the file."""
+    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+
+    def decode_one(index: int) -> None:
+        images[index] = decode_file(paths[index], size)
+
+    # Threads suffice: Pillow decodes and resizes outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress = tqdm(
+            pool.map(decode_one, range(len(paths))),
+            total=len(paths),
+            desc=f"Decoding {paths[0].parents[1]} to {size}px",
+        )
+        for _ in progress:
+            pass
+    return images
+
+
+def decode_file(path: Path, size: int) -> Tensor:
+    """One JPEG to uint8 (3, size, size): the largest central square, resized with antialiasing."""
+    try:
+        with Image.open(path) as image:
+            square = ImageOps.fit(image.convert("RGB"), (size, size), method=Image.Resampling.LANCZOS)
+    except (OSError, SyntaxError) as error:
+        raise DataError(
+            f"Imagenette: {path} is no readable JPEG ({error}). Restore that file, or delete the folder "
+            "imagenette2-160 and run again to fetch it anew."
+        ) from error
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+
+def cache_folders(root: Path) -> list[Path]:
+    """Where decoded images may lie, in order of preference: beside the data, then with the user."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [root / f"{FOLDER}-cache", user / "vae-vs-gan" / f"{FOLDER}-cache"]
+
+
+def load_cached(name: str, folders: list[Path]) -> dict[str, Tensor] | None:
+    for folder in folders:
+        try:
+            return load_file(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, SafetensorError) as error:
+            print(f"The cache {folder / name} can't be read ({error}); decoding the images again.")
+    return None
+
+
+def store_cached(images: dict[str, Tensor], name: str, folders: list[Path]) -> None:
+    """Write to the first folder that takes it, whole or not at all; say so where none does."""
+    for folder in folders:
+        partial = folder / f"{name}.{os.getpid()}.partial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(images, partial)
+            os.replace(partial, folder / name)
+            return
+        except (OSError, SafetensorError):
+            partial.unlink(missing_ok=True) if folder.is_dir() else None
+    print(
+        f"No folder takes the decoded images ({', '.join(map(str, folders))}); they are decoded anew each run."
+    )

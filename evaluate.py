@@ -1,0 +1,111 @@
+"""A finished run again: score its test split, draw its pictures, write its samples for other programs.
+
+    python evaluate.py run=outputs/… scores=inception
+    python evaluate.py run=outputs/… samples=10000 out=samples.npz
+"""
+
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from callbacks.checkpoints import read_checkpoint
+from callbacks.continuation import check_weights_fit
+from callbacks.curves import Curves
+from callbacks.observing import observing
+from callbacks.pictures import PictureCallback, save_png, to_uint8
+from callbacks.run_folder import CHECKPOINTS, CONFIG, METRICS, tested_checkpoint, write_atomically, write_json
+from callbacks.scores import FIDScore
+from conf.command_line import as_user_error, run
+from conf.schema import ConfigError, check
+from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.image_model import ImageModel
+from train import INPUT_ERRORS, build_model
+
+BATCH_SIZE = 500
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    with as_user_error(*INPUT_ERRORS):
+        check(cfg)
+        run_config = read_run_config(Path(cfg.run))
+        out = check_out(cfg.out)
+        if cfg.data.root is not None:
+            run_config.data.root = cfg.data.root
+        datamodule = instantiate(run_config.data)
+        scores_config = cfg.scores or run_config.scores
+        scores = [instantiate(scores_config)(datamodule=datamodule)] if scores_config else []
+        model = build_model(run_config.model, datamodule)
+        checkpoint = restore(model, Path(cfg.run), cfg.checkpoint)
+        if out and not isinstance(model, GenerativeModel):
+            raise ConfigError(f"out: {cfg.run} is the run of a model that makes no images")
+        callbacks = [*scores, *(instantiate(node) for node in run_config.callbacks.values() if node is not None)]
+        looks_on = [callback for callback in callbacks if isinstance(callback, FIDScore | PictureCallback | Curves)]
+        folder = Path(cfg.run) / "evaluation"
+        trainer = Trainer(
+            default_root_dir=folder, accelerator=cfg.accelerator, devices=1, callbacks=looks_on, logger=False
+        )
+        datamodule.prepare_data()
+        datamodule.setup()
+    results = trainer.test(model, datamodule=datamodule, verbose=False)[0]
+    report = {"checkpoint": checkpoint, "test": results, "scores": dict(kv for s in scores for kv in s.results.items())}
+    write_json(folder / METRICS, report)
+    for name, value in results.items():
+        print(f"{name} {value:.4g}")
+    print(f"written to {folder}")
+    if out:
+        model.to(trainer.strategy.root_device)
+        write_samples(model, cfg.samples, cfg.seed, out)
+
+
+def read_run_config(run_dir: Path) -> DictConfig:
+    """The config a run was built from. Raises ConfigError."""
+    if not (run_dir / CONFIG).is_file():
+        raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
+    return OmegaConf.load(run_dir / CONFIG)
+
+
+def restore(model: ImageModel, run_dir: Path, name: str | None) -> str:
+    """Load a run's weights into the model, and say from which file. Raises CheckpointError."""
+    path = run_dir / CHECKPOINTS / name if name else tested_checkpoint(run_dir)
+    checkpoint = read_checkpoint(path)
+    check_weights_fit({key: tuple(w.shape) for key, w in checkpoint["state_dict"].items()}, model, path)
+    model.load_state_dict(checkpoint["state_dict"])
+    model.on_load_checkpoint(checkpoint)
+    return str(path.relative_to(run_dir))
+
+
+def check_out(out: str | None) -> Path | None:
+    """Where samples go: an .npz file or a folder that is not there yet. Raises ConfigError."""
+    if out is None:
+        return None
+    path = Path(out)
+    if path.suffix not in ("", ".npz"):
+        raise ConfigError(f"out: expected a name that ends in .npz, or a folder, got {out}")
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise ConfigError(f"out: {out} exists already and is left as it is; give another name")
+    return path
+
+
+def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> None:
+    """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each."""
+    model.eval()
+    with observing(model, seed):
+        sizes = [min(BATCH_SIZE, count - done) for done in range(0, count, BATCH_SIZE)]
+        images = torch.cat([to_uint8(model.decode(model.sample_latents(size))).cpu() for size in sizes])
+    if out.suffix == ".npz":
+        array = images.permute(0, 2, 3, 1).contiguous().numpy()
+        write_atomically(out, lambda partial: np.savez(partial, array))
+    else:
+        for index, image in enumerate(images):
+            save_png(out / f"{index:06d}.png", image)
+    print(f"{count:,} images written to {out}")
+
+
+if __name__ == "__main__":
+    run(main)

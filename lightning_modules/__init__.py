@@ -1,0 +1,1 @@
+"""The models: what is trained, and what it is made of."""

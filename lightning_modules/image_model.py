@@ -1,0 +1,32 @@
+"""What every model here shares: an image shape, named networks, and a clock that counts images."""
+
+from typing import Any
+
+from lightning import LightningModule
+from torch import Tensor, nn
+
+
+class ImageModel(LightningModule):
+    """A LightningModule over images (C, H, W) whose clock is `images_seen`, kept in its checkpoints.
+
+    Training, validation and test steps return their terms as a dict of scalars; callbacks log them.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        self.images_seen = 0  # training images consumed so far, over all devices and epochs
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The trained networks by role: what parameter counts and gradient norms are told apart by."""
+        raise NotImplementedError
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.images_seen += len(batch[0]) * self.trainer.world_size
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["images_seen"] = self.images_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = checkpoint["images_seen"]

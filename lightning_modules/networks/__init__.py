@@ -1,0 +1,1 @@
+"""Backbones: each file offers an `Encoder` (image to vector) and a `Decoder` (latent to image)."""

@@ -1,0 +1,62 @@
+"""Multilayer perceptrons: every pixel is an input, so one class serves every image size."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+
+class Encoder(nn.Sequential):
+    """Image (B, C, H, W) to vector (B, num_outputs) through fully connected hidden layers.
+
+    `width` is one number for all `depth` hidden layers, or one number for each of them, first to last.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_outputs: int,
+        width: int | Sequence[int],
+        depth: int,
+        activation: Callable[[], nn.Module],
+    ) -> None:
+        widths = [prod(image_shape), *hidden_widths(width, depth)]
+        super().__init__(nn.Flatten(), *hidden_layers(widths, activation), nn.Linear(widths[-1], num_outputs))
+
+
+class Decoder(nn.Sequential):
+    """Latent (B, latent_dim) to image parameters (B, C, H, W), unbounded, through fully connected layers."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        width: int | Sequence[int],
+        depth: int,
+        activation: Callable[[], nn.Module],
+    ) -> None:
+        widths = [latent_dim, *hidden_widths(width, depth)]
+        super().__init__(
+            *hidden_layers(widths, activation),
+            nn.Linear(widths[-1], prod(image_shape)),
+            nn.Unflatten(1, image_shape),
+        )
+
+
+def hidden_widths(width: int | Sequence[int], depth: int) -> list[int]:
+    if isinstance(width, int):
+        return [width] * depth
+    if len(width) != depth:
+        raise ValueError(
+            f"network: width names {len(width)} hidden layers ({list(width)}) but depth is {depth}; "
+            f"give one number for all layers, or exactly {depth} numbers"
+        )
+    return list(width)
+
+
+def hidden_layers(widths: Sequence[int], activation: Callable[[], nn.Module]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    return layers

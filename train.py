@@ -1,0 +1,89 @@
+"""Train one model on one data set: compose, build, fit, test, record.
+
+python train.py model=gan data=imagenette
+python train.py -m model=vae,gan data=digits,mnist seed=0,1
+"""
+
+import gc
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.utils import instantiate
+from lightning import Callback, LightningDataModule, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from callbacks.checkpoints import AtomicCheckpointIO, CheckpointError
+from callbacks.continuation import Continuation
+from callbacks.divergence import DivergenceError
+from callbacks.epoch_seed import EpochSeed
+from callbacks.extractors import WeightsError
+from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
+from callbacks.run_record import RunRecord
+from conf.command_line import as_user_error, run
+from conf.schema import ConfigError, check
+from datamodules.image_datamodule import DataError, ImageDataModule
+from lightning_modules.image_model import ImageModel
+
+INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    train(cfg)
+    gc.collect()  # the next job of a sweep starts with the memory of this one
+    torch.cuda.empty_cache()
+
+
+def train(cfg: DictConfig) -> None:
+    run_dir = Path(cfg.run_dir)
+    with as_user_error(*INPUT_ERRORS):
+        check(cfg)
+        continuation = Continuation.of(cfg.ckpt_path, cfg.trainer.max_epochs)
+        claim(run_dir, continued_from=cfg.ckpt_path)
+        seed_everything(cfg.seed, workers=True, verbose=False)
+        datamodule = instantiate(cfg.data)
+        callbacks = build_callbacks(cfg, datamodule)
+        model = build_model(cfg.model, datamodule)
+        continuation.check_fits(model)
+        loggers = build_loggers(cfg.logger, continuation.purge_step)
+        trainer = instantiate(
+            cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="all"
+        )
+        datamodule.prepare_data()
+        datamodule.setup()
+    save_config(cfg, run_dir)
+    continuation.carry_over(run_dir, loggers)
+    with as_user_error(DivergenceError):
+        trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
+    trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
+    print(summary(run_dir))
+
+
+def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
+    """Hand the data's facts to the model: those of them that its constructor names."""
+    facts = {"image_shape": datamodule.image_shape, "num_classes": datamodule.num_classes}
+    constructor = instantiate(config)
+    return constructor(
+        **{name: fact for name, fact in facts.items() if name in signature(constructor).parameters}
+    )
+
+
+def build_callbacks(cfg: DictConfig, datamodule: LightningDataModule) -> list[Callback]:
+    chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    scores = [instantiate(cfg.scores)(datamodule=datamodule)] if cfg.scores else []
+    record = RunRecord({**cfg.choices, "seed": cfg.seed}, OmegaConf.to_container(cfg, resolve=True))
+    return [EpochSeed(cfg.seed), *scores, *chosen, record]
+
+
+def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:
+    """Loggers; a continued run's dashboard drops what was drawn after the checkpoint."""
+    extra = {"lightning.pytorch.loggers.TensorBoardLogger": {"purge_step": purge_step}}
+    return [instantiate(node, **extra.get(node._target_, {})) for node in config.values() if node is not None]
+
+
+if __name__ == "__main__":
+    run(main)
