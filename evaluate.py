@@ -31,6 +31,10 @@ BATCH_SIZE = 500
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
+    evaluate(cfg)
+
+
+def evaluate(cfg: DictConfig) -> None:
     with as_user_error(*INPUT_ERRORS):
         check(cfg)
         run_config = read_run_config(Path(cfg.run))

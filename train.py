@@ -44,14 +44,18 @@ def train(cfg: DictConfig) -> None:
         check(cfg)
         continuation = Continuation.of(cfg.ckpt_path, cfg.trainer.max_epochs)
         claim(run_dir, continued_from=cfg.ckpt_path)
-        seed_everything(cfg.seed, workers=True, verbose=False)
         datamodule = instantiate(cfg.data)
         callbacks = build_callbacks(cfg, datamodule)
+        seed_everything(cfg.seed, workers=True, verbose=False)  # here, so that no callback can change a weight
         model = build_model(cfg.model, datamodule)
         continuation.check_fits(model)
         loggers = build_loggers(cfg.logger, continuation.purge_step)
         trainer = instantiate(
-            cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="all"
+            cfg.trainer,
+            callbacks=callbacks,
+            logger=loggers,
+            plugins=[AtomicCheckpointIO()],
+            enable_progress_bar=cfg.callbacks.progress_bar is not None,
         )
         datamodule.prepare_data()
         datamodule.setup()

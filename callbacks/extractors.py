@@ -94,14 +94,14 @@ def find_weights(weights: str | None, url: str, sha256_prefix: str) -> Path:
     if not path.is_file():
         if weights:
             raise WeightsError(
-                f"scores.weights: there is no file {path}; give the path of the Inception weights"
+                f"scores.extractor.weights: there is no file {path}; give the path of the Inception weights"
             )
         fetch_weights(url, path, sha256_prefix)
     found = sha256(path)
     if not found.startswith(sha256_prefix):
         raise WeightsError(
             f"{path} is not the expected Inception network: its sha256 is {found}, expected to begin with "
-            f"{sha256_prefix}. Delete it to have it fetched again, or set scores.sha256_prefix= for another file"
+            f"{sha256_prefix}. Delete it to have it fetched again, or set scores.extractor.sha256_prefix= for another file"
         )
     return path
 
@@ -113,7 +113,7 @@ def fetch_weights(url: str, path: Path, sha256_prefix: str) -> None:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"scores=inception needs the Inception weights and they can't be fetched ({error}). Put the file from "
-            f"{url} to {path}, or set scores.weights=<its path>, or use scores=reference, which needs no download"
+            f"{url} to {path}, or set scores.extractor.weights=<its path>, or use scores=reference, which needs no download"
         ) from error
 
 

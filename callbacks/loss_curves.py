@@ -37,9 +37,9 @@ def read_curves(path: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def draw_curves(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
-    """Panels of the quantities that were measured in training or on val: train and val share a panel."""
-    shown = [name for name in curves if name.startswith(("train/", "val/"))]
-    quantities = list(dict.fromkeys(name.split("/", 1)[1] for name in shown))
+    """A panel for each quantity that is not always zero, losses first; train and val share a panel."""
+    shown = [name for name, (_, values) in curves.items() if name.startswith(("train/", "val/")) and any(values)]
+    quantities = sorted({name.split("/", 1)[1] for name in shown}, key=lambda name: ("loss" not in name, name))
     columns = min(3, max(1, len(quantities)))
     rows = max(1, -(-len(quantities) // columns))
     figure = Figure(figsize=(4.4 * columns, 3.1 * rows), layout="constrained")

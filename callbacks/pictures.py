@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from torch import Tensor
-from torchvision.io import write_png
 from torchvision.utils import make_grid
 
 from lightning_modules.generative_model import GenerativeModel
@@ -32,7 +32,8 @@ def tile(images: Tensor, columns: int) -> Tensor:
 
 def save_png(path: Path, picture: Tensor) -> None:
     """Write a picture, uint8 (C, H, W), as a PNG file."""
-    write_atomically(path, lambda partial: write_png(picture, str(partial)))
+    pixels = picture.permute(1, 2, 0).squeeze(2).numpy()  # (H, W, 3), or (H, W) in grey
+    write_atomically(path, lambda partial: Image.fromarray(pixels).save(partial))
 
 
 class PictureCallback(Callback, ABC):

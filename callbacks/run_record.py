@@ -25,6 +25,7 @@ class RunRecord(Callback):
     def __init__(self, identity: dict[str, Any], hyperparameters: dict[str, Any]) -> None:
         self.identity, self.hyperparameters = identity, hyperparameters
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a continued run
+        self.images_seen = 0
         self._since = 0.0
         self._peak_memory = 0
 
@@ -34,6 +35,7 @@ class RunRecord(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self.seconds = self._elapsed()
+        self.images_seen = pl_module.images_seen  # by the last weights; those that are tested may be earlier
         self._peak_memory = peak_memory_bytes()
 
     def state_dict(self) -> dict[str, float]:
@@ -55,7 +57,7 @@ class RunRecord(Callback):
         record = {
             **self.identity,
             "parameters": {"total": sum(counts.values()), **counts},
-            "images_seen": pl_module.images_seen,
+            "images_seen": self.images_seen,
             "epochs": trainer.fit_loop.epoch_progress.current.completed,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,

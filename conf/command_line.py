@@ -53,16 +53,17 @@ def quiet_libraries() -> None:
     for message in (
         ".*does not have many workers.*",  # batches are gathered from memory; workers would slow it down
         ".*Experiment logs directory.*exists and is not empty.*",  # a run folder is claimed by train.py
-        ".*isinstance.treespec, LeafSpec.* is deprecated.*",
+        ".*isinstance.treespec, LeafSpec.. is deprecated.*",
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*starting from.*checkpoint.*batches.*",
     ):
         warnings.filterwarnings("ignore", message)
 
 
 def message_of(error: Exception) -> str:
     """The error's own words, and those of its cause where Hydra hides them there."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}. Give a folder that can be written: hydra.run.dir=, hydra.sweep.dir="
     message = str(error).strip()
     cause = error.__cause__
     if isinstance(error, HydraException) and cause is not None and str(cause) not in message:
@@ -72,5 +73,5 @@ def message_of(error: Exception) -> str:
 
 def folder_name(overrides: str, number: int) -> str:
     """A sweep job's overrides as a folder name that needs no quotes on a command line."""
-    name = re.sub(r"[^\w.+-]+", "-", overrides).strip("-")
+    name = re.sub(r"[^\w.+]+", "-", overrides).strip("-")
     return name if name and len(name) <= 200 else f"{number}_{name[:200]}".rstrip("_")

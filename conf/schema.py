@@ -72,8 +72,11 @@ def _sections(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def _check_section(name: str, section: dict[str, Any]) -> None:
-    signature = inspect.signature(target := get_object(section["_target_"]))
-    hints = _hints(target)
+    try:
+        target = get_object(section["_target_"])
+    except ImportError as error:
+        raise ConfigError(f"{name}_target_: there is no {section['_target_']}") from error
+    signature, hints = inspect.signature(target), _hints(target)
     takes_any = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
     for key, value in section.items():
         if key in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):

@@ -1,29 +1,42 @@
-"""The resolutions of a convolutional network: halve the image until 4 to 7 pixels are left."""
+"""The resolutions and widths of a convolutional network: how often it halves an image of a given size."""
+
+from itertools import count, islice
 
 
 def halvings(height: int, width: int) -> int:
-    """How often both sides can be halved until the shorter one is 4 to 7 pixels; at least once.
+    """How often both sides are halved: until the shorter one is 4 to 7 pixels, but at least twice.
 
     Raises ValueError, naming the nearest sizes that work, if a side turns odd before that.
     """
-    count = 0
-    while min(height, width) >> count > 7:
-        count += 1
-    if count == 0 or height % (1 << count) or width % (1 << count):
-        good = ", ".join(str(size) for size in buildable_near(min(height, width)))
+    if not (_divides(height, stages := _stages(height, width)) and _divides(width, stages)):
+        near = ", ".join(str(size) for size in sorted(islice(_buildable_near(min(height, width)), 3)))
         raise ValueError(
-            f"network: a convolutional network cannot build images of {height}x{width} pixels: each side "
-            f"must be 4 to 7 pixels times a power of two. Sizes near it that work: {good}. "
-            "network=mlp builds any size"
+            f"network: a convolutional network cannot build images of {height}x{width} pixels, because it halves "
+            f"each side {stages} times. Sizes near it that work: {near}. network=mlp builds any size"
         )
-    return count
-
-
-def buildable_near(size: int) -> list[int]:
-    sizes = sorted(base << count for base in range(4, 8) for count in range(1, 12))
-    return sorted(sorted(sizes, key=lambda candidate: abs(candidate - size))[:3])
+    return stages
 
 
 def channels(width: int, stages: int) -> list[int]:
-    """Channels after each halving: doubling from `width`, at most eight times it (DCGAN's widths)."""
-    return [width * min(1 << stage, 8) for stage in range(stages)]
+    """Channels after each halving: doubling, up to 8 times `width` as in DCGAN, and at least 4 times at the end."""
+    first = width * max(1, 8 >> stages)
+    return [min(first << stage, 8 * width) for stage in range(stages)]
+
+
+def _stages(height: int, width: int) -> int:
+    stages = 2
+    while min(height, width) >> stages > 7:
+        stages += 1
+    return stages
+
+
+def _divides(side: int, stages: int) -> bool:
+    return side >= 1 << stages and side % (1 << stages) == 0
+
+
+def _buildable_near(size: int):
+    """Square sizes that can be built, nearest first."""
+    for distance in count(1):
+        for candidate in (size - distance, size + distance):
+            if candidate > 0 and _divides(candidate, _stages(candidate, candidate)):
+                yield candidate

@@ -1,0 +1,223 @@
+"""Bad input: exit code, one clear message, no traceback, nothing trained, nothing lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROJECT, SMALL_PICTURES, needs_real
+from hydra.core.global_hydra import GlobalHydra
+
+import evaluate
+import train
+from conf.command_line import TRACEBACK_SWITCH, folder_name, run
+
+SHORT = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8", "trainer.max_epochs=1", *SMALL_PICTURES]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Call a program as from the command line, in an empty folder: (exit code, standard error)."""
+
+    def program(*arguments: str, of=train) -> tuple[int, str]:
+        monkeypatch.setenv(TRACEBACK_SWITCH, "0")
+        monkeypatch.setattr(sys, "argv", [f"{of.__name__}.py", *arguments])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        code = 0
+        try:
+            run(of.main)
+        except SystemExit as end:
+            code = end.code or 0
+        return code, capsys.readouterr().err
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there: no network
+    return program
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_refused(result: tuple[int, str], *told: str) -> None:
+    code, message = result
+    assert code != 0
+    assert "Traceback" not in message, message
+    assert message.count("error: ") == 1, message
+    for part in told:
+        assert part in message, message
+    assert not list(Path.cwd().rglob("*.ckpt"))
+    assert not list(Path.cwd().rglob("config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model=gann"], ["gann", "gan", "vae"]),
+        (["data=cifar"], ["cifar", "imagenette"]),
+        (["model.latent_dimm=3"], ["latent_dimm"]),
+        (["modle=gan"], ["modle"]),
+        (["+model.latent_dimm=3"], ["model.latent_dimm", "latent_dim"]),
+        (["model.latent_dim=abc"], ["model.latent_dim", "a whole number", "'abc'"]),
+        (["model.latent_dim=2.5"], ["model.latent_dim", "a whole number", "2.5"]),
+        (["model.optimizer.lr=fast"], ["model.optimizer.lr", "a number", "'fast'"]),
+        (["model.optimizer.lr=-1"], ["model.optimizer.lr", "more than 0", "-1"]),
+        (["data.batch_size=0"], ["data.batch_size", "at least 1", "0"]),
+        (["network=mlp", "network.encoder.width=wide"], ["encoder.width", "a whole number", "'wide'"]),
+        (["network=mlp", "network.encoder.width=[8,8]"], ["width names 2 hidden layers", "depth is 3"]),
+        (["trainer.max_epochs=-1"], ["trainer.max_epochs", "at least 1", "-1"]),
+        (["trainer.max_epochs=ten"], ["trainer.max_epochs", "a whole number", "'ten'"]),
+        (["seed=x"], ["seed", "a whole number", "'x'"]),
+        (["trainer.accelerator=gpu"], ["gpu"]),
+        (["trainer.accelerator=abacus"], ["abacus"]),
+        (["data=imagenette", "data.image_size=100"], ["100x100", "80, 96, 112", "network=mlp"]),
+        (["data=imagenette", "data.image_size=3"], ["3x3"]),
+        (["data=mnist", "data.root=nowhere"], ["MNIST", "nowhere/MNIST/raw", "data.root="]),
+        (["data=imagenette", "data.root=nowhere"], ["nowhere/imagenette2-160", "data.root="]),
+        (["data=mnist", "scores=inception"], ["scores=inception", "6726825d.pth", "scores=reference"]),
+        (["scores.extractor._target_=callbacks.nothing"], ["callbacks.nothing"]),
+        (["ckpt_path=none.ckpt"], ["none.ckpt", "last.ckpt"]),
+        (["hydra.run.dir=/dev/null/run"], ["/dev/null"]),
+        (["trainer.max_epochs="], ["max_epochs"]),
+        (["model=[vae"], ["[vae"]),
+    ],
+    ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
+)  # fmt: skip
+def test_bad_override_is_refused(overrides: list[str], told: list[str], call):
+    if "trainer.accelerator=gpu" in overrides and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert_refused(call(*overrides), *told)
+
+
+@pytest.fixture
+def finished(call, tmp_path: Path) -> Path:
+    """The folder of a finished run."""
+    assert call(*SHORT, f"hydra.run.dir={tmp_path / 'finished'}", "every_n_epochs=1") == (0, "")
+    return tmp_path / "finished"
+
+
+def broken(finished: Path, kind: str) -> Path:
+    path = finished.parent / "broken" / "checkpoints" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    whole = (finished / "checkpoints" / "last.ckpt").read_bytes()
+    if kind == "foreign":
+        torch.save({"model": torch.zeros(3)}, path)
+    elif kind == "unsafe":
+        torch.save({"state_dict": Path("x")}, path)
+    else:
+        content = {"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"not a checkpoint"}
+        path.write_bytes(content[kind])
+    return path
+
+
+def test_bad_checkpoints_are_refused_and_earlier_results_untouched(finished: Path, call):
+    before = files(finished)
+    longer = [*SHORT, "trainer.max_epochs=2"]
+    for kind in ("empty", "truncated", "text", "foreign", "unsafe"):
+        path = broken(finished, kind)
+        code, message = call(*longer, f"ckpt_path={path}")
+        assert code == 1 and str(path) in message and "Traceback" not in message, (kind, message)
+        shutil.rmtree(path.parents[1])
+    last = finished / "checkpoints" / "last.ckpt"
+    code, message = call(*longer, "model=gan", f"ckpt_path={last}")
+    assert code == 1 and "is of another model" in message and "averaged_generator" in message
+    code, message = call(*longer, "model.latent_dim=5", f"ckpt_path={last}")
+    assert code == 1 and "decoder.0.weight is (8, 64), expected (8, 5)" in message
+    code, message = call(*SHORT, f"ckpt_path={last}")
+    assert code == 1 and "has completed 1 epochs and trainer.max_epochs is 1" in message
+    assert files(finished) == before
+
+
+def test_run_folder_that_holds_a_run_is_left_alone(finished: Path, call):
+    before = files(finished)
+    code, message = call(*SHORT, f"hydra.run.dir={finished}")
+    assert code == 1 and "already holds a run" in message and "ckpt_path=" in message
+    assert files(finished) == before
+
+
+@needs_real("MNIST")
+def test_damaged_mnist_is_refused(call, tmp_path: Path):
+    from conftest import DATA_ROOT
+
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    shutil.copytree(DATA_ROOT / "MNIST" / "raw", raw)
+    damaged = raw / "train-labels-idx1-ubyte"
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert_refused(call("data=mnist", f"data.root={tmp_path / 'data'}"), "train-labels-idx1-ubyte is damaged", "Delete")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_run_folder_is_refused(call, tmp_path: Path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    assert_refused(call(f"hydra.run.dir={tmp_path / 'closed' / 'run'}"), "closed/run")
+
+
+def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):
+    code, message = call("-m", *SHORT, "model.latent_dim=4,abc,5", "every_n_epochs=1", "hydra.sweep.dir=sweep")
+    assert code == 1
+    assert "'abc'" in message and "Traceback" not in message
+    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["run=nowhere"], ["nowhere", "config.yaml"]),
+        ([], ["run"]),
+        (["run=finished", "out=samples.txt"], ["samples.txt", ".npz"]),
+        (["run=finished", "samples=0", "out=a.npz"], ["samples", "at least 1"]),
+        (["run=finished", "checkpoint=other.ckpt"], ["other.ckpt"]),
+        (["run=finished", "out=finished"], ["finished", "exists already"]),
+        (["run=finished", "rum=3"], ["rum"]),
+    ],
+    ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
+)
+def test_evaluate_refuses_bad_input(overrides: list[str], told: list[str], finished: Path, call):
+    before = files(finished)
+    code, message = call(*overrides, of=evaluate)
+    assert code == 1 and "Traceback" not in message and message.count("error: ") == 1
+    for part in told:
+        assert part in message
+    assert files(finished) == before
+
+
+def test_traceback_can_be_asked_for(tmp_path: Path):
+    environment = os.environ | {TRACEBACK_SWITCH: "1"}
+    result = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), "seed=x"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 1 and "Traceback" in result.stderr and "ConfigError" in result.stderr
+
+
+def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), "seed=x"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "error: seed: expected a whole number, got 'x'" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("model-vae_data-digits_seed-0", "model-vae_data-digits_seed-0"),
+        ("model/loss-hinge", "model-loss-hinge"),
+        ("experiment-paper/gan_mnist", "experiment-paper-gan_mnist"),
+        ("network.encoder.width-[256,128]", "network.encoder.width-256-128"),
+        ("", "3"),
+    ],
+)
+def test_sweep_folders_are_named_by_overrides_without_special_characters(overrides: str, expected: str):
+    assert folder_name(overrides, 3) == expected
+
+
+def test_long_folder_names_are_cut_and_stay_apart():
+    names = {folder_name("x" * 500, number) for number in range(3)}
+    assert len(names) == 3 and all(len(name) < 250 for name in names)

@@ -1,0 +1,53 @@
+"""Sweeps: one folder a job, named by its overrides, and memory that does not grow from job to job."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, SMALL_PICTURES
+
+PROBE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {project!r})
+import train
+from conf.command_line import run
+original = train.train
+def resident():
+    return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS")).split()[1])
+sizes = []
+def train_and_measure(cfg):
+    sizes.append(resident())
+    original(cfg)
+train.train = train_and_measure
+run(train.main)
+print("RESIDENT", *sizes, resident())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory by Linux's /proc")
+def test_sweep_has_a_folder_a_job_and_its_memory_does_not_grow(tmp_path: Path):
+    overrides = [
+        "-m", "model=vae,gan", "seed=0,1,2,3,4", "network=mlp,conv", "trainer.max_epochs=1", "every_n_epochs=1",
+        "data.batch_size=400", *SMALL_PICTURES, "hydra.sweep.dir=sweep",
+    ]  # fmt: skip
+    probe = PROBE.format(project=str(PROJECT))
+    result = subprocess.run(
+        [sys.executable, "-c", probe, *overrides], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    jobs = {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()}
+    assert len(jobs) == 20
+    for model in ("vae", "gan"):
+        for network in ("mlp", "conv"):
+            for seed in range(5):
+                parts = (f"model-{model}", f"network-{network}", f"seed-{seed}")
+                assert sum(all(part in job for part in parts) for job in jobs) == 1
+    assert all((tmp_path / "sweep" / job / "metrics.json").is_file() for job in jobs)
+    sizes = [int(size) for size in result.stdout.split("RESIDENT")[1].split()]
+    # The first jobs load libraries and warm up allocators; from then on it stays.
+    growth = (sizes[-1] - sizes[8]) / (len(sizes) - 1 - 8)
+    assert growth < 1500, f"{growth:.0f} KiB a job: {sizes}"

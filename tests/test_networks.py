@@ -1,0 +1,85 @@
+"""The networks: the report's parameter counts, which sizes can be built, and mirrored shapes."""
+
+import re
+
+import pytest
+import torch
+from conftest import TinyImages, composed
+from torch import nn
+
+from lightning_modules.networks import conv, mlp, resnet
+from lightning_modules.networks.pyramid import channels, halvings
+from train import build_model
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_report_vae_has_its_parameter_count_to_the_unit():
+    model = build_model(composed("experiment=paper/vae_mnist").model, TinyImages((1, 28, 28)))
+    assert count(model.encoder) + count(model.decoder) == count(model) == 1_474_784
+
+
+def test_report_gan_has_its_parameter_counts_to_the_unit():
+    model = build_model(composed("experiment=paper/gan_mnist").model, TinyImages((1, 28, 28)))
+    assert count(model.generator) == 1_486_352
+    assert count(model.discriminator) == 1_460_225
+
+
+def test_report_experiments_on_imagenette_differ_in_the_data_alone():
+    for model in ("vae", "gan"):
+        mnist, imagenette = (composed(f"experiment=paper/{model}_{data}") for data in ("mnist", "imagenette"))
+        assert mnist.network == imagenette.network
+        assert mnist.model == imagenette.model
+        assert mnist.trainer.max_epochs == imagenette.trainer.max_epochs == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "stages", "widths"),
+    [(8, 2, [64, 128]), (28, 2, [64, 128]), (32, 3, [32, 64, 128]), (64, 4, [32, 64, 128, 256]),
+     (128, 5, [32, 64, 128, 256, 256])],
+)  # fmt: skip
+def test_pyramid_ends_at_four_to_seven_pixels_with_dcgan_widths(size: int, stages: int, widths: list[int]):
+    assert halvings(size, size) == stages
+    assert channels(32, stages) == widths
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 100])
+def test_size_that_cannot_be_halved_is_refused_with_sizes_that_can(size: int):
+    with pytest.raises(ValueError, match=rf"{size}x{size} pixels") as error:
+        halvings(size, size)
+    named = re.search(r"Sizes near it that work: (\d+), (\d+), (\d+)\.", str(error.value)).groups()
+    for good in map(int, named):
+        assert halvings(good, good) >= 2
+
+
+def test_mlp_takes_a_width_for_each_layer():
+    encoder = mlp.Encoder((1, 2, 2), 3, width=[5, 6], depth=2, activation=nn.ReLU)
+    assert [layer.out_features for layer in encoder if isinstance(layer, nn.Linear)] == [5, 6, 3]
+
+
+def test_mlp_refuses_widths_that_contradict_the_depth():
+    with pytest.raises(ValueError, match="names 2 hidden layers .* but depth is 3"):
+        mlp.Encoder((1, 2, 2), 3, width=[5, 6], depth=3, activation=nn.ReLU)
+
+
+def test_activation_is_the_one_that_was_chosen():
+    model = build_model(composed("network=mlp", "network/activation=gelu").model, TinyImages((1, 8, 8)))
+    kinds = {type(layer) for network in model.networks.values() for layer in network.modules()}
+    assert nn.GELU in kinds and nn.LeakyReLU not in kinds
+
+
+@pytest.mark.parametrize("family", [conv, resnet])
+def test_encoder_without_norm_judges_each_image_for_itself(family):
+    encoder = family.Encoder((1, 16, 16), 1, width=4, activation=nn.ReLU, norm=lambda _: nn.Identity())
+    images = torch.rand(6, 1, 16, 16)
+    torch.testing.assert_close(encoder(images)[:2], encoder(images[:2]))
+
+
+@pytest.mark.parametrize("family", [conv, resnet])
+def test_oblong_images_keep_their_shape(family):
+    decoder = family.Decoder((2, 16, 32), 5, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
+    assert decoder(torch.randn(3, 5)).shape == (3, 2, 16, 32)
+    encoder = family.Encoder((2, 16, 32), 7, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
+    assert encoder(torch.rand(3, 2, 16, 32)).shape == (3, 7)

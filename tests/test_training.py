@@ -1,0 +1,214 @@
+"""Whole runs on digits: what a run folder holds, one clock, resuming to the bit, and callbacks that only look on."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL_PICTURES, composed
+from omegaconf import OmegaConf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from callbacks.run_folder import read_rows
+from conf.command_line import UserError
+from train import train
+
+MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
+MODELS = ["vae", "gan"]
+
+
+def last_weights(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"]
+
+
+def assert_same_weights(first: Path, second: Path, name: str = "last.ckpt") -> None:
+    ours, theirs = last_weights(first, name), last_weights(second, name)
+    assert ours.keys() == theirs.keys()
+    for key, weight in ours.items():
+        assert torch.equal(weight, theirs[key]), key
+
+
+def dashboard(run: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
+    return accumulator.Reload()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.CaptureFixture):
+    run = train_in(model, f"model={model}", *MLP)
+    record = json.loads((run / "metrics.json").read_text())
+    assert {key: record[key] for key in ("model", "network", "data", "seed", "images_seen", "epochs")} == {
+        "model": model, "network": "mlp", "data": "digits", "seed": 0, "images_seen": 2 * 1197, "epochs": 2,
+    }  # fmt: skip
+    networks = {"vae": {"encoder", "decoder"}, "gan": {"generator", "discriminator"}}[model]
+    parameters = dict(record["parameters"])
+    assert parameters.pop("total") == sum(parameters.values()) and set(parameters) == networks
+    assert 0 < record["seconds"] < 60
+    assert 50e6 < record["peak_memory_bytes"] < 20e9
+    (name, score), = record["scores"].items()
+    assert name == "test/fid_reference"
+    assert score["value"] > 0 and score["std"] > 0
+    assert score["protocol"]["extractor"] == "reference/mnist"
+    assert score["protocol"]["num_real"] == score["protocol"]["num_fakes"] == 300
+    assert (run / record["checkpoint"]).is_file()
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    pictures = {path.name for path in (run / "pictures").iterdir()}
+    drawn = ["samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp"]
+    drawn += ["reconstructions"] if model == "vae" else []
+    moments = ["epoch_0001", "epoch_0002", "final"]
+    assert pictures == {f"{name}_{moment}.png" for name in drawn for moment in moments} | {"loss_curves.png"}
+    for picture in pictures:
+        Image.open(run / "pictures" / picture).verify()
+    assert OmegaConf.load(run / "config.yaml").choices.model == model
+    assert not list(run.rglob("*.partial*"))
+    out = capsys.readouterr().out
+    for told in ("pictures", "metrics.json", f"tensorboard --logdir {Path(*run.parts[-1:])}"[:20], "test/fid_reference"):
+        assert told in out
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_dashboard_has_scalars_images_figures_and_hparams_on_the_clock_of_images(model: str, train_in):
+    run = train_in(model, f"model={model}", *MLP, "trainer.log_every_n_steps=4")
+    board = dashboard(run)
+    tags = board.Tags()
+    networks = {"vae": ["encoder", "decoder"], "gan": ["generator", "discriminator"]}[model]
+    losses = {"vae": ["elbo", "kl", "reconstruction"], "gan": ["loss_generator", "loss_discriminator", "d_real", "d_fake"]}
+    for loss in losses[model]:
+        assert [event.step for event in board.Scalars(f"train/{loss}")] == [400, 800, 1197, 1597, 1997, 2394]
+        assert [event.step for event in board.Scalars(f"val/{loss}")] == [1197, 2394]
+    for network in networks:
+        assert all(event.value > 0 for event in board.Scalars(f"gradient_norm/{network}"))
+        assert len(board.Scalars(f"learning_rate/{network}")) == 6
+    assert [event.step for event in board.Scalars("val/fid_reference")] == [1197, 2394]
+    assert len(board.Scalars("test/fid_reference")) >= 1
+    assert {"samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp", "loss_curves"} <= set(tags["images"])
+    assert [event.step for event in board.Images("samples_fixed")][:2] == [1197, 2394]
+    hparams = board.SummaryMetadata("_hparams_/session_start_info")
+    assert hparams.plugin_data.plugin_name == "hparams"
+    assert b"learning_rate" in hparams.plugin_data.content or b"max_epochs" in hparams.plugin_data.content
+
+
+def test_curves_in_the_table_are_those_of_the_dashboard(train_in):
+    run = train_in("run", *MLP)
+    rows = read_rows(run / "metrics.csv")
+    board = dashboard(run)
+    from_table = [(step, scalars["train/elbo"]) for step, scalars in rows if "train/elbo" in scalars]
+    from_board = [(event.step, event.value) for event in board.Scalars("train/elbo")]
+    assert [step for step, _ in from_table] == [step for step, _ in from_board]
+    for (_, ours), (_, theirs) in zip(from_table, from_board, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("in_place", [True, False], ids=["same folder", "new folder"])
+def test_resumed_run_ends_like_the_uninterrupted_one(model: str, in_place: bool, train_in):
+    options = [f"model={model}", *MLP, "trainer.log_every_n_steps=5", "model.latent_dim=8"]
+    whole = train_in("whole", *options, "trainer.max_epochs=4")
+    part = train_in("part", *options, "trainer.max_epochs=2")
+    name = "part" if in_place else "resumed"
+    resumed = train_in(name, *options, "trainer.max_epochs=4", f"ckpt_path={part / 'checkpoints' / 'last.ckpt'}")
+
+    assert_same_weights(whole, resumed)
+    assert_same_weights(whole, resumed, "best.ckpt")
+    curves = [
+        [(step, scalars) for step, scalars in read_rows(run / "metrics.csv") if not any("test/" in key for key in scalars)]
+        for run in (whole, resumed)
+    ]
+    assert len(curves[0]) > 15
+    assert curves[0] == curves[1]
+    for tag in ("val/fid_reference", "gradient_norm/decoder" if model == "vae" else "train/d_fake"):
+        points = [[(event.step, event.value) for event in dashboard(run).Scalars(tag)] for run in (whole, resumed)]
+        assert points[0] == points[1]
+    records = [json.loads((run / "metrics.json").read_text()) for run in (whole, resumed)]
+    assert records[0]["scores"] == records[1]["scores"]
+    assert records[0]["images_seen"] == records[1]["images_seen"]
+    assert records[1]["seconds"] > 0
+
+
+def test_best_checkpoint_of_an_earlier_part_counts_after_resuming(train_in, monkeypatch: pytest.MonkeyPatch):
+    from callbacks.scores import FIDScore
+
+    values = iter([1.0, 5.0, 4.0, 3.0])  # the best epoch is the first
+    original = FIDScore.distance
+    monkeypatch.setattr(
+        FIDScore, "distance", lambda self, *a: next(values) if a[2] == "val" else original(self, *a)
+    )
+    part = train_in("part", *MLP, "trainer.max_epochs=2")
+    resumed = train_in("resumed", *MLP, "trainer.max_epochs=4", f"ckpt_path={part}/checkpoints/last.ckpt")
+    best = torch.load(resumed / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 0
+    assert_same_weights(part, resumed, "best.ckpt")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_turning_callbacks_off_changes_no_weight(model: str, train_in):
+    with_all = train_in("with", f"model={model}", *MLP)
+    groups = ["sample_grid", "interpolation", "reconstruction_grid", "loss_curves", "curves", "progress_bar"]
+    off = [f"callbacks.{name}=null" for name in groups]
+    small = [override for override in SMALL_PICTURES if "callbacks" not in override]
+    run_dir = with_all.parent / "without"
+    train(composed("data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu", "every_n_epochs=1", f"model={model}",
+                   *MLP, *small, *off, "scores=none", run_dir=run_dir))  # fmt: skip
+    assert_same_weights(with_all, run_dir)
+
+
+def test_same_seed_repeats_a_run_and_another_does_not(train_in):
+    first, second, third = (train_in(name, *MLP, f"seed={seed}") for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert_same_weights(first, second)
+    assert not torch.equal(*(last_weights(run)["encoder.1.weight"] for run in (first, third)))
+
+
+def test_without_scores_the_last_checkpoint_is_tested(train_in):
+    run = train_in("run", *MLP, "scores=none")
+    record = json.loads((run / "metrics.json").read_text())
+    assert record["scores"] == {} and record["checkpoint"] == "checkpoints/last.ckpt"
+    assert not (run / "checkpoints" / "best.ckpt").exists()
+
+
+def test_checkpoints_hold_plain_things_and_no_extractor(train_in):
+    run = train_in("run", *MLP, "model=gan")
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not any("extractor" in key or "classifier" in key for key in checkpoint["state_dict"])
+    assert any(key.startswith("averaged_generator.") for key in checkpoint["state_dict"])
+    assert checkpoint["images_seen"] == 2 * 1197
+
+
+def test_diverging_training_stops_at_once_and_says_where(train_in, monkeypatch: pytest.MonkeyPatch):
+    from lightning_modules.vae import VAE
+
+    original = VAE.objective
+
+    def objective(self, images):
+        terms = original(self, images)
+        return terms | {"loss": terms["loss"] * math.nan} if self.images_seen > 1197 + 300 else terms
+
+    monkeypatch.setattr(VAE, "objective", objective)
+    with pytest.raises(UserError, match=r"train/loss is nan in epoch 2, after 1,597 images"):
+        train_in("run", *MLP, "trainer.log_every_n_steps=3")
+
+
+def test_diverged_weights_reach_no_checkpoint(train_in, tmp_path: Path):
+    with pytest.raises(UserError, match="training diverged"):
+        train_in("run", *MLP, "model.optimizer.lr=1e30")
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+def test_classifier_run_exports_a_reference_of_its_own(train_in):
+    from callbacks.reference import load_reference
+
+    run = train_in("run", "model=classifier", *MLP, "trainer.max_epochs=3")
+    classifier, facts = load_reference(run / "reference.safetensors")
+    record = json.loads((run / "metrics.json").read_text())
+    assert float(facts["test_accuracy"]) == pytest.approx(record["test"]["test/accuracy"], abs=1e-4)
+    assert facts["test_accuracy"] > "0.3"
+    assert classifier.image_shape == (1, 8, 8)
+    for key, weight in last_weights(run, "best.ckpt").items():
+        torch.testing.assert_close(classifier.state_dict()[key], weight.half().to(weight.dtype))
+
+
+def test_pictures_are_drawn_at_their_own_cadence(train_in):
+    run = train_in("run", *MLP, "trainer.max_epochs=4", "callbacks.sample_grid.every_n_epochs=2")
+    drawn = {path.name for path in (run / "pictures").glob("samples_fixed_*")}
+    assert drawn == {f"samples_fixed_{moment}.png" for moment in ("epoch_0002", "epoch_0004", "final")}
