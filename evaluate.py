@@ -42,7 +42,7 @@ def evaluate(cfg: DictConfig) -> None:
         if cfg.data.root is not None:
             run_config.data.root = cfg.data.root
         datamodule = instantiate(run_config.data)
-        scores_config = cfg.scores or run_config.scores
+        scores_config = cfg.scores if "scores" in cfg else run_config.scores  # scores=none is a choice too
         scores = [instantiate(scores_config)(datamodule=datamodule)] if scores_config else []
         model = build_model(run_config.model, datamodule)
         checkpoint = restore(model, Path(cfg.run), cfg.checkpoint)
