@@ -1,7 +1,7 @@
 """A finished run again: score its test split, draw its pictures, write its samples for other programs.
 
-    python evaluate.py run=outputs/… scores=inception
-    python evaluate.py run=outputs/… samples=10000 out=samples.npz
+python evaluate.py run=outputs/… scores=inception
+python evaluate.py run=outputs/… samples=10000 out=samples.npz
 """
 
 from pathlib import Path
@@ -48,7 +48,10 @@ def evaluate(cfg: DictConfig) -> None:
         checkpoint = restore(model, Path(cfg.run), cfg.checkpoint)
         if out and not isinstance(model, GenerativeModel):
             raise ConfigError(f"out: {cfg.run} is the run of a model that makes no images")
-        callbacks = [*scores, *(instantiate(node) for node in run_config.callbacks.values() if node is not None)]
+        callbacks = [
+            *scores,
+            *(instantiate(node) for node in run_config.callbacks.values() if node is not None),
+        ]
         looks_on = [callback for callback in callbacks if isinstance(callback, FIDScore | PictureCallback | Curves)]
         folder = Path(cfg.run) / "evaluation"
         trainer = Trainer(
@@ -56,8 +59,13 @@ def evaluate(cfg: DictConfig) -> None:
         )
         datamodule.prepare_data()
         datamodule.setup()
-    results = trainer.test(model, datamodule=datamodule, verbose=False)[0]
-    report = {"checkpoint": checkpoint, "test": results, "scores": dict(kv for s in scores for kv in s.results.items())}
+    trainer.test(model, datamodule=datamodule, verbose=False)
+    results = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    report = {
+        "checkpoint": checkpoint,
+        "test": results,
+        "scores": dict(kv for s in scores for kv in s.results.items()),
+    }
     write_json(folder / METRICS, report)
     for name, value in results.items():
         print(f"{name} {value:.4g}")

@@ -21,11 +21,14 @@ from callbacks.continuation import Continuation
 from callbacks.divergence import DivergenceError
 from callbacks.epoch_seed import EpochSeed
 from callbacks.extractors import WeightsError
+from callbacks.pictures import PictureCallback
 from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
 from callbacks.run_record import RunRecord
-from conf.command_line import as_user_error, run
+from callbacks.scores import FIDScore
+from conf.command_line import as_user_error, in_sweep, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import DataError, ImageDataModule
+from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 
 INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
@@ -33,7 +36,8 @@ INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, Misconfig
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    train(cfg)
+    with in_sweep():
+        train(cfg)
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()
 
@@ -48,6 +52,7 @@ def train(cfg: DictConfig) -> None:
         callbacks = build_callbacks(cfg, datamodule)
         seed_everything(cfg.seed, workers=True, verbose=False)  # here, so that no callback can change a weight
         model = build_model(cfg.model, datamodule)
+        check_makes_images(model, callbacks)
         continuation.check_fits(model)
         loggers = build_loggers(cfg.logger, continuation.purge_step)
         trainer = instantiate(
@@ -61,7 +66,7 @@ def train(cfg: DictConfig) -> None:
         datamodule.setup()
     save_config(cfg, run_dir)
     continuation.carry_over(run_dir, loggers)
-    with as_user_error(DivergenceError):
+    with as_user_error(DivergenceError, MisconfigurationException):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
     trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
     print(summary(run_dir))
@@ -71,9 +76,17 @@ def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
     """Hand the data's facts to the model: those of them that its constructor names."""
     facts = {"image_shape": datamodule.image_shape, "num_classes": datamodule.num_classes}
     constructor = instantiate(config)
-    return constructor(
-        **{name: fact for name, fact in facts.items() if name in signature(constructor).parameters}
-    )
+    return constructor(**{name: fact for name, fact in facts.items() if name in signature(constructor).parameters})
+
+
+def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
+    """Raise ConfigError if a model that makes no images is to be looked at as if it did."""
+    needing = [type(callback).__name__ for callback in callbacks if isinstance(callback, FIDScore | PictureCallback)]
+    if needing and not isinstance(model, GenerativeModel):
+        raise ConfigError(
+            f"{type(model).__name__} makes no images, which {', '.join(needing)} would look at; "
+            "leave scores= and callbacks= away, the model brings its own"
+        )
 
 
 def build_callbacks(cfg: DictConfig, datamodule: LightningDataModule) -> list[Callback]:

@@ -19,9 +19,7 @@ class CheckpointError(Exception):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and moves the file into place, where Lightning's own goes through $TMPDIR."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         write_atomically(Path(path), lambda partial: torch.save(checkpoint, partial))
 
 
@@ -73,10 +71,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} ({size:,} bytes) can't be read as a checkpoint: it is empty, truncated, or no checkpoint at all. "
             "Use another one of the run, or train anew"
         ) from error
-    if (
-        not isinstance(checkpoint, dict)
-        or not {"state_dict", "images_seen", "epoch", "loops"} <= checkpoint.keys()
-    ):
+    if not isinstance(checkpoint, dict) or not {"state_dict", "images_seen", "epoch", "loops"} <= checkpoint.keys():
         raise CheckpointError(
             f"{path} was not written by this project's train.py; only its own checkpoints can be used"
         )

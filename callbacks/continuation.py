@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightning import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -56,13 +55,11 @@ class ContinuationFrom(Continuation):
         check_weights_fit(self.shapes, model, self.path)
 
     def carry_over(self, run_dir: Path, loggers: list[Logger]) -> None:
-        old_run = self.path.resolve().parents[1]
+        old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
         best = old_run / CHECKPOINTS / "best.ckpt"
         if best.is_file() and not in_place:
-            write_atomically(
-                run_dir / CHECKPOINTS / "best.ckpt", lambda partial: shutil.copyfile(best, partial)
-            )
+            write_atomically(run_dir / CHECKPOINTS / "best.ckpt", lambda partial: shutil.copyfile(best, partial))
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
         for images_seen, scalars in read_rows(old_run / CURVES):

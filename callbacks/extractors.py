@@ -64,9 +64,7 @@ class InceptionExtractor(FeatureExtractor):
 
     num_features = 2048
 
-    def __init__(
-        self, image_shape: tuple[int, int, int], weights: str | None, url: str, sha256_prefix: str
-    ) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], weights: str | None, url: str, sha256_prefix: str) -> None:
         super().__init__()
         path = find_weights(weights, url, sha256_prefix)
         self.network = NoTrainInceptionV3(
@@ -100,8 +98,9 @@ def find_weights(weights: str | None, url: str, sha256_prefix: str) -> Path:
     found = sha256(path)
     if not found.startswith(sha256_prefix):
         raise WeightsError(
-            f"{path} is not the expected Inception network: its sha256 is {found}, expected to begin with "
-            f"{sha256_prefix}. Delete it to have it fetched again, or set scores.extractor.sha256_prefix= for another file"
+            f"{path} is not the expected Inception network: its sha256 is {found}, expected to begin "
+            f"with {sha256_prefix}. Delete it to have it fetched again; for another file set "
+            "scores.extractor.sha256_prefix="
         )
     return path
 
@@ -113,7 +112,8 @@ def fetch_weights(url: str, path: Path, sha256_prefix: str) -> None:
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"scores=inception needs the Inception weights and they can't be fetched ({error}). Put the file from "
-            f"{url} to {path}, or set scores.extractor.weights=<its path>, or use scores=reference, which needs no download"
+            f"{url} to {path}, or set scores.extractor.weights=<its path>, or use scores=reference, which needs "
+            "no download"
         ) from error
 
 

@@ -20,8 +20,7 @@ class Interpolation(PictureCallback):
         start, end = model.sample_latents(2 * self.rows).chunk(2)
         paths = {"line": line(start, end, self.steps), "slerp": slerp(start, end, self.steps)}
         return {
-            f"interpolation_{name}": tile(model.decode(path.flatten(0, 1)), self.steps)
-            for name, path in paths.items()
+            f"interpolation_{name}": tile(model.decode(path.flatten(0, 1)), self.steps) for name, path in paths.items()
         }
 
 
@@ -39,8 +38,8 @@ def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
     share = torch.linspace(0, 1, steps, device=start.device).view(1, -1, 1)
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1)
     angle = cosine.arccos().view(-1, 1, 1)
-    arc = (
-        torch.sin((1 - share) * angle) * start.unsqueeze(1) + torch.sin(share * angle) * end.unsqueeze(1)
-    ) / (torch.sin(angle))
+    arc = (torch.sin((1 - share) * angle) * start.unsqueeze(1) + torch.sin(share * angle) * end.unsqueeze(1)) / (
+        torch.sin(angle)
+    )
     on_one_line = torch.sin(angle).abs() < 1e-4  # no great circle, or no single one, between the two
     return torch.where(on_one_line, line(start, end, steps), arc)

@@ -32,24 +32,15 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_epoch_end(trainer, pl_module)
         lines = min(10, trainer.max_epochs)  # a log file gets a line for each tenth of a run
         epoch = trainer.current_epoch + 1
-        if (
-            self.is_disabled
-            and epoch * lines // trainer.max_epochs > (epoch - 1) * lines // trainer.max_epochs
-        ):
-            shown = " ".join(
-                f"{name}={value}" for name, value in self.get_metrics(trainer, pl_module).items()
-            )
+        if self.is_disabled and epoch * lines // trainer.max_epochs > (epoch - 1) * lines // trainer.max_epochs:
+            shown = " ".join(f"{name}={value}" for name, value in self.get_metrics(trainer, pl_module).items())
             print(f"epoch {epoch}/{trainer.max_epochs} {shown}", flush=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
         scores = {
-            name: value
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith(("val/fid", "val/acc"))
+            name: value for name, value in trainer.callback_metrics.items() if name.startswith(("val/fid", "val/acc"))
         }
-        return {
-            name: f"{float(value):.4g}" for name, value in {**self._terms, **scores}.items() if name != "loss"
-        }
+        return {name: f"{float(value):.4g}" for name, value in {**self._terms, **scores}.items() if name != "loss"}
 
     def init_validation_tqdm(self) -> tqdm:
         return tqdm(disable=True)

@@ -19,7 +19,7 @@ DASHBOARD = "tensorboard"
 
 def claim(run_dir: Path, continued_from: str | None) -> None:
     """Raise ValueError if the folder holds a run already, unless it is that run which goes on."""
-    goes_on = continued_from is not None and Path(continued_from).resolve().parents[1] == run_dir.resolve()
+    goes_on = continued_from is not None and Path(continued_from).resolve().parent.parent == run_dir.resolve()
     if (run_dir / CONFIG).exists() and not goes_on:
         raise ValueError(
             f"{run_dir} already holds a run, which is left as it is. Choose another hydra.run.dir, "
@@ -42,7 +42,8 @@ def tested_checkpoint(run_dir: Path) -> Path:
 def summary(run_dir: Path) -> str:
     """What a run came to and where its results are, for the terminal."""
     record = json.loads((run_dir / METRICS).read_text())
-    shown = Path(os.path.relpath(run_dir))
+    run_dir = run_dir.resolve()
+    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     scores = [
         f"{name} {score['value']:.2f}" + (f" ± {score['std']:.2f}" if score["std"] is not None else "")
         for name, score in record["scores"].items()
@@ -51,8 +52,9 @@ def summary(run_dir: Path) -> str:
     return "\n".join(
         [
             "",
-            f"{record['model']} {record['network']} on {record['data']}, seed {record['seed']}: {record['epochs']} epochs, "
-            f"{record['images_seen']:,} images, {record['seconds']:.0f} s, tested {record['checkpoint']}",
+            f"{record['model']} {record['network']} on {record['data']}, seed {record['seed']}: "
+            f"{record['epochs']} epochs, {record['images_seen']:,} images, {record['seconds']:.0f} s, "
+            f"tested {record['checkpoint']}",
             *(["  " + "   ".join(scores + terms)] if scores + terms else []),
             f"  pictures   {shown / PICTURES}",
             f"  scores     {shown / METRICS}   curves {shown / CURVES}",
@@ -82,7 +84,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, float]]]:
-    """The rows of metrics.csv: training images seen, and the scalars that were written there. Empty if there is none."""
+    """The rows of metrics.csv, none if there is no such file: training images seen, and the scalars written then."""
     if not path.is_file():
         return []
     with open(path, newline="") as file:

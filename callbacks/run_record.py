@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,7 @@ class RunRecord(Callback):
         for callback in trainer.callbacks:
             if isinstance(callback, FIDScore):
                 scores |= callback.results
-        results = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
-        }
+        results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in pl_module.networks.items()}
         run_dir = Path(trainer.default_root_dir)
         record = {
@@ -95,7 +94,5 @@ def peak_memory_bytes() -> int:
 def _reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
+    with suppress(OSError):  # not Linux, or not allowed: see peak_memory_bytes
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # not Linux, or not allowed: see peak_memory_bytes

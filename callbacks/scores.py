@@ -55,9 +55,7 @@ class FIDScore(Callback):
 
     def report(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Any]:
         """The score on the test split: its mean and standard deviation over draws of fakes, and its protocol."""
-        draws = [
-            self.distance(model, datamodule, "test", self.seed + repeat) for repeat in range(self.repeats)
-        ]
+        draws = [self.distance(model, datamodule, "test", self.seed + repeat) for repeat in range(self.repeats)]
         real = len(datamodule.split("test").images)
         return {
             "value": fmean(draws),
@@ -74,15 +72,14 @@ class FIDScore(Callback):
             },
         }
 
-    def distance(
-        self, model: GenerativeModel, datamodule: LightningDataModule, split: str, seed: int
-    ) -> float:
+    def distance(self, model: GenerativeModel, datamodule: LightningDataModule, split: str, seed: int) -> float:
         """The Fréchet distance between one draw of fakes and a split's real images."""
         metric = self._metric_with_real(datamodule, split, model.device)
         real = len(datamodule.split(split).images)
         with observing(model, seed):
             for count in _batch_sizes(self.num_fakes or real, self.batch_size):
-                metric.update(to_uint8(model.decode(model.sample_latents(count))), real=False)
+                fakes = to_uint8(model.decode(model.sample_latents(count)))
+                metric.update(fakes.to(metric.device), real=False)
         value = float(metric.compute())
         metric.reset()
         return value
@@ -99,6 +96,8 @@ class FIDScore(Callback):
     def _metric_with_real(
         self, datamodule: LightningDataModule, split: str, device: torch.device
     ) -> FrechetInceptionDistance:
+        if device.type == "mps":
+            device = torch.device("cpu")  # the sums are in float64, which is not to be had there
         if split not in self._metrics:
             metric = FrechetInceptionDistance(self.extractor, reset_real_features=False).to(device)
             with torch.no_grad():

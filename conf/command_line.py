@@ -3,12 +3,17 @@
 import logging
 import os
 import re
+import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,6 +33,21 @@ def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
+@contextmanager
+def in_sweep() -> Iterator[None]:
+    """Tell at once which job of a sweep failed: Hydra goes on with the next, and reports the first at the end."""
+    try:
+        yield
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            overrides = " ".join(HydraConfig.get().overrides.task)
+            print(f"job {HydraConfig.get().job.num} ({overrides}) failed: {error}", file=sys.stderr)
+            for failure in (error, error.__cause__):
+                if failure is not None:
+                    traceback.clear_frames(failure.__traceback__)  # or Hydra keeps model and data with it
+        raise
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a Hydra main function; end with exit code 1 and one message where something is wrong with the input.
 
@@ -44,6 +64,9 @@ def run(main: Callable[[], None]) -> None:
             raise
         print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
         sys.exit(1)
+    except SIGTERMException:  # Lightning ends with 0, as if all were done
+        print("stopped by SIGTERM; continue with ckpt_path=<run folder>/checkpoints/last.ckpt", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
 
 
 def quiet_libraries() -> None:
@@ -63,7 +86,9 @@ def quiet_libraries() -> None:
 def message_of(error: Exception) -> str:
     """The error's own words, and those of its cause where Hydra hides them there."""
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}. Give a folder that can be written: hydra.run.dir=, hydra.sweep.dir="
+        return (
+            f"{error.filename}: {error.strerror}. Give a folder that can be written: hydra.run.dir=, hydra.sweep.dir="
+        )
     message = str(error).strip()
     cause = error.__cause__
     if isinstance(error, HydraException) and cause is not None and str(cause) not in message:

@@ -142,9 +142,7 @@ def _describe(hint: Any) -> str:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(_describe(option) for option in arguments))
     if typing.get_origin(hint) in (list, tuple, Sequence):
-        return f"a list of {_describe(arguments[0])}".replace(
-            "a list of a whole number", "a list of whole numbers"
-        )
+        return f"a list of {_describe(arguments[0])}".replace("a list of a whole number", "a list of whole numbers")
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 

@@ -102,9 +102,7 @@ class ImageDataModule(LightningDataModule, ABC):
             generator=torch.Generator(),  # of its own, so that making a loader draws from no other
         )
 
-    def on_after_batch_transfer(
-        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
-    ) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         return to_unit_range(images), labels
 

@@ -164,6 +164,4 @@ def store_cached(images: dict[str, Tensor], name: str, folders: list[Path]) -> N
             return
         except (OSError, SafetensorError):
             partial.unlink(missing_ok=True) if folder.is_dir() else None
-    print(
-        f"No folder takes the decoded images ({', '.join(map(str, folders))}); they are decoded anew each run."
-    )
+    print(f"No folder takes the decoded images ({', '.join(map(str, folders))}); they are decoded anew each run.")

@@ -31,6 +31,4 @@ class RandomAffine(nn.Module):
             1,
         )
         grid = affine_grid(matrix, list(images.shape), align_corners=False)
-        return grid_sample(
-            images, grid, align_corners=False, padding_mode="reflection" if self.mirror else "zeros"
-        )
+        return grid_sample(images, grid, align_corners=False, padding_mode="reflection" if self.mirror else "zeros")

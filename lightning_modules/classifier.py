@@ -60,7 +60,5 @@ class Classifier(ImageModel):
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.parameters())
         highest = [group["lr"] for group in optimizer.param_groups]
-        schedule = OneCycleLR(
-            optimizer, max_lr=highest, total_steps=int(self.trainer.estimated_stepping_batches)
-        )
+        schedule = OneCycleLR(optimizer, max_lr=highest, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,16 @@ from hydra.core.global_hydra import GlobalHydra
 
 import evaluate
 import train
+from callbacks.checkpoints import read_checkpoint
 from conf.command_line import TRACEBACK_SWITCH, folder_name, run
 
-SHORT = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8", "trainer.max_epochs=1", *SMALL_PICTURES]
+SHORT = [
+    "network=mlp",
+    "network.encoder.width=8",
+    "network.decoder.width=8",
+    "trainer.max_epochs=1",
+    *SMALL_PICTURES,
+]
 
 
 @pytest.fixture
@@ -86,6 +95,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["hydra.run.dir=/dev/null/run"], ["/dev/null"]),
         (["trainer.max_epochs="], ["max_epochs"]),
         (["model=[vae"], ["[vae"]),
+        (["model=classifier", "scores=reference"], ["Classifier makes no images", "FIDScore"]),
     ],
     ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
 )  # fmt: skip
@@ -160,9 +170,9 @@ def test_unwritable_run_folder_is_refused(call, tmp_path: Path):
 
 
 def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):
-    code, message = call("-m", *SHORT, "model.latent_dim=4,abc,5", "every_n_epochs=1", "hydra.sweep.dir=sweep")
+    code, message = call("-m", *SHORT, "model.latent_dim=4,abc,5,no", "every_n_epochs=1", "hydra.sweep.dir=sweep")
     assert code == 1
-    assert "'abc'" in message and "Traceback" not in message
+    assert "'abc'" in message and "'no'" in message and "Traceback" not in message
     assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2
 
 
@@ -191,7 +201,11 @@ def test_evaluate_refuses_bad_input(overrides: list[str], told: list[str], finis
 def test_traceback_can_be_asked_for(tmp_path: Path):
     environment = os.environ | {TRACEBACK_SWITCH: "1"}
     result = subprocess.run(
-        [sys.executable, str(PROJECT / "train.py"), "seed=x"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, str(PROJECT / "train.py"), "seed=x"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 1 and "Traceback" in result.stderr and "ConfigError" in result.stderr
 
@@ -202,6 +216,20 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     )
     assert result.returncode == 1
     assert "error: seed: expected a whole number, got 'x'" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_terminated_run_says_so_and_can_be_continued(tmp_path: Path):
+    program = [sys.executable, str(PROJECT / "train.py"), *SHORT, "trainer.max_epochs=10_000", "hydra.run.dir=run"]
+    with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, message = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; continue with ckpt_path=" in message
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["images_seen"] > 0
 
 
 @pytest.mark.parametrize(

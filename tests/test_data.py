@@ -143,7 +143,9 @@ def test_damaged_mnist_file_is_named_with_both_sums(small_mnist: Path):
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
-    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte is damaged: its md5 is \w{32}, expected \w{32}\. Delete"):
+    with pytest.raises(
+        DataError, match=r"t10k-images-idx3-ubyte is damaged: its md5 is \w{32}, expected \w{32}\. Delete"
+    ):
         mnist_at(small_mnist).prepare_data()
 
 
@@ -154,7 +156,9 @@ def test_missing_mnist_without_network_says_what_is_missing(small_mnist: Path, m
         raise OSError("no network")
 
     monkeypatch.setattr(mnist.datasets.MNIST, "download", offline)
-    with pytest.raises(DataError, match=r"lacks train-labels-idx1-ubyte, and the download failed \(no network\).*data\.root="):
+    with pytest.raises(
+        DataError, match=r"lacks train-labels-idx1-ubyte, and the download failed \(no network\).*data\.root="
+    ):
         mnist_at(small_mnist).prepare_data()
 
 
@@ -314,7 +318,9 @@ def test_missing_imagenette_without_network_says_where_it_should_be(tmp_path: Pa
         raise OSError("no network")
 
     monkeypatch.setattr(imagenette.datasets.Imagenette, "_download", offline)
-    with pytest.raises(DataError, match=r"there is no .*imagenette2-160, and the download failed \(no network\).*data\.root="):
+    with pytest.raises(
+        DataError, match=r"there is no .*imagenette2-160, and the download failed \(no network\).*data\.root="
+    ):
         imagenette_at(tmp_path).prepare_data()
 
 

@@ -60,7 +60,7 @@ def test_mlp_takes_a_width_for_each_layer():
 
 
 def test_mlp_refuses_widths_that_contradict_the_depth():
-    with pytest.raises(ValueError, match="names 2 hidden layers .* but depth is 3"):
+    with pytest.raises(ValueError, match=r"names 2 hidden layers .* but depth is 3"):
         mlp.Encoder((1, 2, 2), 3, width=[5, 6], depth=3, activation=nn.ReLU)
 
 

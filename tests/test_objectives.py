@@ -71,7 +71,7 @@ def test_samples_average_to_the_mean(likelihood):
 @pytest.mark.parametrize("likelihood", [BernoulliLikelihood(), GaussianLikelihood(0.1, False)])
 def test_mean_is_in_unit_range_for_any_parameters(likelihood):
     mean = likelihood.mean(torch.randn(SHAPE) * 100)
-    assert 0 <= mean.min() and mean.max() <= 1
+    assert mean.min() >= 0 and mean.max() <= 1
 
 
 def test_standard_normal_log_prob_is_the_density_summed_over_latents():

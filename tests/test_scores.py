@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from callbacks.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, WeightsError, sha256
+from callbacks.extractors import (
+    FeatureExtractor,
+    InceptionExtractor,
+    ReferenceExtractor,
+    WeightsError,
+    sha256,
+)
 from callbacks.reference import REFERENCE_FOLDER, load_reference
 from callbacks.scores import FIDScore
 from datamodules.mnist import MNIST
@@ -213,7 +219,10 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def inception(path: Path, **options) -> InceptionExtractor:
     cfg = composed("scores=inception").scores.extractor
-    defaults = {"weights": str(path), "sha256_prefix": sha256(path)[:8] if path.is_file() else cfg.sha256_prefix}
+    defaults = {
+        "weights": str(path),
+        "sha256_prefix": sha256(path)[:8] if path.is_file() else cfg.sha256_prefix,
+    }
     return instantiate(cfg, **(defaults | options))(image_shape=(1, 28, 28))
 
 
@@ -247,13 +256,13 @@ def test_inception_that_cannot_be_fetched_says_where_to_put_it(tmp_path: Path, m
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"can't be fetched \(no network\).*Put the file from http.* to .*6726825d\.pth"):
+    with pytest.raises(
+        WeightsError, match=r"can't be fetched \(no network\).*Put the file from http.* to .*6726825d\.pth"
+    ):
         instantiate(composed("scores=inception").scores.extractor)(image_shape=SHAPE)
 
 
-def test_inception_is_found_in_the_hub_folder(
-    inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_inception_is_found_in_the_hub_folder(inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     url = composed("scores=inception").scores.extractor.url
     cached = tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL_PICTURES, composed
+from conftest import composed
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -47,7 +47,7 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     assert parameters.pop("total") == sum(parameters.values()) and set(parameters) == networks
     assert 0 < record["seconds"] < 60
     assert 50e6 < record["peak_memory_bytes"] < 20e9
-    (name, score), = record["scores"].items()
+    ((name, score),) = record["scores"].items()
     assert name == "test/fid_reference"
     assert score["value"] > 0 and score["std"] > 0
     assert score["protocol"]["extractor"] == "reference/mnist"
@@ -64,7 +64,12 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     assert OmegaConf.load(run / "config.yaml").choices.model == model
     assert not list(run.rglob("*.partial*"))
     out = capsys.readouterr().out
-    for told in ("pictures", "metrics.json", f"tensorboard --logdir {Path(*run.parts[-1:])}"[:20], "test/fid_reference"):
+    for told in (
+        "pictures",
+        "metrics.json",
+        f"tensorboard --logdir {Path(*run.parts[-1:])}"[:20],
+        "test/fid_reference",
+    ):
         assert told in out
 
 
@@ -74,7 +79,10 @@ def test_dashboard_has_scalars_images_figures_and_hparams_on_the_clock_of_images
     board = dashboard(run)
     tags = board.Tags()
     networks = {"vae": ["encoder", "decoder"], "gan": ["generator", "discriminator"]}[model]
-    losses = {"vae": ["elbo", "kl", "reconstruction"], "gan": ["loss_generator", "loss_discriminator", "d_real", "d_fake"]}
+    losses = {
+        "vae": ["elbo", "kl", "reconstruction"],
+        "gan": ["loss_generator", "loss_discriminator", "d_real", "d_fake"],
+    }
     for loss in losses[model]:
         assert [event.step for event in board.Scalars(f"train/{loss}")] == [400, 800, 1197, 1597, 1997, 2394]
         assert [event.step for event in board.Scalars(f"val/{loss}")] == [1197, 2394]
@@ -83,7 +91,13 @@ def test_dashboard_has_scalars_images_figures_and_hparams_on_the_clock_of_images
         assert len(board.Scalars(f"learning_rate/{network}")) == 6
     assert [event.step for event in board.Scalars("val/fid_reference")] == [1197, 2394]
     assert len(board.Scalars("test/fid_reference")) >= 1
-    assert {"samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp", "loss_curves"} <= set(tags["images"])
+    assert {
+        "samples_fixed",
+        "samples_fresh",
+        "interpolation_line",
+        "interpolation_slerp",
+        "loss_curves",
+    } <= set(tags["images"])
     assert [event.step for event in board.Images("samples_fixed")][:2] == [1197, 2394]
     hparams = board.SummaryMetadata("_hparams_/session_start_info")
     assert hparams.plugin_data.plugin_name == "hparams"
@@ -113,7 +127,11 @@ def test_resumed_run_ends_like_the_uninterrupted_one(model: str, in_place: bool,
     assert_same_weights(whole, resumed)
     assert_same_weights(whole, resumed, "best.ckpt")
     curves = [
-        [(step, scalars) for step, scalars in read_rows(run / "metrics.csv") if not any("test/" in key for key in scalars)]
+        [
+            (step, scalars)
+            for step, scalars in read_rows(run / "metrics.csv")
+            if not any("test/" in key for key in scalars)
+        ]
         for run in (whole, resumed)
     ]
     assert len(curves[0]) > 15
@@ -132,9 +150,7 @@ def test_best_checkpoint_of_an_earlier_part_counts_after_resuming(train_in, monk
 
     values = iter([1.0, 5.0, 4.0, 3.0])  # the best epoch is the first
     original = FIDScore.distance
-    monkeypatch.setattr(
-        FIDScore, "distance", lambda self, *a: next(values) if a[2] == "val" else original(self, *a)
-    )
+    monkeypatch.setattr(FIDScore, "distance", lambda self, *a: next(values) if a[2] == "val" else original(self, *a))
     part = train_in("part", *MLP, "trainer.max_epochs=2")
     resumed = train_in("resumed", *MLP, "trainer.max_epochs=4", f"ckpt_path={part}/checkpoints/last.ckpt")
     best = torch.load(resumed / "checkpoints" / "best.ckpt", weights_only=True)
@@ -147,10 +163,16 @@ def test_turning_callbacks_off_changes_no_weight(model: str, train_in):
     with_all = train_in("with", f"model={model}", *MLP)
     groups = ["sample_grid", "interpolation", "reconstruction_grid", "loss_curves", "curves", "progress_bar"]
     off = [f"callbacks.{name}=null" for name in groups]
-    small = [override for override in SMALL_PICTURES if "callbacks" not in override]
     run_dir = with_all.parent / "without"
-    train(composed("data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu", "every_n_epochs=1", f"model={model}",
-                   *MLP, *small, *off, "scores=none", run_dir=run_dir))  # fmt: skip
+    same = [
+        "data=digits",
+        "trainer.max_epochs=2",
+        "trainer.accelerator=cpu",
+        "every_n_epochs=1",
+        f"model={model}",
+        *MLP,
+    ]
+    train(composed(*same, *off, "scores=none", run_dir=run_dir))
     assert_same_weights(with_all, run_dir)
 
 

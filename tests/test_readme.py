@@ -1,0 +1,61 @@
+"""The README: every command it prints is one that this project understands, and it stays short."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT, composed
+
+from conf.schema import check
+
+README = (PROJECT / "README.md").read_text().replace("$run", "run")
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"^```(?:bash)?\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+TRAIN = [command for command in COMMANDS if re.match(r"(uv run )?python train\.py", command)]
+TRAIN += re.findall(r"`(python train\.py [^`…]*)`", README)
+EVALUATE = [command for command in COMMANDS if command.startswith("python evaluate.py")]
+
+
+def test_readme_opens_with_the_two_commands():
+    printed = [command for command in COMMANDS if command.startswith("pip install")]
+    assert printed == ["pip install -e . && python train.py", "pip install -e '.[test]' && pytest"]
+    result = subprocess.run(["bash", "-n", str(PROJECT / ".ci" / "run")], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", TRAIN)
+def test_printed_training_command_composes(command: str):
+    overrides = [word for word in shlex.split(command.split("train.py")[1]) if word != "-m"]
+    for job in expand(overrides):
+        check(composed(*[override for override in job if not override.startswith("hydra")]))
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """A sweep's jobs: the first and the last are enough."""
+    first = [re.sub(r"^([^=\[]*=)([^,\[]*),.*", r"\1\2", override) for override in overrides]
+    last = [re.sub(r"^([^=\[]*=)[^\[]*,([^,]*)$", r"\1\2", override) for override in overrides]
+    return [first, last]
+
+
+@pytest.mark.parametrize("command", EVALUATE)
+def test_printed_evaluation_command_composes(command: str):
+    check(composed(*shlex.split(command.split("evaluate.py")[1]), config="evaluate"))
+
+
+def test_readme_is_short_and_its_pictures_and_links_exist():
+    assert len(README.splitlines()) < 200
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (PROJECT / target).exists(), target
+
+
+def test_programs_print_their_help():
+    for program in ("train.py", "evaluate.py"):
+        result = subprocess.run(
+            [sys.executable, program, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0 and "override" in result.stdout.lower(), result.stderr
