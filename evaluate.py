@@ -10,7 +10,7 @@ import hydra
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.checkpoints import read_checkpoint
@@ -22,10 +22,12 @@ from callbacks.run_folder import CHECKPOINTS, CONFIG, METRICS, tested_checkpoint
 from callbacks.scores import FIDScore
 from conf.command_line import as_user_error, run
 from conf.schema import ConfigError, check
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from train import INPUT_ERRORS, build_model
 
+FOLDER = "evaluation"  # inside the run folder
 BATCH_SIZE = 500
 
 
@@ -35,51 +37,61 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
+    run_dir = Path(cfg.run)
     with as_user_error(*INPUT_ERRORS):
         check(cfg)
-        run_config = read_run_config(Path(cfg.run))
         out = check_out(cfg.out)
-        if cfg.data.root is not None:
-            run_config.data.root = cfg.data.root
+        run_config = read_run_config(run_dir, cfg)
         datamodule = instantiate(run_config.data)
-        scores_config = cfg.scores if "scores" in cfg else run_config.scores  # scores=none is a choice too
-        scores = [instantiate(scores_config)(datamodule=datamodule)] if scores_config else []
+        onlookers = build_onlookers(run_config, datamodule)
         model = build_model(run_config.model, datamodule)
-        checkpoint = restore(model, Path(cfg.run), cfg.checkpoint)
         if out and not isinstance(model, GenerativeModel):
-            raise ConfigError(f"out: {cfg.run} is the run of a model that makes no images")
-        callbacks = [
-            *scores,
-            *(instantiate(node) for node in run_config.callbacks.values() if node is not None),
-        ]
-        looks_on = [callback for callback in callbacks if isinstance(callback, FIDScore | PictureCallback | Curves)]
-        folder = Path(cfg.run) / "evaluation"
+            raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
+        checkpoint = restore(model, run_dir, cfg.checkpoint)
         trainer = Trainer(
-            default_root_dir=folder, accelerator=cfg.accelerator, devices=1, callbacks=looks_on, logger=False
+            default_root_dir=run_dir / FOLDER,
+            accelerator=cfg.accelerator,
+            devices=1,
+            callbacks=onlookers,
+            logger=False,
+            enable_progress_bar=False,
         )
         datamodule.prepare_data()
         datamodule.setup()
     trainer.test(model, datamodule=datamodule, verbose=False)
-    results = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    report = {
-        "checkpoint": checkpoint,
-        "test": results,
-        "scores": dict(kv for s in scores for kv in s.results.items()),
-    }
-    write_json(folder / METRICS, report)
-    for name, value in results.items():
-        print(f"{name} {value:.4g}")
-    print(f"written to {folder}")
+    report(trainer, checkpoint, run_dir / FOLDER)
     if out:
         model.to(trainer.strategy.root_device)
         write_samples(model, cfg.samples, cfg.seed, out)
 
 
-def read_run_config(run_dir: Path) -> DictConfig:
-    """The config a run was built from. Raises ConfigError."""
+def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
+    """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
     if not (run_dir / CONFIG).is_file():
         raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
-    return OmegaConf.load(run_dir / CONFIG)
+    run_config = OmegaConf.load(run_dir / CONFIG)
+    if cfg.data.root is not None:
+        run_config.data.root = cfg.data.root
+    if "scores" in cfg:  # scores=none is a choice too
+        run_config.scores = cfg.scores
+    return run_config
+
+
+def build_onlookers(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    """The run's score and pictures, and what gathers the terms of the test."""
+    scores = [instantiate(run_config.scores)(datamodule=datamodule)] if run_config.scores else []
+    callbacks = [instantiate(callback) for callback in run_config.callbacks.values() if callback is not None]
+    return [*scores, *(callback for callback in callbacks if isinstance(callback, PictureCallback | Curves))]
+
+
+def report(trainer: Trainer, checkpoint: str, folder: Path) -> None:
+    results = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    scores = {name: score for onlooker in trainer.callbacks if isinstance(onlooker, FIDScore)
+              for name, score in onlooker.results.items()}  # fmt: skip
+    terms = {name: value for name, value in results.items() if name not in scores}
+    write_json(folder / METRICS, {"checkpoint": checkpoint, "scores": scores, "test": terms})
+    print("\n".join(f"{name} {value:.4g}" for name, value in results.items()))
+    print(f"scores and pictures are in {folder}")
 
 
 def restore(model: ImageModel, run_dir: Path, name: str | None) -> str:
