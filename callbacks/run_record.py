@@ -16,15 +16,18 @@ from lightning_modules.image_model import ImageModel
 from .run_folder import METRICS, write_json
 from .scores import FIDScore
 
+LEARNING = ("model.", "network.", "data.batch_size", "data.image_size", "trainer.max_epochs", "trainer.precision")
+
 
 class RunRecord(Callback):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
-    `identity` opens the record (model, network, data, seed); `hyperparameters` go to TensorBoard's HParams page.
+    `identity` opens the record (model, network, data, seed); the settings of `LEARNING` in `config` go
+    with it to TensorBoard's HParams page.
     """
 
-    def __init__(self, identity: dict[str, Any], hyperparameters: dict[str, Any]) -> None:
-        self.identity, self.hyperparameters = identity, hyperparameters
+    def __init__(self, identity: dict[str, Any], config: dict[str, Any]) -> None:
+        self.identity, self.config = identity, config
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a continued run
         self.images_seen = 0
         self._since = 0.0
@@ -65,13 +68,25 @@ class RunRecord(Callback):
             "checkpoint": str(Path(trainer.ckpt_path).relative_to(run_dir)),
         }
         write_json(run_dir / METRICS, record)
+        learning = {name: value for name, value in settings(self.config).items() if name.startswith(LEARNING)}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(self.hyperparameters, results, step=pl_module.images_seen)
+                logger.log_hyperparams({**self.identity, **learning}, results, step=pl_module.images_seen)
 
     def _elapsed(self) -> float:
         """Seconds of earlier parts and, between start and end of a fit, of this one."""
         return self.seconds + (time.monotonic() - self._since)
+
+
+def settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a nested config by dotted name, without what only says how objects are made."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= settings(value, f"{prefix}{name}.")
+        elif not name.startswith("_") and value is not None:
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def peak_memory_bytes() -> int:
