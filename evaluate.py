@@ -4,6 +4,7 @@ python evaluate.py run=outputs/… scores=inception
 python evaluate.py run=outputs/… samples=10000 out=samples.npz
 """
 
+import json
 from pathlib import Path
 
 import hydra
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from callbacks.checkpoints import read_checkpoint
 from callbacks.continuation import check_weights_fit
 from callbacks.curves import Curves
+from callbacks.epoch_seed import EpochSeed
 from callbacks.observing import observing
 from callbacks.pictures import PictureCallback, save_png, to_uint8
 from callbacks.run_folder import CHECKPOINTS, CONFIG, METRICS, tested_checkpoint, write_atomically, write_json
@@ -25,7 +27,7 @@ from conf.schema import ConfigError, check
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from train import INPUT_ERRORS, build_model
+from train import INPUT_ERRORS, build_model, check_makes_images
 
 FOLDER = "evaluation"  # inside the run folder
 BATCH_SIZE = 500
@@ -47,6 +49,7 @@ def evaluate(cfg: DictConfig) -> None:
         model = build_model(run_config.model, datamodule)
         if out and not isinstance(model, GenerativeModel):
             raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
+        check_makes_images(model, onlookers)
         checkpoint = restore(model, run_dir, cfg.checkpoint)
         trainer = Trainer(
             default_root_dir=run_dir / FOLDER,
@@ -67,10 +70,16 @@ def evaluate(cfg: DictConfig) -> None:
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
+    if not cfg.run:
+        raise ConfigError("run: give the run folder that train.py named: python evaluate.py run=outputs/…")
     if not (run_dir / CONFIG).is_file():
         raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
     run_config = OmegaConf.load(run_dir / CONFIG)
+    if not {"model", "data", "callbacks", "scores", "seed"} <= run_config.keys():
+        raise ConfigError(f"run: {run_dir / CONFIG} was not written by train.py. Give the folder that train.py named")
     if cfg.data.root is not None:
+        if "root" not in run_config.data:
+            raise ConfigError("data.root: the data of this run comes with scikit-learn; leave data.root away")
         run_config.data.root = cfg.data.root
     if "scores" in cfg:  # scores=none is a choice too
         run_config.scores = cfg.scores
@@ -81,7 +90,11 @@ def build_onlookers(run_config: DictConfig, datamodule: ImageDataModule) -> list
     """The run's score and pictures, and what gathers the terms of the test."""
     scores = [instantiate(run_config.scores)(datamodule=datamodule)] if run_config.scores else []
     callbacks = [instantiate(callback) for callback in run_config.callbacks.values() if callback is not None]
-    return [*scores, *(callback for callback in callbacks if isinstance(callback, PictureCallback | Curves))]
+    return [
+        EpochSeed(run_config.seed),
+        *scores,
+        *(callback for callback in callbacks if isinstance(callback, PictureCallback | Curves)),
+    ]
 
 
 def report(trainer: Trainer, checkpoint: str, folder: Path) -> None:
@@ -89,8 +102,11 @@ def report(trainer: Trainer, checkpoint: str, folder: Path) -> None:
     scores = {name: score for onlooker in trainer.callbacks if isinstance(onlooker, FIDScore)
               for name, score in onlooker.results.items()}  # fmt: skip
     terms = {name: value for name, value in results.items() if name not in scores}
-    write_json(folder / METRICS, {"checkpoint": checkpoint, "scores": scores, "test": terms})
-    print("\n".join(f"{name} {value:.4g}" for name, value in results.items()))
+    earlier = json.loads((folder / METRICS).read_text()) if (folder / METRICS).is_file() else {}
+    kept = earlier.get("scores", {}) if earlier.get("checkpoint") == checkpoint else {}  # other scores of these weights
+    write_json(folder / METRICS, {"checkpoint": checkpoint, "scores": kept | scores, "test": terms})
+    spread = {name: f" ± {score['std']:.2g}" for name, score in scores.items() if score["std"] is not None}
+    print("\n".join(f"{name} {value:.4g}{spread.get(name, '')}" for name, value in results.items()))
     print(f"scores and pictures are in {folder}")
 
 
@@ -109,7 +125,7 @@ def check_out(out: str | None) -> Path | None:
     if out is None:
         return None
     path = Path(out)
-    if path.suffix not in ("", ".npz"):
+    if path.suffix != ".npz" and path.suffix[1:].isalpha():
         raise ConfigError(f"out: expected a name that ends in .npz, or a folder, got {out}")
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise ConfigError(f"out: {out} exists already and is left as it is; give another name")

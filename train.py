@@ -25,7 +25,7 @@ from callbacks.pictures import PictureCallback
 from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
 from callbacks.run_record import RunRecord
 from callbacks.scores import FIDScore
-from conf.command_line import as_user_error, in_sweep, run
+from conf.command_line import as_user_error, reporting, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import DataError, ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
@@ -36,7 +36,7 @@ INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, Misconfig
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    with in_sweep():
+    with reporting():
         train(cfg)
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()
@@ -47,6 +47,7 @@ def train(cfg: DictConfig) -> None:
     with as_user_error(*INPUT_ERRORS):
         check(cfg)
         continuation = Continuation.of(cfg.ckpt_path, cfg.trainer.max_epochs)
+        continuation.check_same_run(OmegaConf.to_container(cfg, resolve=True))
         claim(run_dir, continued_from=cfg.ckpt_path)
         datamodule = instantiate(cfg.data)
         callbacks = build_callbacks(cfg, datamodule)
@@ -68,6 +69,7 @@ def train(cfg: DictConfig) -> None:
     continuation.carry_over(run_dir, loggers)
     with as_user_error(DivergenceError, MisconfigurationException):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
+    print(f"testing {tested_checkpoint(run_dir).name} …", flush=True)
     trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
     print(summary(run_dir))
 
@@ -90,6 +92,8 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
 
 
 def build_callbacks(cfg: DictConfig, datamodule: LightningDataModule) -> list[Callback]:
+    if cfg.callbacks.last_checkpoint is None:
+        raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
     scores = [instantiate(cfg.scores)(datamodule=datamodule)] if cfg.scores else []
     record = RunRecord({**cfg.choices, "seed": cfg.seed}, OmegaConf.to_container(cfg, resolve=True))

@@ -1,7 +1,7 @@
 """Checkpoints that are whole or not there, and that continue in another run folder."""
 
 import os
-import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"there is no checkpoint {path}. Checkpoints lie in <run folder>/{CHECKPOINTS}/ as last.ckpt and best.ckpt"
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what unpickling arbitrary bytes may raise is not to be listed
         size = os.path.getsize(path)
         raise CheckpointError(
             f"{path} ({size:,} bytes) can't be read as a checkpoint: it is empty, truncated, or no checkpoint at all. "

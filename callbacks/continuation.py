@@ -3,12 +3,14 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import OmegaConf
 
 from .checkpoints import CheckpointError, read_checkpoint
-from .run_folder import CHECKPOINTS, CURVES, read_rows, write_atomically
+from .run_folder import CHECKPOINTS, CONFIG, CURVES, read_rows, write_atomically
 
 
 class Continuation:
@@ -35,6 +37,9 @@ class Continuation:
     def check_fits(self, model: LightningModule) -> None:
         """Raise CheckpointError unless the checkpoint's weights are of this very model."""
 
+    def check_same_run(self, config: dict[str, Any]) -> None:
+        """Raise CheckpointError unless the composed config says what the continued run's said."""
+
     def carry_over(self, run_dir: Path, loggers: list[Logger]) -> None:
         """Bring the continued run's best checkpoint and its curves up to this point into the run folder."""
 
@@ -54,6 +59,22 @@ class ContinuationFrom(Continuation):
     def check_fits(self, model: LightningModule) -> None:
         check_weights_fit(self.shapes, model, self.path)
 
+    def check_same_run(self, config: dict[str, Any]) -> None:
+        stored = self.path.resolve().parent.parent / CONFIG
+        if not stored.is_file():
+            raise CheckpointError(
+                f"{self.path} is not in a run folder: there is no {stored}. Continue from <run folder>/{CHECKPOINTS}/"
+            )
+        before = OmegaConf.to_container(OmegaConf.load(stored))
+        for section in ("seed", "model", "data", "scores", "every_n_epochs"):
+            change = _first_difference(section, before.get(section), config.get(section))
+            if change is not None:
+                name, old, new = change
+                raise CheckpointError(
+                    f"{self.path} is of a run with {name}={old}, not {new}. A run is continued with its own choices; "
+                    f"repeat them (they are in {stored}), or start a new run"
+                )
+
     def carry_over(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
@@ -68,6 +89,17 @@ class ContinuationFrom(Continuation):
                     logger.log_metrics(scalars, step=images_seen)
         for logger in rewritten:
             logger.save()
+
+
+def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            if (name, key) == ("data", "root"):
+                continue  # the same data may lie elsewhere
+            if (difference := _first_difference(f"{name}.{key}", old.get(key), new.get(key))) is not None:
+                return difference
+        return None
+    return None if old == new else (name, old, new)
 
 
 def check_weights_fit(shapes: dict[str, tuple[int, ...]], model: LightningModule, path: Path) -> None:

@@ -30,12 +30,13 @@ class Curves(Callback):
     """
 
     def __init__(self) -> None:
+        self._terms: dict[str, Tensor] = {}
         self._gradient_norms: dict[str, Tensor] = {}
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
-        if _is_logged(trainer):
+        if _is_nearly_logged(trainer):
             for name, network in _networks_of(optimizer, pl_module).items():
                 gradients = [p.grad for p in network.parameters() if p.grad is not None]
                 self._gradient_norms[f"gradient_norm/{name}"] = get_total_norm(gradients)
@@ -48,9 +49,12 @@ class Curves(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        # The latest of every term: a generator that steps in one batch of several has none in the logged one.
+        self._terms |= {f"train/{name}": value.detach() for name, value in outputs.items()}
         if not _is_logged(trainer):
             return
-        tensors = {f"train/{name}": value for name, value in outputs.items()} | self._gradient_norms
+        tensors = self._terms | self._gradient_norms
+        self._terms, self._gradient_norms = {}, {}
         rates = {
             f"learning_rate/{name}": optimizer.param_groups[0]["lr"]
             for optimizer in trainer.optimizers
@@ -87,6 +91,12 @@ class Curves(Callback):
 def _is_logged(trainer: Trainer) -> bool:
     """Whether the batch in work is one of those whose scalars are written."""
     return (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps == 0
+
+
+def _is_nearly_logged(trainer: Trainer) -> bool:
+    """Whether the next logged batch is less than ten away: every optimizer steps at least once till then."""
+    ahead = -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps
+    return ahead < 10
 
 
 def _networks_of(optimizer: Optimizer, model: ImageModel) -> dict[str, torch.nn.Module]:

@@ -32,6 +32,11 @@ class StopOnDivergence(Callback):
         looks = pl_module.device.type == "cpu" or (batch_idx + 1) % trainer.log_every_n_steps == 0
         if not looks and not trainer.is_last_batch:
             return
+        if trainer.is_last_batch and not all(p.isfinite().all() for p in pl_module.parameters()):
+            raise DivergenceError(
+                f"training diverged: a weight is no longer finite at the end of epoch {trainer.current_epoch + 1}. "
+                "Checkpoints of earlier epochs are kept. Lower the learning rate, or add a penalty"
+            )
         for name, value in outputs.items():
             if not isfinite(value.item()):
                 raise DivergenceError(

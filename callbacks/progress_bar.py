@@ -15,7 +15,7 @@ class ProgressBar(TQDMProgressBar):
 
     def __init__(self, refresh_rate: int) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
-        self._terms: Mapping[str, Tensor] = {}
+        self._terms: dict[str, Tensor] = {}
 
     def on_train_batch_end(
         self,
@@ -25,7 +25,7 @@ class ProgressBar(TQDMProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._terms = {name: value.detach() for name, value in outputs.items()}
+        self._terms |= {name: value.detach() for name, value in outputs.items()}
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,7 +14,6 @@ METRICS = "metrics.json"
 CURVES = "metrics.csv"
 PICTURES = "pictures"
 CHECKPOINTS = "checkpoints"
-DASHBOARD = "tensorboard"
 
 
 def claim(run_dir: Path, continued_from: str | None) -> None:
@@ -54,7 +53,7 @@ def summary(run_dir: Path) -> str:
             "",
             f"{record['model']} {record['network']} on {record['data']}, seed {record['seed']}: "
             f"{record['epochs']} epochs, {record['images_seen']:,} images, {record['seconds']:.0f} s, "
-            f"tested {record['checkpoint']}",
+            f"tested {record['checkpoint']} of epoch {record['checkpoint_epoch']}",
             *(["  " + "   ".join(scores + terms)] if scores + terms else []),
             f"  pictures   {shown / PICTURES}",
             f"  scores     {shown / METRICS}   curves {shown / CURVES}",

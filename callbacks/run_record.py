@@ -65,6 +65,7 @@ class RunRecord(Callback):
             "peak_memory_bytes": self._peak_memory,
             "scores": scores,
             "test": {name: value for name, value in results.items() if name not in scores},
+            "checkpoint_epoch": pl_module.restored_epoch,
             "checkpoint": str(Path(trainer.ckpt_path).relative_to(run_dir)),
         }
         write_json(run_dir / METRICS, record)

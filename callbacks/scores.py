@@ -1,5 +1,6 @@
 """How good the images are: the Fréchet distance to real ones (FID, Heusel et al. 2017, arXiv:1706.08500)."""
 
+import warnings
 from collections.abc import Callable
 from statistics import fmean, stdev
 from typing import Any
@@ -41,7 +42,7 @@ class FIDScore(Callback):
         self.extractor = extractor(image_shape=datamodule.image_shape)
         self.results: dict[str, dict[str, Any]] = {}
         self._metrics: dict[str, FrechetInceptionDistance] = {}
-        self._check_count(datamodule.num_test)
+        self._check_count(datamodule.num_val, datamodule.num_test)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         if is_due(trainer, self.every_n_epochs):
@@ -84,13 +85,19 @@ class FIDScore(Callback):
         metric.reset()
         return value
 
-    def _check_count(self, num_test: int) -> None:
+    def _check_count(self, num_val: int, num_test: int) -> None:
         count = min(num_test, self.num_fakes or num_test)
         if count < self.extractor.num_features:
             raise ValueError(
                 f"scores: {count} test images are too few for fid_{self.name}, whose extractor has "
                 f"{self.extractor.num_features} features and needs at least as many images. "
                 "Use scores=reference, a larger data set, or a larger scores.num_fakes"
+            )
+        if num_val < self.extractor.num_features:
+            warnings.warn(
+                f"val has {num_val} images, fewer than the {self.extractor.num_features} features of fid_{self.name}: "
+                f"val/fid_{self.name} is far off and ranks checkpoints only roughly",
+                stacklevel=2,
             )
 
     def _metric_with_real(

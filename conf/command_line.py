@@ -9,15 +9,17 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
+WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
 
 
 class UserError(Exception):
@@ -34,12 +36,14 @@ def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def in_sweep() -> Iterator[None]:
-    """Tell at once which job of a sweep failed: Hydra goes on with the next, and reports the first at the end."""
+def reporting() -> Iterator[None]:
+    """Around one job. In a sweep, tell at once which job failed: Hydra goes on and reports the first at the end."""
     try:
         yield
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            end_with(error)
+        else:
             overrides = " ".join(HydraConfig.get().overrides.task)
             print(f"job {HydraConfig.get().job.num} ({overrides}) failed: {error}", file=sys.stderr)
             for failure in (error, error.__cause__):
@@ -53,20 +57,25 @@ def run(main: Callable[[], None]) -> None:
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
     """
-    wants_traceback = os.environ.get(TRACEBACK_SWITCH) == "1"
     os.environ[TRACEBACK_SWITCH] = "1"  # or Hydra prints errors itself, with a traceback for most
     quiet_libraries()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     try:
         main()
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        if wants_traceback:
-            raise
-        print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        end_with(error)
     except SIGTERMException:  # Lightning ends with 0, as if all were done
         print("stopped by SIGTERM; continue with ckpt_path=<run folder>/checkpoints/last.ckpt", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
+
+
+def end_with(error: Exception) -> NoReturn:
+    """Exit with code 1 and the message of an error that is the user's to mend; raise any other."""
+    theirs = isinstance(error, UserError | HydraException | OmegaConfBaseException | OSError)
+    if not theirs or WANTS_TRACEBACK:
+        raise error
+    print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
+    sys.exit(1)
 
 
 def quiet_libraries() -> None:
@@ -86,11 +95,11 @@ def quiet_libraries() -> None:
 def message_of(error: Exception) -> str:
     """The error's own words, and those of its cause where Hydra hides them there."""
     if isinstance(error, OSError) and error.filename:
-        return (
-            f"{error.filename}: {error.strerror}. Give a folder that can be written: hydra.run.dir=, hydra.sweep.dir="
-        )
+        return f"{error.filename}: {error.strerror}. Run folders are chosen with hydra.run.dir= and hydra.sweep.dir="
     message = str(error).strip()
     cause = error.__cause__
+    if isinstance(error, InstantiationException) and cause is not None:
+        return f"{message.split('full_key: ')[-1].strip()}: {cause}"
     if isinstance(error, HydraException) and cause is not None and str(cause) not in message:
         message = f"{message}\n{cause}"
     return message
@@ -99,4 +108,5 @@ def message_of(error: Exception) -> str:
 def folder_name(overrides: str, number: int) -> str:
     """A sweep job's overrides as a folder name that needs no quotes on a command line."""
     name = re.sub(r"[^\w.+]+", "-", overrides).strip("-")
-    return name if name and len(name) <= 200 else f"{number}_{name[:200]}".rstrip("_")
+    # What was changed or cut could make two jobs' names the same.
+    return name if name and name == overrides and len(name) <= 200 else f"{name[:200]}_{number}".lstrip("_")

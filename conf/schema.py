@@ -42,9 +42,20 @@ AT_LEAST = {  # whole words of the keys: the smallest value that means something
     "refresh_rate": 0,
     "degrees": 0,
     "translate": 0,
+    "scale": 0,
 }
-ABOVE = {"lr": 0, "scale": 0}  # numbers that must be larger than this
-TOP_LEVEL = {"seed": int, "every_n_epochs": int, "ckpt_path": str | None, "run_dir": str}
+ABOVE = {"lr": 0}  # numbers that must be larger than this
+TOP_LEVEL = {  # what no constructor's annotation describes
+    "seed": int,
+    "every_n_epochs": int,
+    "ckpt_path": str | None,
+    "run_dir": str,
+    "run": str,
+    "checkpoint": str | None,
+    "accelerator": str,
+    "samples": int,
+    "out": str | None,
+}
 
 
 def check(cfg: DictConfig) -> None:
@@ -143,6 +154,8 @@ def _describe(hint: Any) -> str:
         return " or ".join(dict.fromkeys(_describe(option) for option in arguments))
     if typing.get_origin(hint) in (list, tuple, Sequence):
         return f"a list of {_describe(arguments[0])}".replace("a list of a whole number", "a list of whole numbers")
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(repr, arguments))
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
@@ -152,5 +165,7 @@ def _check_range(name: str, key: str, value: Any) -> None:
             continue
         if key in AT_LEAST and number < AT_LEAST[key]:
             raise ConfigError(f"{name}: expected at least {AT_LEAST[key]}, got {number}")
+        if key == "betas" and not (isinstance(number, float) and 0 <= number < 1):
+            raise ConfigError(f"{name}: expected numbers from 0.0 to below 1.0, written with a point, got {number}")
         if key in ABOVE and number <= ABOVE[key]:
             raise ConfigError(f"{name}: expected more than {ABOVE[key]}, got {number}")

@@ -49,7 +49,7 @@ class GAN(GenerativeModel):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         images, _ = batch
         real = to_signed(images)
-        generator_is_due = (batch_idx + 1) % self.n_critic == 0
+        generator_is_due = (self.trainer.fit_loop.epoch_loop.total_batch_idx + 1) % self.n_critic == 0
         with torch.set_grad_enabled(generator_is_due):
             fake = self.generator(self.sample_latents(len(real)))  # this one forward serves both players
         terms = self.discriminator_step(real, fake.detach())
@@ -75,7 +75,8 @@ class GAN(GenerativeModel):
             optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
-        self.averaged_generator.update(self.generator, len(fake) * self.n_critic, self.images_seen)
+        images = len(fake) * self.n_critic * self.trainer.world_size
+        self.averaged_generator.update(self.generator, images, self.images_seen)
         return {"loss_generator": loss}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -110,5 +111,5 @@ def to_signed(images: Tensor) -> Tensor:
 
 
 def judgement(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """D(x) and D(G(z)): the mean probability of being real, in [0, 1]."""
+    """D(x) and D(G(z)): the mean probability of being real, in [0, 1]; of a critic, its squashed verdict."""
     return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}

@@ -16,6 +16,7 @@ class ImageModel(LightningModule):
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.images_seen = 0  # training images consumed so far, over all devices and epochs
+        self.restored_epoch = 0  # the epoch, counted from 1, of the checkpoint that was loaded last
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -30,3 +31,4 @@ class ImageModel(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = checkpoint["images_seen"]
+        self.restored_epoch = checkpoint["epoch"] + 1

@@ -20,7 +20,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
-        """The expected image (B, C, H, W), in [0, 1]."""
+        """The expected image (B, C, H, W), kept in [0, 1]."""
 
     def log_prob(self, parameters: Tensor, images: Tensor) -> Tensor:
         """log p(x | parameters), summed over pixels: (B,), nats per image."""

@@ -76,6 +76,10 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["model.latent_dim=abc"], ["model.latent_dim", "a whole number", "'abc'"]),
         (["model.latent_dim=2.5"], ["model.latent_dim", "a whole number", "2.5"]),
         (["model.optimizer.lr=fast"], ["model.optimizer.lr", "a number", "'fast'"]),
+        (["model.optimizer.betas=[0,0.9]"], ["model.optimizer.betas", "written with a point", "got 0"]),
+        (["model.optimizer.betas=[0.9,1.5]"], ["model.optimizer.betas", "below 1.0", "1.5"]),
+        (["trainer.precision=17"], ["trainer.precision", "'bf16-mixed'", "17"]),
+        (["callbacks.last_checkpoint=null"], ["callbacks.last_checkpoint"]),
         (["model.optimizer.lr=-1"], ["model.optimizer.lr", "more than 0", "-1"]),
         (["data.batch_size=0"], ["data.batch_size", "at least 1", "0"]),
         (["network=mlp", "network.encoder.width=wide"], ["encoder.width", "a whole number", "'wide'"]),
@@ -121,7 +125,12 @@ def broken(finished: Path, kind: str) -> Path:
     elif kind == "unsafe":
         torch.save({"state_dict": Path("x")}, path)
     else:
-        content = {"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"not a checkpoint"}
+        content = {
+            "empty": b"",
+            "truncated": whole[: len(whole) // 2],
+            "text": b"not a checkpoint",
+            "table": b"epoch,step\n0,1197\n",
+        }
         path.write_bytes(content[kind])
     return path
 
@@ -129,16 +138,21 @@ def broken(finished: Path, kind: str) -> Path:
 def test_bad_checkpoints_are_refused_and_earlier_results_untouched(finished: Path, call):
     before = files(finished)
     longer = [*SHORT, "trainer.max_epochs=2"]
-    for kind in ("empty", "truncated", "text", "foreign", "unsafe"):
+    for kind in ("empty", "truncated", "text", "table", "foreign", "unsafe"):
         path = broken(finished, kind)
         code, message = call(*longer, f"ckpt_path={path}")
         assert code == 1 and str(path) in message and "Traceback" not in message, (kind, message)
         shutil.rmtree(path.parents[1])
     last = finished / "checkpoints" / "last.ckpt"
-    code, message = call(*longer, "model=gan", f"ckpt_path={last}")
-    assert code == 1 and "is of another model" in message and "averaged_generator" in message
-    code, message = call(*longer, "model.latent_dim=5", f"ckpt_path={last}")
-    assert code == 1 and "decoder.0.weight is (8, 64), expected (8, 5)" in message
+    every = "every_n_epochs=1"
+    code, message = call(*longer, every, "model=gan", f"ckpt_path={last}")
+    assert code == 1 and "is of a run with model." in message
+    code, message = call(*longer, every, "model.latent_dim=5", f"ckpt_path={last}")
+    assert code == 1 and "model.latent_dim=64, not 5" in message
+    code, message = call(*longer, every, "model=beta_vae", f"ckpt_path={last}")
+    assert code == 1 and "model.beta=1.0, not 4.0" in message
+    code, message = call(*longer, every, "seed=3", f"ckpt_path={last}")
+    assert code == 1 and "seed=0, not 3" in message
     code, message = call(*SHORT, f"ckpt_path={last}")
     assert code == 1 and "has completed 1 epochs and trainer.max_epochs is 1" in message
     assert files(finished) == before
@@ -180,7 +194,10 @@ def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):
     ("overrides", "told"),
     [
         (["run=nowhere"], ["nowhere", "config.yaml"]),
-        ([], ["run"]),
+        ([], ["run", "run folder"]),
+        (["run=finished", "samples=abc"], ["samples", "a whole number", "'abc'"]),
+        (["run=finished", "data.root=x"], ["data.root"]),
+        (["run=finished", "accelerator=abacus"], ["abacus"]),
         (["run=finished", "out=samples.txt"], ["samples.txt", ".npz"]),
         (["run=finished", "samples=0", "out=a.npz"], ["samples", "at least 1"]),
         (["run=finished", "checkpoint=other.ckpt"], ["other.ckpt"]),
@@ -236,9 +253,10 @@ def test_terminated_run_says_so_and_can_be_continued(tmp_path: Path):
     ("overrides", "expected"),
     [
         ("model-vae_data-digits_seed-0", "model-vae_data-digits_seed-0"),
-        ("model/loss-hinge", "model-loss-hinge"),
-        ("experiment-paper/gan_mnist", "experiment-paper-gan_mnist"),
-        ("network.encoder.width-[256,128]", "network.encoder.width-256-128"),
+        ("model/loss-hinge", "model-loss-hinge_3"),
+        ("experiment-paper/gan_mnist", "experiment-paper-gan_mnist_3"),
+        ("network.encoder.width-[256,128]", "network.encoder.width-256-128_3"),
+        ("model.x--1", "model.x-1_3"),
         ("", "3"),
     ],
 )

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import composed
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from PIL import Image
 
 from callbacks.observing import observing
 from callbacks.pictures import to_uint8
-from evaluate import evaluate, read_run_config, restore
+from evaluate import evaluate, restore
 from train import build_model
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
@@ -31,6 +32,7 @@ def test_scores_and_pictures_are_those_of_the_run(model: str, train_in):
     trained = json.loads((run / "metrics.json").read_text())
     evaluated = json.loads((run / "evaluation" / "metrics.json").read_text())
     assert evaluated["scores"] == trained["scores"]
+    assert evaluated["test"] == trained["test"]
     assert evaluated["checkpoint"] == trained["checkpoint"] == "checkpoints/best.ckpt"
     for picture in (run / "pictures").glob("*_final.png"):
         assert (run / "evaluation" / "pictures" / picture.name).read_bytes() == picture.read_bytes()
@@ -43,7 +45,7 @@ def test_samples_go_to_npz_as_the_field_exchanges_them(train_in, tmp_path: Path)
         assert archive.files == ["arr_0"]
         samples = archive["arr_0"]
     assert samples.shape == (700, 8, 8, 1) and samples.dtype == np.uint8
-    cfg = read_run_config(run)
+    cfg = OmegaConf.load(run / "config.yaml")
     datamodule = type("Facts", (), {"image_shape": (1, 8, 8), "num_classes": 10})
     model = build_model(cfg.model, datamodule)
     restore(model, run, None)
@@ -69,7 +71,9 @@ def test_another_checkpoint_can_be_evaluated(train_in):
 def test_averaged_weights_are_restored(train_in):
     run = train_in("run", "model=gan", *MLP)
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    model = build_model(read_run_config(run).model, type("F", (), {"image_shape": (1, 8, 8), "num_classes": 10}))
+    model = build_model(
+        OmegaConf.load(run / "config.yaml").model, type("F", (), {"image_shape": (1, 8, 8), "num_classes": 10})
+    )
     restore(model, run, None)
     for name, weight in model.averaged_generator.state_dict().items():
         assert torch.equal(weight, stored["state_dict"][f"averaged_generator.{name}"])

@@ -137,6 +137,13 @@ def test_discriminator_judges_images_in_the_generators_range():
         assert fake.min() >= -1 and fake.max() <= 1
 
 
+def test_n_critic_counts_on_from_epoch_to_epoch():
+    model = build("model=gan", "model.n_critic=3")  # of two batches an epoch
+    before = weights(model.generator)
+    fit(model, max_epochs=2)
+    assert not same(before, model.generator)
+
+
 def test_generator_steps_once_in_n_critic_batches():
     model = build("model=gan", "model.n_critic=3")
     steps = []

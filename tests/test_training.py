@@ -211,6 +211,27 @@ def test_diverging_training_stops_at_once_and_says_where(train_in, monkeypatch: 
         train_in("run", *MLP, "trainer.log_every_n_steps=3")
 
 
+def test_generator_that_steps_rarely_has_its_curves(train_in):
+    run = train_in("run", "model=wgan_gp", *MLP)  # the generator is never due in a logged batch
+    names = {name for _, scalars in read_rows(run / "metrics.csv") for name in scalars}
+    assert {"train/loss_generator", "gradient_norm/generator", "train/loss_discriminator"} <= names
+
+
+def test_weights_that_diverge_in_the_last_batch_are_noticed(train_in, monkeypatch: pytest.MonkeyPatch):
+    from lightning_modules.vae import VAE
+
+    original = VAE.on_train_batch_start
+
+    def spoil(self, batch, batch_idx):
+        original(self, batch, batch_idx)
+        if batch_idx == 11:
+            self.optimizers().param_groups[0]["lr"] = math.inf
+
+    monkeypatch.setattr(VAE, "on_train_batch_start", spoil)
+    with pytest.raises(UserError, match="a weight is no longer finite at the end of epoch 1"):
+        train_in("run", *MLP)
+
+
 def test_diverged_weights_reach_no_checkpoint(train_in, tmp_path: Path):
     with pytest.raises(UserError, match="training diverged"):
         train_in("run", *MLP, "model.optimizer.lr=1e30")
