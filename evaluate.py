@@ -15,7 +15,7 @@ from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.checkpoints import read_checkpoint
-from callbacks.continuation import check_weights_fit
+from callbacks.continuation import check_weights_fit, shapes_of
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
 from callbacks.observing import observing
@@ -114,7 +114,7 @@ def restore(model: ImageModel, run_dir: Path, name: str | None) -> str:
     """Load a run's weights into the model, and say from which file. Raises CheckpointError."""
     path = run_dir / CHECKPOINTS / name if name else tested_checkpoint(run_dir)
     checkpoint = read_checkpoint(path)
-    check_weights_fit({key: tuple(w.shape) for key, w in checkpoint["state_dict"].items()}, model, path)
+    check_weights_fit(shapes_of(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
     model.on_load_checkpoint(checkpoint)
     return str(path.relative_to(run_dir))

@@ -8,6 +8,7 @@ from typing import Any
 from lightning import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from .checkpoints import CheckpointError, read_checkpoint
 from .run_folder import CHECKPOINTS, CONFIG, CURVES, read_rows, write_atomically
@@ -31,8 +32,7 @@ class Continuation:
                 f"{path} has completed {completed} epochs and trainer.max_epochs is {max_epochs}: nothing is left "
                 "to train. Set a larger trainer.max_epochs, or use evaluate.py for a finished run"
             )
-        shapes = {name: tuple(weight.shape) for name, weight in checkpoint["state_dict"].items()}
-        return ContinuationFrom(path, checkpoint["images_seen"], shapes)
+        return ContinuationFrom(path, checkpoint["images_seen"], shapes_of(checkpoint["state_dict"]))
 
     def check_fits(self, model: LightningModule) -> None:
         """Raise CheckpointError unless the checkpoint's weights are of this very model."""
@@ -102,9 +102,13 @@ def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | N
     return None if old == new else (name, old, new)
 
 
+def shapes_of(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
 def check_weights_fit(shapes: dict[str, tuple[int, ...]], model: LightningModule, path: Path) -> None:
     """Raise CheckpointError, naming a difference, unless weights of these shapes are of this very model."""
-    expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    expected = shapes_of(model.state_dict())
     for name in sorted(expected.keys() | shapes.keys()):
         if expected.get(name) != shapes.get(name):
             raise CheckpointError(
