@@ -22,7 +22,7 @@ from callbacks.observing import observing
 from callbacks.pictures import PictureCallback, save_png, to_uint8
 from callbacks.run_folder import CHECKPOINTS, CONFIG, METRICS, tested_checkpoint, write_atomically, write_json
 from callbacks.scores import FIDScore
-from conf.command_line import as_user_error, run
+from conf.command_line import as_user_error, ended_by_sigterm, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
@@ -61,7 +61,8 @@ def evaluate(cfg: DictConfig) -> None:
         )
         datamodule.prepare_data()
         datamodule.setup()
-    trainer.test(model, datamodule=datamodule, verbose=False)
+    with ended_by_sigterm():
+        trainer.test(model, datamodule=datamodule, verbose=False)
     report(trainer, checkpoint, run_dir / FOLDER)
     if out:
         model.to(trainer.strategy.root_device)

@@ -25,7 +25,7 @@ from callbacks.pictures import PictureCallback
 from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
 from callbacks.run_record import RunRecord
 from callbacks.scores import FIDScore
-from conf.command_line import as_user_error, reporting, run
+from conf.command_line import as_user_error, ended_by_sigterm, reporting, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import DataError, ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
@@ -70,7 +70,8 @@ def train(cfg: DictConfig) -> None:
     with as_user_error(DivergenceError, MisconfigurationException):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
     print(f"testing {tested_checkpoint(run_dir).name} …", flush=True)
-    trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
+    with ended_by_sigterm():
+        trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
     print(summary(run_dir))
 
 

@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -67,6 +69,23 @@ def run(main: Callable[[], None]) -> None:
     except SIGTERMException:  # Lightning ends with 0, as if all were done
         print("stopped by SIGTERM; continue with ckpt_path=<run folder>/checkpoints/last.ckpt", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Around a test: SIGTERM ends it at once. Lightning only notes the signal, and looks at the note while fitting."""
+    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+        yield
+        return
+
+    def end(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SIGTERMException
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def end_with(error: Exception) -> NoReturn:

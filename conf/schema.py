@@ -43,8 +43,10 @@ AT_LEAST = {  # whole words of the keys: the smallest value that means something
     "degrees": 0,
     "translate": 0,
     "scale": 0,
+    "label_smoothing": 0,
 }
-ABOVE = {"lr": 0}  # numbers that must be larger than this
+ABOVE = {"lr": 0, "share": 0, "smallest_area": 0}  # numbers that must be larger than this
+AT_MOST = {"share": 1, "smallest_area": 1, "label_smoothing": 1}
 TOP_LEVEL = {  # what no constructor's annotation describes
     "seed": int,
     "every_n_epochs": int,
@@ -169,3 +171,5 @@ def _check_range(name: str, key: str, value: Any) -> None:
             raise ConfigError(f"{name}: expected numbers from 0.0 to below 1.0, written with a point, got {number}")
         if key in ABOVE and number <= ABOVE[key]:
             raise ConfigError(f"{name}: expected more than {ABOVE[key]}, got {number}")
+        if key in AT_MOST and number > AT_MOST[key]:
+            raise ConfigError(f"{name}: expected at most {AT_MOST[key]}, got {number}")

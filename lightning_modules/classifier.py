@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 from torch.optim import Optimizer
@@ -11,8 +12,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from .image_model import ImageModel
 
 
-class Classifier(ImageModel):
-    """An encoder, its features, and one linear layer on them; the learning rate makes one cycle (Smith 2018)."""
+class ClassifierNetwork(nn.Module):
+    """An encoder, its features, and one linear layer on them."""
 
     def __init__(
         self,
@@ -20,19 +21,11 @@ class Classifier(ImageModel):
         num_classes: int,
         num_features: int,
         encoder: Callable[..., nn.Module],
-        augmentation: nn.Module,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        super().__init__(image_shape)
-        self.num_classes, self.num_features = num_classes, num_features
-        self.encoder = encoder(image_shape=self.image_shape, num_outputs=num_features)
+        super().__init__()
+        self.image_shape, self.num_classes, self.num_features = tuple(image_shape), num_classes, num_features
+        self.encoder = encoder(image_shape=image_shape, num_outputs=num_features)
         self.head = nn.Linear(num_features, num_classes)
-        self.augmentation = augmentation
-        self.optimizer = optimizer
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self.encoder, "head": self.head}
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] to penultimate features (B, num_features), not negative."""
@@ -42,15 +35,46 @@ class Classifier(ImageModel):
         """Images (B, C, H, W) in [0, 1] to class logits (B, num_classes)."""
         return self.head(self.features(images))
 
+
+class Classifier(ImageModel):
+    """Trains a classifier network; the learning rate makes one cycle (Smith 2018, arXiv:1708.07120)."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        num_features: int,
+        encoder: Callable[..., nn.Module],
+        augmentation: nn.Module,
+        label_smoothing: float,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+    ) -> None:
+        super().__init__(image_shape)
+        self.network = ClassifierNetwork(self.image_shape, num_classes, num_features, encoder)
+        self.network.to(memory_format=torch.channels_last)  # 1.7 times as fast in bfloat16 on a CPU
+        self.augmentation = augmentation
+        self.label_smoothing = label_smoothing
+        self.optimizer = optimizer
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self.network.encoder, "head": self.network.head}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] to class logits (B, num_classes)."""
+        return self.network(images)
+
     def objective(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The cross-entropy in nats per image, and the share of right answers."""
-        logits = self(images)
-        accuracy = (logits.argmax(dim=1) == labels).float().mean()
-        return {"loss": cross_entropy(logits, labels), "accuracy": accuracy}
+        """The cross-entropy in nats per image, while training that of smoothed labels, and the share of right ones."""
+        logits = self(self.augmentation(images))
+        smoothing = self.label_smoothing if self.training else 0.0
+        return {
+            "loss": cross_entropy(logits, labels, label_smoothing=smoothing),
+            "accuracy": (logits.argmax(dim=1) == labels).float().mean(),
+        }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        images, labels = batch
-        return self.objective(self.augmentation(images), labels)
+        return self.objective(*batch)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.objective(*batch)

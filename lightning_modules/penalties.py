@@ -1,5 +1,6 @@
 """Penalties on the discriminator: scalars added to its loss, already weighted."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -21,13 +22,18 @@ class NoPenalty(Penalty):
 
 
 class R1Penalty(Penalty):
-    """weight / 2 · E[‖∇D(x)‖²] on real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9)."""
+    """weight / 2 · E[‖∇D(x)‖²] on real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9).
 
-    def __init__(self, weight: float) -> None:
-        self.weight = weight
+    The mean is taken over the first `share` of the batch, in (0, 1]: the same in expectation, at that share of
+    the cost.
+    """
+
+    def __init__(self, weight: float, share: float) -> None:
+        self.weight, self.share = weight, share
 
     def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        return self.weight / 2 * squared_gradient_norm(discriminator, real).mean()
+        some = real[: math.ceil(self.share * len(real))]
+        return self.weight / 2 * squared_gradient_norm(discriminator, some).mean()
 
 
 class GradientPenalty(Penalty):

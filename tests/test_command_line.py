@@ -81,6 +81,8 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["trainer.precision=17"], ["trainer.precision", "'bf16-mixed'", "17"]),
         (["callbacks.last_checkpoint=null"], ["callbacks.last_checkpoint"]),
         (["model.optimizer.lr=-1"], ["model.optimizer.lr", "more than 0", "-1"]),
+        (["model=gan", "model.penalty.share=0"], ["model.penalty.share", "more than 0"]),
+        (["model=gan", "model.penalty.share=1.5"], ["model.penalty.share", "at most 1", "1.5"]),
         (["data.batch_size=0"], ["data.batch_size", "at least 1", "0"]),
         (["network=mlp", "network.encoder.width=wide"], ["encoder.width", "a whole number", "'wide'"]),
         (["network=mlp", "network.encoder.width=[8,8]"], ["width names 2 hidden layers", "depth is 3"]),
@@ -235,13 +237,22 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     assert "error: seed: expected a whole number, got 'x'" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_terminated_run_says_so_and_can_be_continued(tmp_path: Path):
-    program = [sys.executable, str(PROJECT / "train.py"), *SHORT, "trainer.max_epochs=10_000", "hydra.run.dir=run"]
+@pytest.mark.parametrize(
+    ("overrides", "sign"),
+    [
+        (["trainer.max_epochs=10_000"], "run/checkpoints/last.ckpt"),
+        (["scores.repeats=1_000_000"], "run/pictures/loss_curves.png"),
+    ],
+    ids=["while training", "while testing"],
+)
+def test_terminated_run_says_so_and_can_be_continued(overrides: list[str], sign: str, tmp_path: Path):
+    program = [sys.executable, str(PROJECT / "train.py"), *SHORT, *overrides, "hydra.run.dir=run"]
     with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
-        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        while not (tmp_path / sign).exists():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.1)
+        time.sleep(1.0)  # into the middle of it
         process.send_signal(signal.SIGTERM)
         _, message = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

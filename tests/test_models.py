@@ -1,13 +1,12 @@
 """The two models' algorithms: the ELBO, and the alternation of two players."""
 
-import copy
-
 import pytest
 import torch
 from conftest import TinyImages, composed
 from lightning import Trainer
 from torch import Tensor, nn
 
+from lightning_modules.augmentation import RandomAffine, RandomResizedCrop
 from lightning_modules.averaging import ExponentialMovingAverage
 from train import build_model
 
@@ -232,8 +231,9 @@ def test_both_models_count_the_same_images():
         assert model.images_seen == 3 * 8
 
 
-def test_augmentation_keeps_range_and_shape_and_rests_in_evaluation():
-    augment = build("model=classifier").augmentation
+@pytest.mark.parametrize("name", ["affine", "resized_crop"])
+def test_augmentation_keeps_range_and_shape_and_rests_in_evaluation(name: str):
+    augment = build("model=classifier", f"model/augmentation={name}").augmentation
     images = torch.rand(16, 3, 20, 20)
     changed = augment.train()(images)
     assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
@@ -241,8 +241,27 @@ def test_augmentation_keeps_range_and_shape_and_rests_in_evaluation():
     assert torch.equal(augment.eval()(images), images)
 
 
-def test_augmentation_without_strength_changes_nothing():
-    augment = copy.copy(build("model=classifier").augmentation.train())
-    augment.degrees = augment.scale = augment.translate = 0.0
+def test_affine_without_strength_changes_nothing():
     images = torch.rand(4, 1, 9, 9)
-    torch.testing.assert_close(augment(images), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(RandomAffine(0.0, 0.0, 0.0)(images), images, atol=1e-5, rtol=0)
+
+
+def test_crop_of_the_whole_area_is_the_image_or_its_mirror_image_squeezed_by_the_aspect_alone():
+    ramp = torch.linspace(0, 1, 64).expand(200, 1, 64, 64)  # brightness is the place, from left to right
+    torch.manual_seed(0)
+    changed = RandomResizedCrop(smallest_area=1.0)(ramp)
+    span = (changed[..., -1] - changed[..., 0]).mean(dim=(1, 2))  # the share of the width that was kept
+    assert (span > 0).any() and (span < 0).any()
+    assert span.abs().min() > 0.75**0.5 - 0.02 and span.abs().max() > 0.98
+
+
+def test_crop_takes_at_least_the_smallest_area():
+    ramp = torch.linspace(0, 1, 64).expand(500, 1, 64, 64)
+    rows, columns = ramp, ramp.transpose(2, 3)
+    torch.manual_seed(0)
+    changed = RandomResizedCrop(smallest_area=0.25)(torch.cat([rows, columns], dim=1))
+    width = (changed[:, 0, :, -1] - changed[:, 0, :, 0]).mean(dim=1).abs() * 64 / 63
+    height = (changed[:, 1, -1] - changed[:, 1, 0]).mean(dim=1).abs() * 64 / 63
+    area = width * height
+    assert 0.22 < area.min() < 0.3 and area.max() > 0.85
+    assert area.mean().item() == pytest.approx(0.61, abs=0.03)  # (1 + 0.25) / 2 = 0.625, less what was clamped

@@ -178,14 +178,28 @@ class Linear(nn.Module):
         return (x * self.w).flatten(1).sum(1, keepdim=True)
 
 
+class Square(nn.Module):
+    """D(x) = ‖x‖² / 2, whose gradient in x is x."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x.square().flatten(1).sum(1, keepdim=True)
+
+
 def test_r1_of_a_linear_discriminator_is_its_squared_norm():
     w = torch.randn(1, 2, 2)
     discriminator = Linear(w)
     real = torch.rand(5, 1, 2, 2)
-    penalty = R1Penalty(weight=3.0)(discriminator, real, real)
+    penalty = R1Penalty(weight=3.0, share=1.0)(discriminator, real, real)
     assert penalty.item() == pytest.approx(1.5 * w.square().sum().item(), rel=1e-5)
     penalty.backward()
     torch.testing.assert_close(discriminator.w.grad, 3.0 * w)
+
+
+@pytest.mark.parametrize(("share", "taken"), [(1.0, 10), (0.25, 3), (0.01, 1)])  # rounded up: never no image
+def test_r1_takes_the_mean_over_its_share_of_the_batch(share, taken):
+    real = torch.rand(10, 1, 2, 2)
+    expected = 0.5 * 4.0 * real[:taken].square().sum() / taken
+    assert R1Penalty(weight=4.0, share=share)(Square(), real, real).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_gradient_penalty_of_a_linear_discriminator_is_its_distance_from_norm_one():
@@ -198,10 +212,6 @@ def test_gradient_penalty_of_a_linear_discriminator_is_its_distance_from_norm_on
 
 
 def test_gradient_penalty_looks_between_real_and_fake():
-    class Square(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return 0.5 * x.square().flatten(1).sum(1, keepdim=True)  # gradient x, norm ‖x‖
-
     real, fake = torch.full((2000, 1, 1, 1), 2.0), torch.full((2000, 1, 1, 1), 3.0)
     torch.manual_seed(0)
     # x̂ is uniform in [2, 3], so E[(x̂ − 1)²] = ∫₁² t² dt = 7/3
