@@ -117,6 +117,7 @@ def decode(paths: list[Path], size: int) -> Tensor:
             pool.map(decode_one, range(len(paths))),
             total=len(paths),
             desc=f"Decoding {paths[0].parents[1]} to {size}px",
+            disable=None,  # a bar in a terminal, nothing in a log
         )
         for _ in progress:
             pass
