@@ -1,7 +1,8 @@
-"""A finished run again: score its test split, draw its pictures, write its samples for other programs.
+"""A finished run again, or images that another program made: scores, pictures, and samples for other programs.
 
 python evaluate.py run=outputs/… scores=inception
 python evaluate.py run=outputs/… samples=10000 out=samples.npz
+python evaluate.py images=samples.npz data=mnist
 """
 
 import json
@@ -12,24 +13,40 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from callbacks.checkpoints import read_checkpoint
 from callbacks.continuation import check_weights_fit, shapes_of
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
 from callbacks.observing import observing
-from callbacks.pictures import PictureCallback, save_png, to_uint8
-from callbacks.run_folder import CHECKPOINTS, CONFIG, METRICS, tested_checkpoint, write_atomically, write_json
-from callbacks.scores import FIDScore
+from callbacks.pictures import PictureCallback, save_figure, save_png, to_uint8
+from callbacks.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    PICTURES,
+    claim,
+    save_config,
+    score_table,
+    tested_checkpoint,
+    write_atomically,
+    write_json,
+)
+from callbacks.score_callback import ScoreCallback, gather
+from callbacks.scores import nearest_train_picture
+from callbacks.scoring.classes import draw_classes
+from callbacks.scoring.features import GivenSamples
+from callbacks.scoring.given_images import read_images
 from conf.command_line import as_user_error, ended_by_sigterm, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from train import INPUT_ERRORS, build_model, check_makes_images
+from train import INPUT_ERRORS, build_model, build_onlookers, build_scores, check_makes_images
 
 FOLDER = "evaluation"  # inside the run folder
+REFERENCE_SCORES = Path(__file__).parent / "conf" / "scores" / "reference.yaml"
 BATCH_SIZE = 500
 
 
@@ -39,13 +56,34 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
+    with as_user_error(*INPUT_ERRORS):
+        if bool(cfg.run) == bool(cfg.images):
+            raise ConfigError("run: give the folder that train.py named, run=outputs/…, or images=<folder or .npz>")
+        if cfg.images:
+            complete(cfg)
+        check(cfg)
+    if cfg.images:
+        evaluate_images(cfg)
+    else:
+        evaluate_run(cfg)
+
+
+def complete(cfg: DictConfig) -> None:
+    """Fill in, for images, what a run's own config would say."""
+    with open_dict(cfg):
+        if "scores" not in cfg:
+            cfg.scores = OmegaConf.load(REFERENCE_SCORES).scores
+        if cfg.data.root is None:  # data that has no folder
+            del cfg.data["root"]
+
+
+def evaluate_run(cfg: DictConfig) -> None:
     run_dir = Path(cfg.run)
     with as_user_error(*INPUT_ERRORS):
-        check(cfg)
         out = check_out(cfg.out)
         run_config = read_run_config(run_dir, cfg)
         datamodule = instantiate(run_config.data)
-        onlookers = build_onlookers(run_config, datamodule)
+        onlookers = build_testing(run_config, datamodule)
         model = build_model(run_config.model, datamodule)
         if out and not isinstance(model, GenerativeModel):
             raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
@@ -63,16 +101,46 @@ def evaluate(cfg: DictConfig) -> None:
         datamodule.setup()
     with ended_by_sigterm():
         trainer.test(model, datamodule=datamodule, verbose=False)
-    report(trainer, checkpoint, run_dir / FOLDER)
+    report_run(trainer, checkpoint, run_dir / FOLDER)
     if out:
         model.to(trainer.strategy.root_device)
         write_samples(model, cfg.samples, cfg.seed, out)
 
 
+def evaluate_images(cfg: DictConfig) -> None:
+    """Score images of any origin as those of models are scored, into a folder that reads like a run's."""
+    folder = Path(cfg.folder)
+    with as_user_error(*INPUT_ERRORS):
+        if "_target_" not in cfg.data:
+            raise ConfigError("data: say which real images these are to be compared with: images=… data=mnist")
+        if cfg.scores is None:
+            raise ConfigError("scores: with scores=none there is nothing to do")
+        claim(folder, continued_from=None)
+        datamodule = instantiate(cfg.data)
+        (score,) = build_scores(cfg.scores, datamodule)
+        images = read_images(Path(cfg.images), datamodule.image_shape)
+        needed = cfg.scores.num_fakes or datamodule.num_test
+        if len(images) < needed:
+            raise ConfigError(
+                f"images: {cfg.images} has {len(images)} images, the protocol asks for {needed}. Give more, or "
+                f"choose another protocol by scores.num_fakes={len(images)}"
+            )
+        datamodule.prepare_data()
+        datamodule.setup()
+    on_gpu = cfg.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    report = score.measure(GivenSamples(images, BATCH_SIZE), torch.device("cuda" if on_gpu else "cpu"), repeats=1)
+    name = cfg.name or Path(cfg.images).stem
+    record = {"model": name, "network": None, "data": cfg.choices.data, "seed": None, "images": str(cfg.images)}
+    save_config(cfg, folder)
+    save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
+    if report.classes:
+        save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
+    write_json(folder / METRICS, record | gather([score]))
+    print("\n".join([f"{name}: {needed:,} images", *score_table(gather([score])), f"  in {folder}"]))
+
+
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
-    if not cfg.run:
-        raise ConfigError("run: give the run folder that train.py named: python evaluate.py run=outputs/…")
     if not (run_dir / CONFIG).is_file():
         raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
     run_config = OmegaConf.load(run_dir / CONFIG)
@@ -87,27 +155,24 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     return run_config
 
 
-def build_onlookers(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
-    """The run's score and pictures, and what gathers the terms of the test."""
-    scores = [instantiate(run_config.scores)(datamodule=datamodule)] if run_config.scores else []
-    callbacks = [instantiate(callback) for callback in run_config.callbacks.values() if callback is not None]
-    return [
-        EpochSeed(run_config.seed),
-        *scores,
-        *(callback for callback in callbacks if isinstance(callback, PictureCallback | Curves)),
-    ]
+def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    """Those of the run's callbacks that look at a finished model, and what gathers the terms of the test."""
+    looking = ScoreCallback | PictureCallback | Curves
+    chosen = [callback for callback in build_onlookers(run_config, datamodule) if isinstance(callback, looking)]
+    return [EpochSeed(run_config.seed), *chosen]
 
 
-def report(trainer: Trainer, checkpoint: str, folder: Path) -> None:
+def report_run(trainer: Trainer, checkpoint: str, folder: Path) -> None:
+    told = gather(trainer.callbacks)
     results = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    scores = {name: score for onlooker in trainer.callbacks if isinstance(onlooker, FIDScore)
-              for name, score in onlooker.results.items()}  # fmt: skip
-    terms = {name: value for name, value in results.items() if name not in scores}
+    terms = {name: value for name, value in results.items() if name not in told["scores"]}
     earlier = json.loads((folder / METRICS).read_text()) if (folder / METRICS).is_file() else {}
-    kept = earlier.get("scores", {}) if earlier.get("checkpoint") == checkpoint else {}  # other scores of these weights
-    write_json(folder / METRICS, {"checkpoint": checkpoint, "scores": kept | scores, "test": terms})
-    spread = {name: f" ± {score['std']:.2g}" for name, score in scores.items() if score["std"] is not None}
-    print("\n".join(f"{name} {value:.4g}{spread.get(name, '')}" for name, value in results.items()))
+    if earlier.get("checkpoint") == checkpoint:  # other scores of these weights
+        for key in ("scores", "protocols"):
+            told[key] = earlier.get(key, {}) | told[key]
+    record = {"checkpoint": checkpoint, **told, "test": terms}
+    write_json(folder / METRICS, record)
+    print("\n".join([*score_table(record), *(f"  {name} {value:.4g}" for name, value in terms.items())]))
     print(f"scores and pictures are in {folder}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 import torch
 from hydra.utils import instantiate
-from lightning import Callback, LightningDataModule, seed_everything
+from lightning import Callback, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,11 +20,11 @@ from callbacks.checkpoints import AtomicCheckpointIO, CheckpointError
 from callbacks.continuation import Continuation
 from callbacks.divergence import DivergenceError
 from callbacks.epoch_seed import EpochSeed
-from callbacks.extractors import WeightsError
 from callbacks.pictures import PictureCallback
 from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
 from callbacks.run_record import RunRecord
-from callbacks.scores import FIDScore
+from callbacks.scores import SampleScores
+from callbacks.scoring.extractors import WeightsError
 from conf.command_line import as_user_error, ended_by_sigterm, reporting, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import DataError, ImageDataModule
@@ -84,7 +84,9 @@ def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
 
 def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
     """Raise ConfigError if a model that makes no images is to be looked at as if it did."""
-    needing = [type(callback).__name__ for callback in callbacks if isinstance(callback, FIDScore | PictureCallback)]
+    needing = [
+        type(callback).__name__ for callback in callbacks if isinstance(callback, SampleScores | PictureCallback)
+    ]
     if needing and not isinstance(model, GenerativeModel):
         raise ConfigError(
             f"{type(model).__name__} makes no images, which {', '.join(needing)} would look at; "
@@ -92,13 +94,21 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
         )
 
 
-def build_callbacks(cfg: DictConfig, datamodule: LightningDataModule) -> list[Callback]:
+def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
-    scores = [instantiate(cfg.scores)(datamodule=datamodule)] if cfg.scores else []
     record = RunRecord({**cfg.choices, "seed": cfg.seed}, OmegaConf.to_container(cfg, resolve=True))
-    return [EpochSeed(cfg.seed), *scores, *chosen, record]
+    return [EpochSeed(cfg.seed), *build_onlookers(cfg, datamodule), record]
+
+
+def build_onlookers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    """The scores, which checkpoints go by and so come first, and the callbacks of the config."""
+    chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    return [*build_scores(cfg.scores, datamodule), *chosen]
+
+
+def build_scores(config: DictConfig | None, datamodule: ImageDataModule) -> list[SampleScores]:
+    return [instantiate(config)(datamodule=datamodule)] if config else []
 
 
 def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from pathlib import Path
 
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning import Callback, Trainer
 from matplotlib.figure import Figure
 
-from .run_folder import CURVES, PICTURES, read_rows, write_atomically
+from lightning_modules.image_model import ImageModel
+
+from .pictures import show_figure
+from .run_folder import CURVES, read_rows
 
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
 
@@ -15,15 +17,11 @@ SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over 
 class LossCurves(Callback):
     """Draws `pictures/loss_curves.png` when training ends: training and validation in one panel a quantity."""
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if not trainer.is_global_zero or not (Path(trainer.default_root_dir) / CURVES).is_file():
             return
         figure = draw_curves(read_curves(Path(trainer.default_root_dir) / CURVES))
-        path = Path(trainer.default_root_dir) / PICTURES / "loss_curves.png"
-        write_atomically(path, lambda partial: figure.savefig(partial, dpi=110))
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("loss_curves", figure, pl_module.images_seen)
+        show_figure(trainer, pl_module, "loss_curves", figure)
 
 
 def read_curves(path: Path) -> dict[str, tuple[list[int], list[float]]]:

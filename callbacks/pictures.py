@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from lightning import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.image_model import ImageModel
 
 from .observing import is_due, observing
 from .run_folder import PICTURES, write_atomically
@@ -30,10 +32,21 @@ def tile(images: Tensor, columns: int) -> Tensor:
     return to_uint8(make_grid(enlarged.float().cpu(), nrow=columns, padding=2, pad_value=1.0))
 
 
+def row_pairs(above: Tensor, below: Tensor, columns: int) -> Tensor:
+    """Two sets of images (B, C, H, W) in [0, 1], each row of the one over its row of the other: uint8 (3, H', W')."""
+    rows = zip(above.split(columns), below.split(columns), strict=True)
+    return tile(torch.cat([row for pair in rows for row in pair]), columns)
+
+
 def save_png(path: Path, picture: Tensor) -> None:
     """Write a picture, uint8 (C, H, W), as a PNG file."""
     pixels = picture.permute(1, 2, 0).squeeze(2).numpy()  # (H, W, 3), or (H, W) in grey
     write_atomically(path, lambda partial: Image.fromarray(pixels).save(partial))
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG file."""
+    write_atomically(path, lambda partial: figure.savefig(partial, dpi=110))
 
 
 class PictureCallback(Callback, ABC):
@@ -62,7 +75,24 @@ class PictureCallback(Callback, ABC):
         with observing(model, self.seed):
             pictures = self.draw(model, trainer.datamodule)
         for name, picture in pictures.items():
-            save_png(Path(trainer.default_root_dir) / PICTURES / f"{name}_{moment}.png", picture)
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(name, picture, model.images_seen)
+            show_picture(trainer, model, name, moment, picture)
+
+
+def show_picture(trainer: Trainer, model: GenerativeModel, name: str, moment: str, picture: Tensor) -> None:
+    """Put a picture, uint8 (3, H, W), into the run folder as `<name>_<moment>.png` and onto the dashboard."""
+    if not trainer.is_global_zero:
+        return
+    save_png(Path(trainer.default_root_dir) / PICTURES / f"{name}_{moment}.png", picture)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, picture, model.images_seen)
+
+
+def show_figure(trainer: Trainer, model: ImageModel, name: str, figure: Figure) -> None:
+    """Put a figure into the run folder as `<name>.png` and onto the dashboard."""
+    if not trainer.is_global_zero:
+        return
+    save_figure(Path(trainer.default_root_dir) / PICTURES / f"{name}.png", figure)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(name, figure, model.images_seen)

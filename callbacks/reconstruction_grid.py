@@ -1,12 +1,11 @@
 """Held-out images and what a model that encodes makes of them, one row under the other."""
 
-import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
 from lightning_modules.generative_model import GenerativeModel
 
-from .pictures import PictureCallback, tile
+from .pictures import PictureCallback, row_pairs
 
 
 class ReconstructionGrid(PictureCallback):
@@ -21,5 +20,4 @@ class ReconstructionGrid(PictureCallback):
             return {}
         originals = datamodule.split("val").images[: self.columns * self.rows].to(model.device) / 255
         reconstructions = model.decode(model.encode(originals))
-        pairs = zip(originals.split(self.columns), reconstructions.split(self.columns), strict=True)
-        return {"reconstructions": tile(torch.cat([row for pair in pairs for row in pair]), self.columns)}
+        return {"reconstructions": row_pairs(originals, reconstructions, self.columns)}

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_modules.image_model import ImageModel
 
 from .run_folder import METRICS, write_json
-from .scores import FIDScore
+from .score_callback import gather
 
 LEARNING = ("model.", "network.", "data.batch_size", "data.image_size", "trainer.max_epochs", "trainer.precision")
 
@@ -49,10 +49,7 @@ class RunRecord(Callback):
         self.seconds = state_dict["seconds"]
 
     def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        scores: dict[str, Any] = {}
-        for callback in trainer.callbacks:
-            if isinstance(callback, FIDScore):
-                scores |= callback.results
+        told = gather(trainer.callbacks)
         results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in pl_module.networks.items()}
         run_dir = Path(trainer.default_root_dir)
@@ -63,8 +60,8 @@ class RunRecord(Callback):
             "epochs": trainer.fit_loop.epoch_progress.current.completed,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,
-            "scores": scores,
-            "test": {name: value for name, value in results.items() if name not in scores},
+            **told,
+            "test": {name: value for name, value in results.items() if name not in told["scores"]},
             "checkpoint_epoch": pl_module.restored_epoch,
             "checkpoint": str(Path(trainer.ckpt_path).relative_to(run_dir)),
         }
@@ -72,7 +69,8 @@ class RunRecord(Callback):
         learning = {name: value for name, value in settings(self.config).items() if name.startswith(LEARNING)}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams({**self.identity, **learning}, results, step=pl_module.images_seen)
+                settled = {**self.identity, **learning, "protocols": " ".join(told["protocols"])}
+                logger.log_hyperparams(settled, results, step=pl_module.images_seen)
 
     def _elapsed(self) -> float:
         """Seconds of earlier parts and, between start and end of a fit, of this one."""

@@ -1,119 +1,99 @@
-"""How good the images are: the Fréchet distance to real ones (FID, Heusel et al. 2017, arXiv:1706.08500)."""
+"""How good the samples are: one score of val while training, every score of test at the end."""
 
 import warnings
 from collections.abc import Callable
-from statistics import fmean, stdev
-from typing import Any
 
 import torch
-from lightning import Callback, LightningDataModule, Trainer
-from torchmetrics.image.fid import FrechetInceptionDistance
+from lightning import Trainer
+from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 
 from .curves import publish_result
-from .extractors import FeatureExtractor
-from .observing import is_due, observing
-from .pictures import to_uint8
+from .observing import is_due
+from .pictures import row_pairs, show_figure, show_picture
+from .score_callback import ScoreCallback
+from .scoring.classes import draw_classes
+from .scoring.extractors import FeatureExtractor
+from .scoring.features import GivenSamples, ModelSamples
+from .scoring.protocol import short_hash
+from .scoring.published import check_follows, published_num_fakes
+from .scoring.scorer import Report, Scorer
 
 
-class FIDScore(Callback):
-    """`val/fid_<name>` every few epochs, for choosing a checkpoint; `test/fid_<name>` at the end, for reporting.
+class SampleScores(ScoreCallback):
+    """`val/fid_<name>` every few epochs, for choosing a checkpoint; `test/<score>_<name>`, for reporting.
 
-    Fakes are as many as the split has real images, unless `num_fakes` says otherwise. The test score is the
-    mean over `repeats` draws of fakes. Real statistics are computed once for each split. `results` holds
-    {score name: {value, std, protocol}} of what was reported on test. Raises ValueError if there are fewer
-    test images than the extractor has features.
+    Each test score is the mean over `repeats` draws of fakes (Scorer says which scores there are). Fakes are as
+    many as the split has real images, unless `num_fakes` says otherwise or `protocol` names a published one to
+    follow. Raises ValueError if there are fewer test images than the extractor has features, or if the published
+    protocol asks for other data or another extractor.
     """
 
     def __init__(
         self,
         name: str,
         extractor: Callable[..., FeatureExtractor],
-        datamodule: LightningDataModule,
+        datamodule: ImageDataModule,
         every_n_epochs: int,
+        protocol: str | None,
         num_fakes: int | None,
+        num_train: int | None,
         repeats: int,
         batch_size: int,
         seed: int,
     ) -> None:
-        self.name, self.every_n_epochs = name, every_n_epochs
-        self.num_fakes, self.repeats, self.batch_size, self.seed = num_fakes, repeats, batch_size, seed
-        self.extractor = extractor(image_shape=datamodule.image_shape)
-        self.results: dict[str, dict[str, Any]] = {}
-        self._metrics: dict[str, FrechetInceptionDistance] = {}
-        self._check_count(datamodule.num_val, datamodule.num_test)
+        super().__init__()
+        self.name, self.every_n_epochs, self.repeats = name, every_n_epochs, repeats
+        self.batch_size, self.seed = batch_size, seed
+        network = extractor(image_shape=datamodule.image_shape)
+        if protocol:
+            num_fakes = published_num_fakes(protocol)
+            check_follows(protocol, extractor=network.protocol["extractor"], data=type(datamodule).__name__)
+        check_counts(name, network, datamodule, num_fakes)
+        self.scorer = Scorer(network, datamodule, num_fakes, num_train, batch_size, seed)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         if is_due(trainer, self.every_n_epochs):
-            value = self.distance(pl_module, trainer.datamodule, "val", self.seed)
+            self.scorer.device = pl_module.device
+            value = self.scorer.frechet_distance(ModelSamples(pl_module, self.batch_size), "val", self.seed)
             publish_result(trainer, pl_module, {f"val/fid_{self.name}": value})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
-        result = self.report(pl_module, trainer.datamodule)
-        self.results = {f"test/fid_{self.name}": result}
-        publish_result(trainer, pl_module, {f"test/fid_{self.name}": result["value"]})
+        report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)
+        publish_result(trainer, pl_module, {name: result["value"] for name, result in self.results.items()})
+        show_picture(trainer, pl_module, "nearest_train", "final", nearest_train_picture(report))
+        if report.classes:
+            show_figure(trainer, pl_module, "classes", draw_classes(report.classes))
 
-    def report(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Any]:
-        """The score on the test split: its mean and standard deviation over draws of fakes, and its protocol."""
-        draws = [self.distance(model, datamodule, "test", self.seed + repeat) for repeat in range(self.repeats)]
-        real = len(datamodule.split("test").images)
-        return {
-            "value": fmean(draws),
-            "std": stdev(draws) if len(draws) > 1 else None,
-            "protocol": {
-                **self.extractor.protocol,
-                "split": "test",
-                "num_real": real,
-                "num_fakes": self.num_fakes or real,
-                "repeats": self.repeats,
-                "pixels": "uint8, rounded",
-                "weights": "averaged (EMA)" if hasattr(model, "averaged_generator") else "raw",
-                "seed": self.seed,
-            },
-        }
-
-    def distance(self, model: GenerativeModel, datamodule: LightningDataModule, split: str, seed: int) -> float:
-        """The Fréchet distance between one draw of fakes and a split's real images."""
-        metric = self._metric_with_real(datamodule, split, model.device)
-        real = len(datamodule.split(split).images)
-        with observing(model, seed):
-            for count in _batch_sizes(self.num_fakes or real, self.batch_size):
-                fakes = to_uint8(model.decode(model.sample_latents(count)))
-                metric.update(fakes.to(metric.device), real=False)
-        value = float(metric.compute())
-        metric.reset()
-        return value
-
-    def _check_count(self, num_val: int, num_test: int) -> None:
-        count = min(num_test, self.num_fakes or num_test)
-        if count < self.extractor.num_features:
-            raise ValueError(
-                f"scores: {count} test images are too few for fid_{self.name}, whose extractor has "
-                f"{self.extractor.num_features} features and needs at least as many images. "
-                "Use scores=reference, a larger data set, or a larger scores.num_fakes"
-            )
-        if num_val < self.extractor.num_features:
-            warnings.warn(
-                f"val has {num_val} images, fewer than the {self.extractor.num_features} features of fid_{self.name}: "
-                f"val/fid_{self.name} is far off and ranks checkpoints only roughly",
-                stacklevel=2,
-            )
-
-    def _metric_with_real(
-        self, datamodule: LightningDataModule, split: str, device: torch.device
-    ) -> FrechetInceptionDistance:
-        if device.type == "mps":
-            device = torch.device("cpu")  # the sums are in float64, which is not to be had there
-        if split not in self._metrics:
-            metric = FrechetInceptionDistance(self.extractor, reset_real_features=False).to(device)
-            with torch.no_grad():
-                for images in datamodule.split(split).images.split(self.batch_size):
-                    metric.update(images.to(device), real=True)
-            self._metrics[split] = metric
-        return self._metrics[split].to(device)
+    def measure(self, samples: ModelSamples | GivenSamples, device: torch.device, repeats: int) -> Report:
+        """Score samples against the test split; what is told of them is then in the record."""
+        self.scorer.device = device
+        report = self.scorer.report(samples, repeats)
+        self.results = {f"test/{score}_{self.name}": result for score, result in report.scores.items()}
+        self.protocols = {short_hash(report.protocol): report.protocol}
+        self.details = {"classes": report.classes} if report.classes else {}
+        return report
 
 
-def _batch_sizes(total: int, batch_size: int) -> list[int]:
-    full, rest = divmod(total, batch_size)
-    return [batch_size] * full + [rest] * (rest > 0)
+def nearest_train_picture(report: Report) -> Tensor:
+    """The fakes that are nearest to training images, above those images: uint8 (3, H, W)."""
+    return row_pairs(report.closest, report.neighbours, columns=len(report.closest))
+
+
+def check_counts(name: str, extractor: FeatureExtractor, datamodule: ImageDataModule, num_fakes: int | None) -> None:
+    """Raise ValueError if the test score would have fewer images than features; warn if the val score has."""
+    count = min(datamodule.num_test, num_fakes or datamodule.num_test)
+    if count < extractor.num_features:
+        raise ValueError(
+            f"scores: {count} test images are too few for fid_{name}, whose extractor has "
+            f"{extractor.num_features} features and needs at least as many images. "
+            "Use scores=reference, a larger data set, or a larger scores.num_fakes"
+        )
+    if datamodule.num_val < extractor.num_features:
+        warnings.warn(
+            f"val has {datamodule.num_val} images, fewer than the {extractor.num_features} features of fid_{name}: "
+            f"val/fid_{name} is far off and ranks checkpoints only roughly",
+            stacklevel=3,
+        )

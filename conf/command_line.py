@@ -107,6 +107,7 @@ def quiet_libraries() -> None:
         ".*isinstance.treespec, LeafSpec.. is deprecated.*",
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*will save all extracted features in buffer.*",  # they are at hand anyway
     ):
         warnings.filterwarnings("ignore", message)
 

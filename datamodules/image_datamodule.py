@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from .disk_cache import user_cache
 
 
 class DataError(Exception):
@@ -54,6 +57,11 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def cache_folders(self) -> list[Path]:
+        """Where what is computed from the images may be kept, in order of preference."""
+        return [user_cache() / type(self).__name__.lower()]
 
     @abstractmethod
     def read(self) -> tuple[LabelledImages, LabelledImages]:

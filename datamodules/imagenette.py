@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import datasets
 from tqdm import tqdm
 
+from .disk_cache import load_cached, store_cached
 from .image_datamodule import DataError, ImageDataModule, LabelledImages
 
 FOLDER = "imagenette2-160"
@@ -48,6 +47,10 @@ class Imagenette(ImageDataModule):
         self.root = Path(root).expanduser()
         self.image_shape = (3, image_size, image_size)
 
+    @property
+    def cache_folders(self) -> list[Path]:
+        return [self.root / f"{FOLDER}-cache", *super().cache_folders]
+
     def prepare_data(self) -> None:
         """Download what is missing and count the files of every class. Raises DataError."""
         if not (self.root / FOLDER).is_dir():
@@ -74,11 +77,12 @@ class Imagenette(ImageDataModule):
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         files = {split: list_files(self.root / FOLDER / split) for split in ("train", "val")}
         size = self.image_shape[1]
-        name = f"{size}px-{content_hash(path for paths in files.values() for path in paths)}.safetensors"
-        images = load_cached(name, cache_folders(self.root))
+        facts = {"size": str(size), "files": content_hash(path for paths in files.values() for path in paths)}
+        name = f"{size}px-{facts['files']}.safetensors"
+        images = load_cached(name, self.cache_folders, facts)
         if images is None:
             images = {split: decode(paths, size) for split, paths in files.items()}
-            store_cached(images, name, cache_folders(self.root))
+            store_cached(images, name, self.cache_folders, facts)
         labels = {split: labels_of(paths) for split, paths in files.items()}
         return tuple(LabelledImages(images[split], labels[split]) for split in ("train", "val"))
 
@@ -135,34 +139,3 @@ def decode_file(path: Path, size: int) -> Tensor:
             "imagenette2-160 and run again to fetch it anew."
         ) from error
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
-
-
-def cache_folders(root: Path) -> list[Path]:
-    """Where decoded images may lie, in order of preference: beside the data, then with the user."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return [root / f"{FOLDER}-cache", user / "vae-vs-gan" / f"{FOLDER}-cache"]
-
-
-def load_cached(name: str, folders: list[Path]) -> dict[str, Tensor] | None:
-    for folder in folders:
-        try:
-            return load_file(folder / name)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (OSError, SafetensorError) as error:
-            print(f"The cache {folder / name} can't be read ({error}); decoding the images again.")
-    return None
-
-
-def store_cached(images: dict[str, Tensor], name: str, folders: list[Path]) -> None:
-    """Write to the first folder that takes it, whole or not at all; say so where none does."""
-    for folder in folders:
-        partial = folder / f"{name}.{os.getpid()}.partial"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(images, partial)
-            os.replace(partial, folder / name)
-            return
-        except (OSError, SafetensorError):
-            partial.unlink(missing_ok=True) if folder.is_dir() else None
-    print(f"No folder takes the decoded images ({', '.join(map(str, folders))}); they are decoded anew each run.")

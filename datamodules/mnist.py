@@ -27,6 +27,10 @@ class MNIST(ImageDataModule):
         super().__init__(batch_size, seed, split_seed)
         self.root = Path(root).expanduser()
 
+    @property
+    def cache_folders(self) -> list[Path]:
+        return [self.root / "MNIST" / "cache", *super().cache_folders]
+
     def prepare_data(self) -> None:
         """Download what is missing and check the md5 of every file. Raises DataError."""
         folder = self.root / "MNIST" / "raw"

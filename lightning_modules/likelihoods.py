@@ -4,15 +4,20 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import log
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch import Size, Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints
+from torch.nn.functional import logsigmoid, softplus
 
 
 class Likelihood(nn.Module, ABC):
     """p(x | parameters), independent over pixels."""
+
+    is_over_bytes = False  # whether it gives the 256 values of a pixel probabilities, which bits per dimension need
 
     @abstractmethod
     def distribution(self, parameters: Tensor) -> Distribution:
@@ -56,3 +61,49 @@ class GaussianLikelihood(Likelihood):
 
     def mean(self, parameters: Tensor) -> Tensor:
         return parameters.clamp(0, 1)
+
+
+class DiscretizedLogisticLikelihood(Likelihood):
+    """Each of the 256 values of a pixel has its bin's mass under a logistic (Salimans et al. 2017, arXiv:1701.05517).
+
+    One learned scale for all pixels, in units of the whole range.
+    """
+
+    is_over_bytes = True
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        if scale <= 0:
+            raise ValueError(f"model.likelihood.scale: expected a number above 0, got {scale}")
+        self.log_scale = nn.Parameter(torch.tensor(log(scale)))
+
+    def distribution(self, parameters: Tensor) -> Distribution:
+        return DiscretizedLogistic(parameters, self.log_scale.exp())
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        return parameters.clamp(0, 1)
+
+
+class DiscretizedLogistic(Distribution):
+    """Over {0, 1/255, …, 1}: a logistic's mass in bins of 1/255, the first and last of which are open."""
+
+    arg_constraints: ClassVar = {}
+    support = constraints.unit_interval
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        super().__init__(loc.shape, validate_args=False)
+        self.loc, self.scale = loc, scale
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        half_bin = 0.5 / 255
+        upper, lower = (value - self.loc + half_bin) / self.scale, (value - self.loc - half_bin) / self.scale
+        # log(σ(u) − σ(l)) = log σ(u) + log σ(−l) + log(1 − e^(l−u)), finite however far in a tail the bin is
+        inside = logsigmoid(upper) + logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
+        return torch.where(
+            value < half_bin, logsigmoid(upper), torch.where(value > 1 - half_bin, -softplus(lower), inside)
+        )
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        uniform = torch.rand(self._extended_shape(Size(sample_shape)), device=self.loc.device).clamp(1e-7, 1 - 1e-7)
+        return ((self.loc + self.scale * torch.logit(uniform)).clamp(0, 1) * 255).round() / 255

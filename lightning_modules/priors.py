@@ -26,6 +26,10 @@ class Prior(nn.Module, ABC):
         """KL(q(z|x) ‖ p(z)), (B,), nats: estimated from the one draw z ~ q where no closed form is known."""
         return Independent(posterior, 1).log_prob(z) - self.log_prob(z)
 
+    def kl_by_dimension(self, posterior: Normal) -> Tensor | None:
+        """The KL of each latent dimension, (B, latent_dim), nats; None for a prior that is no product over them."""
+        return None
+
 
 class StandardNormalPrior(Prior):
     """N(0, I)."""
@@ -48,4 +52,7 @@ class StandardNormalPrior(Prior):
 
     def kl(self, posterior: Normal, z: Tensor) -> Tensor:
         """KL(q(z|x) ‖ p(z)), (B,), nats, in closed form."""
-        return kl_divergence(posterior, self.distribution).sum(dim=1)
+        return self.kl_by_dimension(posterior).sum(dim=1)
+
+    def kl_by_dimension(self, posterior: Normal) -> Tensor:
+        return kl_divergence(posterior, self.distribution)

@@ -78,3 +78,24 @@ class VAE(GenerativeModel):
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] to the mean of their posterior, (B, latent_dim)."""
         return self.posterior(images).mean
+
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image.
+
+        The log of their mean estimates log p(x) from below, ever closer with more samples (Burda et al. 2016,
+        arXiv:1509.00519).
+        """
+        posterior = self.posterior(images)
+        z = posterior.sample((num_samples,))  # (num_samples, B, latent_dim)
+        flat, repeated = z.flatten(0, 1), images.repeat(num_samples, 1, 1, 1)
+        log_joint = self.likelihood.log_prob(self.decoder(flat), repeated) + self.prior.log_prob(flat)
+        return log_joint.view(num_samples, -1) - posterior.log_prob(z).sum(dim=2)
+
+    def kl_by_dimension(self, images: Tensor) -> Tensor | None:
+        """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where it does not part so."""
+        return self.prior.kl_by_dimension(self.posterior(images))
+
+    @property
+    def likelihood_is_over_bytes(self) -> bool:
+        """Whether log p(x) is that of 8-bit pixels, so that it can be told in bits per dimension."""
+        return self.likelihood.is_over_bytes

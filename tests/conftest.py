@@ -1,6 +1,7 @@
 """Shared by the tests: tiny images, composed configs, and where the real data lies."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from conf.command_line import folder_name, quiet_libraries
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
@@ -64,6 +67,27 @@ class TinyImages(ImageDataModule):
         )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's cache folder is left alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of the Inception network's form, with random numbers."""
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
+        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.torch.load", lambda *_, **__: None)
+        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="unused")
+    torch.save(network.state_dict(), path)
+    return path
+
+
 @pytest.fixture
 def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Run train.py's train on digits, short and small unless overridden; returns the run folder."""
@@ -85,3 +109,10 @@ SMALL_PICTURES = [
     "callbacks.interpolation.rows=1",
     "callbacks.reconstruction_grid.rows=1",
 ]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]

@@ -10,9 +10,12 @@ import pytest
 import torch
 from conftest import DATA_ROOT, TinyImages, needs_real
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from datamodules import imagenette, mnist
 from datamodules.digits import Digits
+from datamodules.disk_cache import load_cached
 from datamodules.image_datamodule import DataError, to_unit_range
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
@@ -275,6 +278,19 @@ def test_damaged_cache_is_rebuilt(small_imagenette: Path, capsys: pytest.Capture
     assert torch.equal(imagenette_at(small_imagenette).read()[0].images, expected[0].images)
 
 
+def test_cache_of_something_else_is_rebuilt(small_imagenette: Path, capsys: pytest.CaptureFixture):
+    expected = imagenette_at(small_imagenette).read()
+    (cache,) = (small_imagenette / "imagenette2-160-cache").iterdir()
+    tensors = load_cached(cache.name, [cache.parent], {"size": "16", "files": cache.stem[5:]})
+    tensors["train"] += 1
+    with safe_open(cache, framework="pt") as file:
+        told = file.metadata()
+    save_file(tensors, cache, metadata=told)  # other pixels under the old checksum
+    again = imagenette_at(small_imagenette).read()
+    assert "is damaged or holds something else" in capsys.readouterr().out
+    assert torch.equal(again[0].images, expected[0].images)
+
+
 def test_cache_goes_to_the_user_where_the_data_folder_cannot_be_written(small_imagenette: Path, tmp_path: Path):
     (small_imagenette / "imagenette2-160-cache").write_text("a file where the folder should be")
     imagenette_at(small_imagenette).read()
@@ -289,7 +305,7 @@ def test_no_folder_for_the_cache_is_said_and_not_fatal(
     (tmp_path / "cache").write_text("a file")
     learn, _ = imagenette_at(small_imagenette).read()
     assert len(learn.images) == 30
-    assert "No folder takes the decoded images" in capsys.readouterr().out
+    assert "No folder takes the cache 16px-" in capsys.readouterr().out
 
 
 def test_missing_jpeg_is_counted_by_class(small_imagenette: Path):
@@ -325,6 +341,6 @@ def test_missing_imagenette_without_network_says_where_it_should_be(tmp_path: Pa
 
 
 @needs_real("imagenette2-160")
-def test_real_imagenette_has_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(imagenette, "cache_folders", lambda root: [tmp_path])
-    check_splits(imagenette_at(DATA_ROOT, image_size=8), 8_469, 1_000, 3_925)
+def test_real_imagenette_has_its_splits(tmp_path: Path):
+    (tmp_path / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
+    check_splits(imagenette_at(tmp_path, image_size=8), 8_469, 1_000, 3_925)

@@ -13,6 +13,9 @@ from PIL import Image
 
 from callbacks.observing import observing
 from callbacks.pictures import to_uint8
+from callbacks.scoring.given_images import read_images
+from conf.command_line import UserError
+from datamodules.digits import Digits
 from evaluate import evaluate, restore
 from train import build_model
 
@@ -86,3 +89,95 @@ def test_classifier_runs_can_be_evaluated(train_in):
     evaluated = json.loads((run / "evaluation" / "metrics.json").read_text())
     trained = json.loads((run / "metrics.json").read_text())
     assert evaluated["test"]["test/accuracy"] == pytest.approx(trained["test"]["test/accuracy"], abs=0.01)
+
+
+# Images that some other program made
+
+
+def digits_as(folder: Path, kind: str, count: int = 300) -> Path:
+    datamodule = Digits(batch_size=100, seed=0, split_seed=0)
+    datamodule.setup()
+    images = datamodule.split("train").images[:count, 0].numpy()
+    if kind == "npz":
+        np.savez(folder / "others.npz", images[..., None])
+        return folder / "others.npz"
+    (folder / "others").mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / "others" / f"{index:05d}.png")
+    return folder / "others"
+
+
+def score_images(path: Path, folder: Path, *overrides: str) -> dict:
+    cfg = composed(
+        f"images={path}", "data=digits", f"folder={folder}", "accelerator=cpu", *overrides, config="evaluate"
+    )
+    evaluate(cfg)
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_images_of_others_are_scored_under_the_protocol_of_runs(train_in, tmp_path: Path):
+    run = train_in("run", "model=gan", *MLP)
+    again(run, "samples=300", f"out={tmp_path / 'samples.npz'}", "seed=0")
+    scored = score_images(tmp_path / "samples.npz", tmp_path / "scored", "name=others")
+    trained = json.loads((run / "metrics.json").read_text())
+    assert scored["model"] == "others" and scored["data"] == "digits"
+    assert list(scored["protocols"]) == list(trained["protocols"])
+    assert set(scored["scores"]) == set(trained["scores"])
+    # The same 300 images as the run's first draw of fakes.
+    fids = [result["scores"]["test/fid_reference"] for result in (scored, trained)]
+    assert fids[0]["floor"] == fids[1]["floor"]
+    assert abs(fids[0]["value"] - fids[1]["value"]) < 4 * fids[1]["std"]
+    assert (tmp_path / "scored" / "pictures" / "nearest_train_final.png").is_file()
+
+
+def test_a_folder_and_an_npz_of_the_same_images_score_the_same(tmp_path: Path):
+    first = score_images(digits_as(tmp_path, "npz"), tmp_path / "a")
+    second = score_images(digits_as(tmp_path, "folder"), tmp_path / "b")
+    assert first["scores"] == second["scores"] and first["model"] == "others"
+    assert first["scores"]["test/nearest_train_reference"]["value"] == pytest.approx(0, abs=1e-3)
+
+
+def test_given_images_come_as_they_are(tmp_path: Path):
+    pixels = torch.randint(0, 256, (3, 3, 6, 5), dtype=torch.uint8)
+    np.savez(tmp_path / "some.npz", pixels.permute(0, 2, 3, 1).numpy())
+    assert torch.equal(read_images(tmp_path / "some.npz", (3, 6, 5)), pixels)
+    (tmp_path / "some" / "below").mkdir(parents=True)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "some" / "below" / f"{index}.PNG")
+    assert torch.equal(read_images(tmp_path / "some", (3, 6, 5)), pixels)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda path: None, "expected an .npz file or a folder of PNG or JPEG files"),
+        (lambda path: path.mkdir(), "has no PNG or JPEG files"),
+        (lambda path: path.write_text("no archive"), r"can't be read as an .npz with images under arr_0"),
+        (lambda path: np.savez(open(path, "wb"), other=np.zeros(3)), "under arr_0"),
+        (lambda path: np.savez(open(path, "wb"), np.zeros((9, 8, 8, 1))), r"float64 \(9, 8, 8, 1\), expected uint8"),
+        (lambda path: np.savez(open(path, "wb"), np.zeros((9, 8, 8, 3), np.uint8)), r"expected uint8 \(N, 8, 8, 1\)"),
+        (lambda path: np.savez(open(path, "wb"), np.zeros((9, 8, 8, 1), np.uint8)), "9 images, the protocol asks for 300"),
+    ],
+)  # fmt: skip
+def test_images_that_cannot_be_scored_are_refused(content, message: str, tmp_path: Path):
+    content(tmp_path / "given.npz")
+    with pytest.raises(UserError, match=message):
+        score_images(tmp_path / "given.npz", tmp_path / "scored")
+    assert not (tmp_path / "scored").exists()
+
+
+def test_an_image_of_another_size_or_damaged_is_named(tmp_path: Path):
+    folder = digits_as(tmp_path, "folder", count=3)
+    Image.new("L", (9, 8)).save(folder / "00001.png")
+    with pytest.raises(ValueError, match=r"00001\.png is 9x8, expected 8x8"):
+        read_images(folder, (1, 8, 8))
+    (folder / "00001.png").write_text("none")
+    with pytest.raises(ValueError, match=r"00001\.png is no readable image"):
+        read_images(folder, (1, 8, 8))
+
+
+def test_scores_of_images_do_not_overwrite_earlier_ones(tmp_path: Path):
+    images = digits_as(tmp_path, "npz")
+    score_images(images, tmp_path / "scored")
+    with pytest.raises(UserError, match="already holds a run"):
+        score_images(images, tmp_path / "scored")

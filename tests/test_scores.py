@@ -1,28 +1,32 @@
-"""Scores: FID against two other implementations, and extractors that are the networks they say they are."""
+"""Scores of samples: what they compare, the protocol they state, what they keep, and what they rank."""
 
+import functools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
 
-import numpy as np
 import pytest
-import scipy.linalg
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from conftest import DATA_ROOT, TinyImages, composed, needs_real
-from hydra.utils import instantiate
-from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from torch_fidelity import calculate_metrics
 
-from callbacks.extractors import (
-    FeatureExtractor,
-    InceptionExtractor,
-    ReferenceExtractor,
-    WeightsError,
-    sha256,
-)
-from callbacks.reference import REFERENCE_FOLDER, load_reference
-from callbacks.scores import FIDScore
+from callbacks.scores import SampleScores
+from callbacks.scoring import features as features_module
+from callbacks.scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
+from callbacks.scoring.features import GivenSamples, ModelSamples, features_of
+from callbacks.scoring.fidelity import RealSide
+from callbacks.scoring.protocol import content_hash, short_hash
+from callbacks.scoring.published import published_num_fakes, published_scores
+from callbacks.scoring.scorer import Scorer
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
 from train import build_model
 
@@ -30,262 +34,445 @@ SHAPE = (1, 8, 8)
 
 
 class Pixels(FeatureExtractor):
-    """Some pixels as features: a Gaussian's statistics can be put into them."""
+    """Some pixels as features, and the brightest of three of them as the class."""
 
     num_features = 5
-    protocol = {"extractor": "pixels"}  # noqa: RUF012
+    class_names = TinyImages.class_names
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.calls = 0
+        self.protocol = {"extractor": "pixels"}
 
     def forward(self, images: Tensor) -> Tensor:
         assert images.dtype == torch.uint8
         self.calls += 1
         return images.flatten(1)[:, : self.num_features].float() / 255
 
+    def classify(self, features: Tensor) -> Tensor:
+        return (20 * features[:, :3]).softmax(dim=1)
 
-def tiny(num_learn: int = 40, num_test: int = 40) -> TinyImages:
-    datamodule = TinyImages(SHAPE, num_learn=num_learn)
-    datamodule.num_test, datamodule.num_val = num_test, 20
+
+class Pictured(TinyImages):
+    """Tiny images whose label is the brightest of the first three pixels, and a cache folder of their own."""
+
+    def __init__(self, folder: Path, num_learn: int = 90, num_test: int = 40) -> None:
+        super().__init__(SHAPE, num_learn=num_learn)
+        self.num_test, self.num_val, self.folder = num_test, 30, folder
+        self.setup()
+
+    def read(self):
+        return tuple(split._replace(labels=split.images.flatten(1)[:, :3].argmax(1)) for split in super().read())
+
+    @property
+    def cache_folders(self) -> list[Path]:
+        return [self.folder]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Pictured:
+    return Pictured(tmp_path)
+
+
+def gan():
+    torch.manual_seed(0)
+    return build_model(composed("model=gan", "network=mlp").model, TinyImages(SHAPE))
+
+
+def scorer_of(datamodule: ImageDataModule, extractor: FeatureExtractor | None = None, **options) -> Scorer:
+    defaults = {"num_fakes": None, "num_train": None, "batch_size": 16, "seed": 0}
+    return Scorer(extractor or Pixels(SHAPE), datamodule, **(defaults | options))
+
+
+def score(datamodule: ImageDataModule, extractor: Callable = Pixels, **options) -> SampleScores:
+    defaults = {
+        "every_n_epochs": 1, "protocol": None, "num_fakes": None, "num_train": None, "repeats": 3, "batch_size": 16,
+        "seed": 0,
+    }  # fmt: skip
+    return SampleScores("pixels", extractor, datamodule, **(defaults | options))
+
+
+def first_pixels(samples: ModelSamples, count: int, seed: int) -> Tensor:
+    return torch.cat([make() for make in samples.draw(count, seed)]).flatten(1)[:, :5] / 255
+
+
+# What is compared with what
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_fid_is_of_a_draw_against_a_split(split: str, images: Pictured):
+    samples = ModelSamples(gan(), 16)
+    real = images.split(split).images.flatten(1)[:, :5] / 255
+    expected = RealSide(real).frechet_distance(first_pixels(samples, len(real), seed=3))
+    assert scorer_of(images).frechet_distance(samples, split, seed=3) == pytest.approx(expected, rel=1e-9)
+
+
+def test_report_is_the_mean_and_deviation_over_draws_of_every_score(images: Pictured):
+    samples, scorer = ModelSamples(gan(), 16), scorer_of(images, seed=5)
+    report = scorer.report(samples, repeats=4)
+    assert set(report.scores) == {
+        "fid", "kid", "kid_subset_std", "precision", "recall", "density", "coverage", "missing_modes", "confidence",
+        "nearest_train",
+    }  # fmt: skip
+    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    drawn = [first_pixels(samples, 40, seed) for seed in (5, 6, 7, 8)]
+    for name, values in {
+        "fid": [real.frechet_distance(fakes) for fakes in drawn],
+        "kid": [real.kernel_distance(fakes, seed=5)[0] for fakes in drawn],
+        "recall": [real.manifold_scores(fakes)["recall"] for fakes in drawn],
+    }.items():
+        assert report.scores[name]["value"] == pytest.approx(fmean(values)), name
+        assert report.scores[name]["std"] == pytest.approx(stdev(values)), name
+    assert len({float(fakes.sum()) for fakes in drawn}) == 4
+
+
+def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
+    report = scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    train = images.split("train").images[order[:40]].flatten(1)[:, :5] / 255
+    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    assert report.scores["fid"]["floor"] == pytest.approx(real.frechet_distance(train))
+    assert report.scores["kid"]["floor"] == pytest.approx(real.kernel_distance(train, seed=0)[0])
+    assert report.scores["coverage"]["floor"] == real.manifold_scores(train)["coverage"]
+    assert report.scores["nearest_train"]["floor"] is None
+
+
+def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(images: Pictured):
+    report = scorer_of(images, num_fakes=61).report(ModelSamples(gan(), 16), repeats=1)
+    assert report.scores["fid"]["floor"] is None
+
+
+def test_copies_of_training_images_are_found_out(images: Pictured):
+    copies = scorer_of(images).report(GivenSamples(images.split("train").images[:40], 16), repeats=1)
+    assert copies.scores["nearest_train"]["value"] == pytest.approx(0, abs=1e-3)
+    assert torch.equal(copies.closest, copies.neighbours)
+    new = scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
+    assert new.scores["nearest_train"]["value"] == pytest.approx(1, abs=1e-6)
+    assert not torch.equal(new.closest, new.neighbours)
+
+
+def test_closest_pairs_are_fakes_of_the_first_draw_and_their_nearest_training_images(images: Pictured):
+    samples, scorer = ModelSamples(gan(), 16), scorer_of(images)
+    report = scorer.report(samples, repeats=2)
+    fakes, train = first_pixels(samples, 40, seed=0), images.split("train").images.flatten(1)[:, :5] / 255
+    distance, nearest = torch.cdist(fakes, train).min(dim=1)
+    closest = distance.sort().indices[:10]
+    torch.testing.assert_close(report.closest.flatten(1)[:, :5], fakes[closest])
+    torch.testing.assert_close(report.neighbours.flatten(1)[:, :5], train[nearest[closest]])
+
+
+def test_classes_are_told_only_by_an_extractor_that_tells_them_apart(images: Pictured):
+    samples = ModelSamples(gan(), 16)
+    told = scorer_of(images).report(samples, repeats=1)
+    assert told.classes["real"] == pytest.approx(
+        dict(zip("abc", (images.split("test").labels.bincount() / 40).tolist(), strict=True)), abs=1e-6
+    )
+    assert sum(told.classes["generated"].values()) == pytest.approx(1)
+    images.split("test").labels.copy_((images.split("test").labels + 1) % 3)  # now it is wrong about all of them
+    report = scorer_of(images).report(samples, repeats=1)
+    assert not report.classes and "missing_modes" not in report.scores
+    other = Pixels(SHAPE)
+    other.class_names = ("x", "y", "z")
+    assert not scorer_of(images, other).report(samples, repeats=1).classes
+
+
+def test_number_of_fakes_and_of_training_images_can_be_chosen(images: Pictured):
+    scorer = scorer_of(images, num_fakes=21, num_train=33)
+    assert scorer.protocol["num_fakes"] == 21 and scorer.protocol["num_train"] == 33
+    report = scorer.report(ModelSamples(gan(), 16), repeats=1)
+    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    assert report.scores["fid"]["value"] == pytest.approx(
+        real.frechet_distance(first_pixels(ModelSamples(gan(), 16), 21, seed=0))
+    )
+
+
+def test_draws_do_not_depend_on_the_batch_size():
+    small, large = (torch.cat([make() for make in ModelSamples(gan(), size).draw(40, 7)]) for size in (16, 40))
+    assert (small.int() - large.int()).abs().max() <= 1
+
+
+def test_chosen_images_of_a_draw_are_those_of_the_draw():
+    samples = ModelSamples(gan(), 16)
+    every = torch.cat([make() for make in samples.draw(40, 7)])
+    chosen = torch.tensor([3, 39, 0])
+    assert (samples.at(chosen, 40, 7).int() - every[chosen].int()).abs().max() <= 1
+
+
+def test_scoring_leaves_training_as_it_was(images: Pictured):
+    model = gan().train()
+    state = torch.get_rng_state()
+    scorer_of(images).report(ModelSamples(model, 16), repeats=2)
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("num_fakes", [None, 4])
+def test_too_few_images_for_the_extractor_are_refused(num_fakes: int | None, tmp_path: Path):
+    datamodule = Pictured(tmp_path, num_test=40 if num_fakes else 4)
+    with pytest.raises(ValueError, match="4 test images are too few for fid_pixels, whose extractor has 5 features"):
+        score(datamodule, num_fakes=num_fakes)
+
+
+# The protocol
+
+
+def test_protocol_states_everything_that_two_numbers_must_share(images: Pictured):
+    report = scorer_of(images, seed=5).report(ModelSamples(gan(), 16), repeats=2)
+    assert report.protocol == {
+        "extractor": "pixels", "data": "Pictured", "split": "test",
+        "split_sha256": content_hash(images.split("test").images), "num_real": 40, "num_fakes": 40, "num_train": 60,
+        "pixels": "uint8, rounded", "weights": "averaged (EMA) where the model keeps them", "seed": 5,
+        "kid": "100 subsets of 20", "precision_recall": "k = 3", "density_coverage": "k = 5",
+    }  # fmt: skip
+    assert {result["protocol"] for result in report.scores.values()} == {short_hash(report.protocol)}
+
+
+def test_protocol_hash_is_the_same_for_the_same_protocol_alone(images: Pictured, tmp_path: Path):
+    first = short_hash(scorer_of(images).protocol)
+    assert len(first) == 8 and int(first, 16) >= 0
+    assert short_hash(scorer_of(Pictured(tmp_path / "again")).protocol) == first
+    assert short_hash(dict(reversed(scorer_of(images).protocol.items()))) == first
+    for options in ({"num_fakes": 39}, {"num_train": 9}, {"seed": 1}):
+        assert short_hash(scorer_of(images, **options).protocol) != first
+    images.split("test").images[0, 0, 0, 0] ^= 1
+    assert short_hash(scorer_of(images).protocol) != first
+
+
+def test_models_of_either_kind_and_given_images_share_a_protocol(images: Pictured):
+    vae = build_model(composed("model=vae", "network=mlp").model, TinyImages(SHAPE))
+    given = GivenSamples(images.split("val").images.repeat(2, 1, 1, 1), 16)
+    reports = [
+        scorer_of(images).report(samples, 1) for samples in (ModelSamples(gan(), 16), ModelSamples(vae, 16), given)
+    ]
+    assert len({report.scores["fid"]["protocol"] for report in reports}) == 1
+
+
+def test_record_and_dashboard_carry_the_protocol(train_in):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train_in("run", "model=gan", "network=mlp")
+    record = json.loads((run / "metrics.json").read_text())
+    (key,) = record["protocols"]
+    assert key == short_hash(record["protocols"][key])
+    assert {name.split("_")[-1] for name in record["scores"]} == {"reference"}
+    for result in record["scores"].values():
+        assert set(result) == {"value", "std", "floor", "protocol"} and result["protocol"] == key
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    session = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert key.encode() in session
+    for picture in ("nearest_train_final.png",):
+        assert (run / "pictures" / picture).is_file()
+
+
+# Published protocols
+
+
+def test_published_numbers_are_those_of_their_sources():
+    lucic = {score.model: (score.value, score.std) for score in published_scores("lucic2018")}
+    assert lucic == {
+        "MM GAN": (9.8, 0.9), "NS GAN": (6.8, 0.5), "LSGAN": (7.8, 0.6), "WGAN": (6.7, 0.4), "WGAN-GP": (20.3, 5.0),
+        "DRAGAN": (7.6, 0.4), "BEGAN": (13.1, 1.0), "VAE": (23.8, 0.6), "2-Stage VAE": (12.6, 1.5),
+    }  # fmt: skip
+    assert [score.remark for score in published_scores("lucic2018") if score.model == "VAE"] == ["quoted from memory"]
+    assert {score.model: (score.value, score.std) for score in published_scores(None)} == {
+        "VAE": (19.52, 4.5), "GAN": (12.7, 3.5),
+    }  # fmt: skip
+    assert all("arXiv" in score.source or "report" in score.source for score in published_scores("lucic2018"))
+
+
+def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_not_cover(images: Pictured):
+    assert published_num_fakes("lucic2018") == 10_000
+    with pytest.raises(ValueError, match="asks for extractor inception-v3-compat, not pixels"):
+        score(images, protocol="lucic2018")
+    with pytest.raises(ValueError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
+        score(images, protocol="lucic2019")
+
+    class Inception(Pixels):
+        def __init__(self, image_shape: tuple[int, int, int]) -> None:
+            super().__init__(image_shape)
+            self.protocol = {"extractor": "inception-v3-compat"}
+
+    with pytest.raises(ValueError, match="asks for data MNIST, not Pictured"):
+        score(images, Inception, protocol="lucic2018")
+    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0)
+    assert score(mnist, Inception, protocol="lucic2018").scorer.num_fakes == 10_000
+
+
+# Features: kept on disk, and the same on any number of devices
+
+
+def test_real_features_are_computed_once_for_all_runs(images: Pictured):
+    first, second = Pixels(SHAPE), Pixels(SHAPE)
+    samples = ModelSamples(gan(), 16)
+    report = scorer_of(images, first).report(samples, repeats=1)
+    again = scorer_of(images, second).report(samples, repeats=1)
+    assert again.scores == report.scores
+    assert second.calls == 3  # the fakes, in batches of 16
+    assert first.calls == 3 + 3 + 4  # and test's 40 and train's 60 real images
+    assert len(list(images.folder.glob("features-*.safetensors"))) == 2
+
+
+def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):
+    scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
+    images.split("test").images[0, 0, 0, 0] ^= 1
+    changed = Pixels(SHAPE)
+    scorer_of(images, changed).frechet_distance(ModelSamples(gan(), 16), "test", 0)
+    assert changed.calls == 6
+    other = Pixels(SHAPE)
+    other.protocol = {"extractor": "pixels", "sha256": "of other weights"}
+    scorer_of(images, other).frechet_distance(ModelSamples(gan(), 16), "test", 0)
+    assert other.calls == 6
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "renamed"])
+def test_damaged_features_are_made_again(damage: str, images: Pictured, capsys: pytest.CaptureFixture):
+    samples = ModelSamples(gan(), 16)
+    expected = scorer_of(images).frechet_distance(samples, "test", 0)
+    (stored,) = images.folder.glob("features-*")
+    content = bytearray(stored.read_bytes())
+    if damage == "truncated":
+        stored.write_bytes(content[:-7])
+    elif damage == "flipped":
+        content[-5] ^= 1
+        stored.write_bytes(content)
+    else:
+        scorer_of(images).frechet_distance(samples, "val", 0)
+        (val,) = set(images.folder.glob("features-*")) - {stored}
+        stored.write_bytes(val.read_bytes())  # another split's features under this one's name
+    extractor = Pixels(SHAPE)
+    assert scorer_of(images, extractor).frechet_distance(samples, "test", 0) == expected
+    assert extractor.calls == 6
+    assert str(stored) in capsys.readouterr().out
+    extractor = Pixels(SHAPE)
+    scorer_of(images, extractor).frechet_distance(samples, "test", 0)
+    assert extractor.calls == 3
+
+
+def two_processes(rank: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": Path(folder, "port").read_text()}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    extractor, model = Pixels(SHAPE), gan()
+    model.load_state_dict(torch.load(Path(folder, "model.pt"), weights_only=True))
+    report = scorer_of(Pictured(Path(folder)), extractor).report(ModelSamples(model, 16), repeats=2)
+    Path(folder, f"{rank}.json").write_text(json.dumps({"scores": report.scores, "calls": extractor.calls}))
+    dist.destroy_process_group()
+
+
+def test_two_processes_share_the_work_and_find_the_scores_of_one(images: Pictured, tmp_path: Path, free_port: int):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (folder / "port").write_text(str(free_port))
+    alone, model = Pixels(SHAPE), gan()
+    torch.save(model.state_dict(), folder / "model.pt")
+    expected = scorer_of(images, alone).report(ModelSamples(model, 16), repeats=2).scores
+    mp.spawn(two_processes, args=(str(folder),), nprocs=2)
+    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    for scores in (rank["scores"] for rank in told):
+        for name, result in expected.items():
+            assert scores[name]["value"] == pytest.approx(result["value"], rel=1e-6), name
+            assert scores[name]["std"] == pytest.approx(result["std"], rel=1e-6, abs=1e-9), name
+    assert told[0]["calls"] + told[1]["calls"] == alone.calls and told[1]["calls"] > 3
+
+
+def test_two_processes_agree_on_whether_features_are_stored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    for others, agreed in ((True, True), (False, False)):
+        monkeypatch.setattr(
+            dist, "all_gather_object", lambda found, own, others=others: found.__setitem__(slice(0, 2), [own, others])
+        )
+        assert features_module.everywhere(True) is agreed
+
+
+# That the scores rank as they should, on real images
+
+DISTURBANCES = {
+    "blur": (lambda images, strength, _: blurred(images, strength), (0, 1, 2, 3)),
+    "noise": (lambda images, strength, generator: noisy(images, strength, generator), (0, 16, 40, 90)),
+    "dropped classes": (lambda images, strength, _: images, (0, 2, 5, 8)),  # see below
+    "blanks mixed in": (lambda images, strength, _: blanked(images, strength), (0.0, 0.05, 0.2, 0.5)),
+}
+
+
+def blurred(images: Tensor, radius: int) -> Tensor:
+    pixels = images.float()
+    return avg_pool2d(pixels, 2 * radius + 1, 1, radius, count_include_pad=False).round().to(torch.uint8)
+
+
+def noisy(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    noise = strength * torch.randn(images.shape, generator=generator)
+    return (images + noise).clamp(0, 255).round().to(torch.uint8)
+
+
+def blanked(images: Tensor, share: float) -> Tensor:
+    return torch.cat([torch.zeros_like(images[: int(share * len(images))]), images[int(share * len(images)) :]])
+
+
+@pytest.fixture(scope="module")
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageDataModule:
+    folder = tmp_path_factory.mktemp("real")
+    if request.param == "MNIST":
+        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0)
+    else:
+        (folder / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
+        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0)
     datamodule.setup()
     return datamodule
 
 
-def score(extractor: Callable = Pixels, datamodule: TinyImages | None = None, **options) -> FIDScore:
-    defaults = {"every_n_epochs": 1, "num_fakes": None, "repeats": 3, "batch_size": 16, "seed": 0}
-    return FIDScore("pixels", extractor, datamodule or tiny(), **(defaults | options))
+@pytest.mark.parametrize("disturbance", DISTURBANCES)
+@pytest.mark.parametrize(
+    "real",
+    [
+        pytest.param(name, marks=needs_real(folder))
+        for name, folder in (("MNIST", "MNIST"), ("Imagenette", "imagenette2-160"))
+    ],
+    indirect=True,
+)
+def test_every_growing_disturbance_of_real_images_raises_fid(disturbance: str, real: ImageDataModule):
+    change, strengths = DISTURBANCES[disturbance]
+    test, train = real.split("test").images[::5][:500], real.split("train")
+    side = RealSide(features_of_real(test))
+    found = []
+    for strength in strengths:
+        kept = train.images[train.labels >= strength] if disturbance == "dropped classes" else train.images
+        chosen = kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:300]]
+        changed = change(chosen, strength, torch.Generator().manual_seed(0))
+        found.append(side.frechet_distance(features_of_real(changed)))
+    assert found == sorted(found), found
+    assert found[-1] > 3 * found[0]
 
 
-def gan():
-    return build_model(composed("model=gan", "network=mlp").model, TinyImages(SHAPE))
+@functools.cache
+def extractor_of(image_shape: tuple[int, int, int]) -> ReferenceExtractor:
+    return ReferenceExtractor(image_shape)
 
 
-def features_of_fakes(model, count: int, batch_size: int, seed: int) -> np.ndarray:
-    """The features of the fakes that a score draws, by its documented recipe."""
-    torch.manual_seed(seed)
-    sizes = [min(batch_size, count - done) for done in range(0, count, batch_size)]
-    with torch.no_grad():
-        fakes = torch.cat([model.eval().decode(model.sample_latents(size)) for size in sizes])
-    return (fakes * 255).round().double().numpy().reshape(count, -1)[:, :5] / 255
+def features_of_real(images: Tensor) -> Tensor:
+    extractor = extractor_of(tuple(images.shape[1:]))
+    return features_of(GivenSamples(images, 500).draw(len(images), 0), extractor, torch.device("cpu"))
 
 
-def frechet_by_scipy(real: np.ndarray, fake: np.ndarray) -> float:
-    sigma_real, sigma_fake = np.cov(real, rowvar=False), np.cov(fake, rowvar=False)
-    root = scipy.linalg.sqrtm(sigma_real @ sigma_fake).real
-    return float(((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(sigma_real + sigma_fake - 2 * root))
+# Inception, against torch-fidelity's own command
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_fid_agrees_with_scipy_and_with_torch_fidelity(split: str):
-    datamodule, model = tiny(), gan()
-    real = datamodule.split(split).images.numpy().reshape(-1, 64)[:, :5] / 255
-    fake = features_of_fakes(model, len(real), 16, seed=3)
-    value = score(datamodule=datamodule).distance(model, datamodule, split, seed=3)
-    assert value == pytest.approx(frechet_by_scipy(real, fake), rel=1e-5)
-    statistics = [fid_features_to_statistics(torch.from_numpy(features)) for features in (real, fake)]
-    other = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
-    assert value == pytest.approx(other, rel=1e-5)
-
-
-def test_fid_of_the_real_images_themselves_is_zero():
-    datamodule, model = tiny(), gan()
-    rows = iter(datamodule.split("test").images.split(16))
-    model.decode = lambda z: next(rows) / 255
-    assert score(datamodule=datamodule).distance(model, datamodule, "test", seed=0) == pytest.approx(0, abs=1e-6)
-
-
-def test_fid_of_a_shift_is_its_square():
-    datamodule, model = tiny(), gan()
-    datamodule.split("test").images.clamp_(max=200)
-    rows = iter(datamodule.split("test").images.split(16))
-    model.decode = lambda z: (next(rows) + 51) / 255  # 0.2 in each of five features
-    assert score(datamodule=datamodule).distance(model, datamodule, "test", seed=0) == pytest.approx(5 * 0.04, rel=1e-4)
-
-
-def test_report_is_the_mean_and_deviation_over_draws_and_states_its_protocol():
-    datamodule, model = tiny(), gan()
-    callback = score(datamodule=datamodule, repeats=4, seed=5)
-    result = callback.report(model, datamodule)
-    draws = [callback.distance(model, datamodule, "test", seed) for seed in (5, 6, 7, 8)]
-    assert len(set(draws)) == 4
-    assert result["value"] == pytest.approx(np.mean(draws))
-    assert result["std"] == pytest.approx(np.std(draws, ddof=1))
-    assert result["protocol"] == {
-        "extractor": "pixels", "split": "test", "num_real": 40, "num_fakes": 40, "repeats": 4,
-        "pixels": "uint8, rounded", "weights": "averaged (EMA)", "seed": 5,
-    }  # fmt: skip
-
-
-def test_real_statistics_are_computed_once_a_run():
-    datamodule, model = tiny(), gan()
-    callback = score(datamodule=datamodule)
-    batches = -(-40 // 16)
-    for repeat in range(3):
-        callback.distance(model, datamodule, "test", seed=repeat)
-        assert callback.extractor.calls == batches * (2 + repeat)
-
-
-def test_scoring_leaves_training_as_it_was():
-    datamodule, model = tiny(), gan()
-    model.train()
-    state = torch.get_rng_state()
-    score(datamodule=datamodule).distance(model, datamodule, "val", seed=0)
-    assert model.training and torch.equal(torch.get_rng_state(), state)
-
-
-def test_number_of_fakes_can_be_chosen():
-    datamodule, model = tiny(), gan()
-    drawn = []
-    original = model.decode
-    model.decode = lambda z: drawn.append(len(z)) or original(z)
-    score(datamodule=datamodule, num_fakes=21).distance(model, datamodule, "test", seed=0)
-    assert drawn == [16, 5]
-
-
-def test_too_few_test_images_for_the_extractor_are_refused():
-    with pytest.raises(ValueError, match="4 test images are too few for fid_pixels, whose extractor has 5 features"):
-        score(datamodule=tiny(num_test=4))
-    with pytest.raises(ValueError, match="4 test images are too few"):
-        score(num_fakes=4)
-
-
-# The reference extractor
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)])
-def test_reference_extractor_is_chosen_by_channels_and_takes_any_size(shape: tuple[int, int, int]):
-    extractor = ReferenceExtractor(shape)
-    features = extractor(torch.randint(0, 256, (4, *shape), dtype=torch.uint8))
-    assert features.shape == (4, extractor.num_features)
-    assert features.std(dim=0).max() > 0
-    assert extractor.protocol["extractor"] == ("reference/mnist" if shape[0] == 1 else "reference/imagenette")
-    assert not extractor.train().training and not extractor.classifier.training
-    assert not any(parameter.requires_grad for parameter in extractor.parameters())
-
-
-def test_reference_extractor_sees_its_own_size_untouched():
-    extractor = ReferenceExtractor((1, 28, 28))
-    images = torch.randint(0, 256, (4, 1, 28, 28), dtype=torch.uint8)
-    torch.testing.assert_close(extractor(images), extractor.classifier.features(images / 255))
-
-
-def test_reference_of_other_channels_is_refused():
-    with pytest.raises(ValueError, match="no reference extractor for images of 2 channels"):
-        ReferenceExtractor((2, 8, 8))
-
-
-@pytest.mark.parametrize(("name", "accuracy"), [("mnist", 0.994), ("imagenette", 0.7)])
-def test_shipped_weights_are_small_half_precision_and_state_their_training(name: str, accuracy: float):
-    path = REFERENCE_FOLDER / f"{name}.safetensors"
-    classifier, facts = load_reference(path)
-    assert path.stat().st_size < {"mnist": 1_000_000, "imagenette": 3_000_000}[name]
-    assert sum(p.numel() for p in classifier.parameters()) < 1_500_000
-    assert facts["command"].startswith(f"python train.py experiment=reference/{name}")
-    assert float(facts["test_accuracy"]) >= accuracy
-    assert facts["seed"] == "0"
-    for weight in classifier.state_dict().values():
-        assert torch.equal(weight, weight.half().to(weight.dtype)) or not weight.is_floating_point()
-
-
-@needs_real("MNIST")
-def test_shipped_mnist_weights_have_the_accuracy_they_state():
-    datamodule = MNIST(root=str(DATA_ROOT), batch_size=500, seed=0, split_seed=0)
-    datamodule.setup()
-    classifier, facts = load_reference(REFERENCE_FOLDER / "mnist.safetensors")
-    images, labels = datamodule.split("test")
-    with torch.no_grad():
-        logits = torch.cat([classifier.eval()(batch / 255) for batch in images.split(500)])
-    accuracy = (logits.argmax(1) == labels).float().mean().item()
-    assert accuracy == pytest.approx(float(facts["test_accuracy"]), abs=3e-4)
-    assert accuracy >= 0.994
-
-
-# The Inception extractor, with a random network of the right form
-
-
-@pytest.fixture(scope="module")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.torch.load", lambda *_, **__: None)
-        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="unused")
-    torch.save(network.state_dict(), path)
-    return path
-
-
-def inception(path: Path, **options) -> InceptionExtractor:
-    cfg = composed("scores=inception").scores.extractor
-    defaults = {
-        "weights": str(path),
-        "sha256_prefix": sha256(path)[:8] if path.is_file() else cfg.sha256_prefix,
-    }
-    return instantiate(cfg, **(defaults | options))(image_shape=(1, 28, 28))
-
-
-def test_inception_features_are_torch_fidelitys_own(inception_weights: Path):
-    extractor = inception(inception_weights)
-    images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
-    other = FeatureExtractorInceptionV3("same", ["2048"], feature_extractor_weights_path=str(inception_weights))
-    assert torch.equal(extractor(images), other(images)[0].reshape(2, -1))
-    assert extractor.protocol["sha256"] == sha256(inception_weights)
-
-
-def test_inception_sees_grey_as_three_equal_channels(inception_weights: Path):
-    extractor = inception(inception_weights)
-    grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
-    torch.testing.assert_close(extractor(grey), extractor(grey.repeat(1, 3, 1, 1)))
-
-
-def test_inception_of_another_file_is_refused_before_it_is_unpickled(inception_weights: Path):
-    with pytest.raises(WeightsError, match=r"sha256 is \w{64}, expected to begin with 6726825d"):
-        inception(inception_weights, sha256_prefix="6726825d")
-
-
-def test_missing_inception_file_is_named(tmp_path: Path):
-    with pytest.raises(WeightsError, match=r"scores\.extractor\.weights: there is no file .*nowhere\.pth"):
-        inception(tmp_path / "nowhere.pth")
-
-
-def test_inception_that_cannot_be_fetched_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def offline(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(
-        WeightsError, match=r"can't be fetched \(no network\).*Put the file from http.* to .*6726825d\.pth"
-    ):
-        instantiate(composed("scores=inception").scores.extractor)(image_shape=SHAPE)
-
-
-def test_inception_is_found_in_the_hub_folder(inception_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    url = composed("scores=inception").scores.extractor.url
-    cached = tmp_path / "hub" / "checkpoints" / url.rsplit("/", 1)[1]
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(inception_weights.read_bytes())
-    extractor = inception(inception_weights, weights=None)
-    assert extractor.protocol["sha256"] == sha256(cached)
-
-
-def test_every_score_names_itself(train_in, inception_weights: Path, monkeypatch: pytest.MonkeyPatch):
-    original = InceptionExtractor.__init__
-
-    def narrowed(self, *args, **options):  # to two features, of which 300 test images are enough
-        original(self, *args, **options)
-        self.num_features = 2
-
-    monkeypatch.setattr(InceptionExtractor, "__init__", narrowed)
-    monkeypatch.setattr(InceptionExtractor, "forward", lambda self, images: images.flatten(1)[:, 20:22].float())
-    overrides = [
-        "scores=inception", f"scores.extractor.weights={inception_weights}",
-        f"scores.extractor.sha256_prefix={sha256(inception_weights)[:8]}",
-    ]  # fmt: skip
-    run = train_in("inception", *overrides)
-    record = json.loads((run / "metrics.json").read_text())
-    assert set(record["scores"]) == {"test/fid_inception"}
-    assert "val/fid_inception" in (run / "metrics.csv").read_text()
-    assert record["checkpoint"] == "checkpoints/best.ckpt"
+def test_inception_fid_is_that_of_torch_fidelitys_command(inception_weights: Path, tmp_path: Path, monkeypatch):
+    """The same folders and weights; narrowed to few images, for which a CPU has time."""
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    fake = (torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=generator) * 0.7).to(torch.uint8)
+    for name, images in (("real", real), ("fake", fake)):
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(images):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{index:03d}.png")
+    theirs = calculate_metrics(
+        input1=str(tmp_path / "fake"), input2=str(tmp_path / "real"), fid=True, cuda=False, verbose=False, cache=False,
+        feature_extractor_weights_path=str(inception_weights),
+    )["frechet_inception_distance"]  # fmt: skip
+    extractor = InceptionExtractor((3, 32, 32), str(inception_weights), "unused", sha256(inception_weights))
+    real_features, fake_features = (
+        features_of(GivenSamples(images, 12).draw(len(images), 0), extractor, torch.device("cpu"))
+        for images in (real, fake)
+    )
+    ours = RealSide(real_features).frechet_distance(fake_features)
+    assert ours == pytest.approx(theirs, rel=1e-3)

@@ -1,15 +1,16 @@
 """Feature extractors: what two sets of images are compared by. Each says exactly which network it is."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchmetrics.image.fid import NoTrainInceptionV3
 
+from .protocol import Protocol
 from .reference import load_reference, reference_file
 
 
@@ -21,10 +22,15 @@ class FeatureExtractor(nn.Module):
     """uint8 images (B, C, H, W) to features (B, num_features); frozen, always in evaluation mode."""
 
     num_features: int
-    protocol: dict[str, Any]  # what a score measured with it has to state
+    protocol: Protocol  # what a score measured with it has to state
+    class_names: tuple[str, ...] = ()  # of a classifier that can tell its classes apart by the features
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
         return super().train(False)  # metrics switch their parts to training mode
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features (N, num_features) to the probabilities of `class_names`, (N, num_classes)."""
+        raise NotImplementedError
 
 
 class ReferenceExtractor(FeatureExtractor):
@@ -37,7 +43,9 @@ class ReferenceExtractor(FeatureExtractor):
         super().__init__()
         path = reference_file(channels=image_shape[0])
         self.classifier, facts = load_reference(path)
+        self.classifier.to(memory_format=torch.channels_last)  # faster on CPUs and GPUs alike
         self.num_features = self.classifier.num_features
+        self.class_names = tuple(json.loads(facts["class_names"]))
         self.size = self.classifier.image_shape[1:]
         self.requires_grad_(False).eval()
         self.protocol = {
@@ -45,7 +53,6 @@ class ReferenceExtractor(FeatureExtractor):
             "sha256": sha256(path),
             "num_features": self.num_features,
             "resize": f"bilinear, antialiased, to {self.size[0]}x{self.size[1]}",
-            "trained_by": facts["command"],
         }
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,6 +60,9 @@ class ReferenceExtractor(FeatureExtractor):
         if pixels.shape[-2:] != self.size:
             pixels = interpolate(pixels, self.size, mode="bilinear", antialias=True)
         return self.classifier.features(pixels)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.classifier.head(features).softmax(dim=1)
 
 
 class InceptionExtractor(FeatureExtractor):

@@ -1,0 +1,44 @@
+"""A trained classifier as a file: what scores=reference can compare images by."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+
+from lightning_modules.classifier import Classifier
+
+from .run_folder import write_atomically
+from .scoring.reference import save_reference
+
+
+class ExportReference(Callback):
+    """After the test of a classifier writes `<run>/reference.safetensors`; the test sees the rounded weights.
+
+    To make it the project's extractor, copy the file to callbacks/scoring/reference_weights/<data set>.safetensors.
+    """
+
+    def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: int) -> None:
+        """`encoder` is the composed config of the classifier's encoder, from which the file can be read back."""
+        self.encoder, self.seed = encoder, seed
+        told = [override for override in overrides if not override.startswith("data.root=")]
+        self.command = " ".join(["python train.py", *told])
+
+    @torch.no_grad()
+    def on_test_start(self, trainer: Trainer, pl_module: Classifier) -> None:
+        for tensor in pl_module.network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+
+    def on_test_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+        network = pl_module.network
+        facts = {
+            "encoder": json.dumps(self.encoder),
+            "class_names": json.dumps(trainer.datamodule.class_names),
+            "command": self.command,
+            "seed": str(self.seed),
+            "test_accuracy": f"{float(trainer.callback_metrics['test/accuracy']):.4f}",
+        }
+        path = Path(trainer.default_root_dir) / "reference.safetensors"
+        write_atomically(path, lambda partial: save_reference(network, facts, partial))

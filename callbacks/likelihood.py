@@ -1,0 +1,100 @@
+"""How probable a model finds unseen images, and what it uses its latents for: for models with a likelihood."""
+
+from math import log, prod
+
+import torch
+from lightning import Trainer
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from datamodules.image_datamodule import ImageDataModule, to_unit_range
+from lightning_modules.generative_model import GenerativeModel
+
+from .curves import publish_result
+from .observing import observing
+from .pictures import show_figure
+from .score_callback import ScoreCallback
+from .scoring.protocol import Protocol, content_hash, short_hash
+
+ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
+
+
+class LikelihoodScores(ScoreCallback):
+    """On test, for models that define `log_importance_weights`, from the first `num_images` test images:
+
+    `test/nll`, −log p(x) by importance sampling with `num_samples` draws an image, nats per image (Burda et al.
+    2016, arXiv:1509.00519); `test/bits_per_dim`, the same for likelihoods over 8-bit pixels; `test/active_units`.
+    `batch_size` counts images that are decoded at a time.
+    """
+
+    def __init__(self, num_images: int | None, num_samples: int, batch_size: int, seed: int) -> None:
+        """`num_images` of None takes the whole test split."""
+        super().__init__()
+        self.num_images, self.num_samples, self.batch_size, self.seed = num_images, num_samples, batch_size, seed
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+        if not hasattr(pl_module, "log_importance_weights"):
+            return
+        images = trainer.datamodule.split("test").images[: self.num_images]
+        protocol = self._protocol(trainer.datamodule, images)
+        with observing(pl_module, self.seed):
+            nll = -log_likelihood(pl_module, images, self.num_samples, self.batch_size).mean().item()
+            means, kl = posterior_facts(pl_module, images, self.batch_size)
+        scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
+        if pl_module.likelihood_is_over_bytes:
+            scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
+        key = short_hash(protocol)
+        self.protocols = {key: protocol}
+        self.results = {
+            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key}
+            for name, value in scores.items()
+        }
+        publish_result(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
+        if kl is not None:
+            self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
+            show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))
+
+    def _protocol(self, datamodule: ImageDataModule, images: Tensor) -> Protocol:
+        return {
+            "data": type(datamodule).__name__,
+            "split": "test",
+            "images_sha256": content_hash(images),
+            "num_images": len(images),
+            "importance_samples": self.num_samples,
+            "seed": self.seed,
+            "active_units": f"variance of the posterior mean above {ACTIVE_ABOVE}",
+        }
+
+
+def log_likelihood(model: GenerativeModel, images: Tensor, num_samples: int, batch_size: int) -> Tensor:
+    """log p(x) of uint8 images (N, C, H, W) by importance sampling: (N,), nats; on average a lower bound.
+
+    At most `batch_size` images are decoded at a time, for any number of samples.
+    """
+    at_once = min(num_samples, batch_size)
+    found = []
+    for some in images.split(max(1, batch_size // at_once)):
+        pixels = to_unit_range(some.to(model.device))
+        parts = torch.arange(num_samples).split(at_once)
+        sums = [model.log_importance_weights(pixels, len(part)).logsumexp(dim=0) for part in parts]
+        found.append(torch.stack(sums).logsumexp(dim=0) - log(num_samples))
+    return torch.cat(found).cpu()
+
+
+def posterior_facts(model: GenerativeModel, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor | None]:
+    """Posterior means (N, latent_dim), and each dimension's mean KL (latent_dim,), nats, where that is defined."""
+    batches = [to_unit_range(some.to(model.device)) for some in images.split(batch_size)]
+    means = torch.cat([model.encode(some) for some in batches]).cpu()
+    kl = [model.kl_by_dimension(some) for some in batches]
+    return means, None if kl[0] is None else torch.cat(kl).mean(dim=0).cpu()
+
+
+def draw_kl(kl: Tensor) -> Figure:
+    """A bar for each latent dimension, the most used first."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(len(kl)), kl.sort(descending=True).values.tolist(), width=1.0, edgecolor="white", linewidth=0.3)
+    axes.set_xlabel("latent dimension, the most used first")
+    axes.set_ylabel("KL, nats")
+    axes.set_title("What each latent dimension tells about an image")
+    return figure

@@ -1,0 +1,93 @@
+"""From images to features: of real images once, kept on disk; of fakes on as many devices as there are."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from callbacks.observing import observing
+from callbacks.pictures import to_uint8
+from datamodules.disk_cache import load_cached, store_cached
+from lightning_modules.generative_model import GenerativeModel
+
+from .extractors import FeatureExtractor
+from .protocol import content_hash, short_hash
+
+Batches = list[Callable[[], Tensor]]  # each makes its uint8 images (B, C, H, W) when it is called
+
+
+class ModelSamples:
+    """Images that a model makes. A draw depends on its seed and the weights alone."""
+
+    def __init__(self, model: GenerativeModel, batch_size: int) -> None:
+        self.model, self.batch_size = model, batch_size
+
+    def draw(self, count: int, seed: int) -> Batches:
+        with observing(self.model, seed):
+            latents = self.model.sample_latents(count)  # all of them on every device, whichever decodes them
+        return [partial(self._decode, z) for z in latents.split(self.batch_size)]
+
+    def at(self, indices: Tensor, count: int, seed: int) -> Tensor:
+        """Those images of a draw of `count`, uint8 on the CPU."""
+        with observing(self.model, seed):
+            latents = self.model.sample_latents(count)
+        return self._decode(latents[indices.to(latents.device)]).cpu()
+
+    def _decode(self, z: Tensor) -> Tensor:
+        with observing(self.model, seed=0):
+            return to_uint8(self.model.decode(z))
+
+
+class GivenSamples:
+    """Images that some other program made, uint8 (N, C, H, W): one draw, the first of them."""
+
+    def __init__(self, images: Tensor, batch_size: int) -> None:
+        self.images, self.batch_size = images, batch_size
+
+    def draw(self, count: int, seed: int) -> Batches:
+        return [rows.clone for rows in self.images[:count].split(self.batch_size)]
+
+    def at(self, indices: Tensor, count: int, seed: int) -> Tensor:
+        """Those images of a draw of `count`, uint8 on the CPU."""
+        return self.images[indices]
+
+
+@torch.no_grad()
+def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.device) -> Tensor:
+    """(N, num_features), the same on every device; each works on its share of the batches."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    extractor.to(device)
+    own = [extractor(make().to(device)) for make in batches[rank::world]]
+    if world == 1:
+        return torch.cat(own)
+    gathered = [[]] * world
+    dist.all_gather_object(gathered, [part.cpu() for part in own])
+    in_order: list[Iterator[Tensor]] = [iter(parts) for parts in gathered]
+    return torch.cat([next(in_order[index % world]) for index in range(len(batches))]).to(device)
+
+
+def real_features(
+    images: Tensor, extractor: FeatureExtractor, batch_size: int, device: torch.device, folders: list[Path]
+) -> Tensor:
+    """(N, num_features) of real images, uint8: computed once, then kept in a folder by content and extractor."""
+    facts = {"images": content_hash(images), "extractor": json.dumps(extractor.protocol, sort_keys=True)}
+    name = f"features-{short_hash(facts)}.safetensors"
+    stored = load_cached(name, folders, facts)
+    if not everywhere(stored is not None):
+        features = features_of(GivenSamples(images, batch_size).draw(len(images), 0), extractor, device)
+        stored = {"features": features.cpu()}
+        store_cached(stored, name, folders, facts)
+    return stored["features"].to(device)
+
+
+def everywhere(condition: bool) -> bool:
+    """Whether it holds on every device; they must agree before they compute together."""
+    if not dist.is_initialized():
+        return condition
+    conditions = [False] * dist.get_world_size()
+    dist.all_gather_object(conditions, condition)
+    return all(conditions)

@@ -1,0 +1,21 @@
+"""The protocol of a score: everything that two numbers must share to stand in one column."""
+
+import hashlib
+import json
+from typing import Any
+
+from torch import Tensor
+
+Protocol = dict[str, Any]
+
+
+def short_hash(protocol: Protocol) -> str:
+    """Eight hexadecimal digits that are the same for the same protocol, on any machine."""
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def content_hash(images: Tensor) -> str:
+    """The sha256 of uint8 images and their shape."""
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    digest.update(images.contiguous().numpy())
+    return digest.hexdigest()

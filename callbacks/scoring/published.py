@@ -1,0 +1,45 @@
+"""Published protocols that can be followed here, and the numbers that were published under them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import OmegaConf
+
+PUBLISHED = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
+
+
+class PublishedScore(NamedTuple):
+    """A number from a paper: `score` is its name here, `protocol` null where the source states none."""
+
+    model: str
+    data: str
+    score: str
+    value: float
+    std: float
+    source: str
+    protocol: str | None
+    remark: str | None = None
+
+
+def published_scores(protocol: str | None) -> list[PublishedScore]:
+    """All that was published under a protocol, with sources in full; of None, what states no protocol."""
+    told = [PublishedScore(**score) for score in PUBLISHED["scores"]]
+    return [score._replace(source=PUBLISHED["sources"][score.source]) for score in told if score.protocol == protocol]
+
+
+def published_num_fakes(protocol: str) -> int:
+    """How many fakes a published protocol asks for. Raises ValueError for an unknown one."""
+    known = PUBLISHED["protocols"]
+    if protocol not in known:
+        raise ValueError(f"scores.protocol: expected null or one of {', '.join(known)}, got {protocol}")
+    return known[protocol]["num_fakes"]
+
+
+def check_follows(published: str, **facts: str) -> None:
+    """Raise ValueError, naming the difference, if a score is not what a published protocol asks for."""
+    asked = PUBLISHED["protocols"][published]
+    for name, value in facts.items():
+        if value != asked[name]:
+            raise ValueError(
+                f"scores.protocol={published} asks for {name} {asked[name]}, not {value}: {asked['about']}"
+            )

@@ -1,0 +1,205 @@
+"""Likelihoods of unseen images: against closed forms, for any number of samples and any batch."""
+
+import json
+from math import log, pi
+
+import pytest
+import torch
+from conftest import TinyImages, composed
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal, Normal
+
+from callbacks.likelihood import LikelihoodScores, draw_kl, log_likelihood, posterior_facts
+from datamodules.image_datamodule import to_unit_range
+from lightning_modules.likelihoods import DiscretizedLogisticLikelihood, GaussianLikelihood
+from lightning_modules.priors import Prior
+from train import build_model
+
+SHAPE, PIXELS, LATENTS = (1, 4, 4), 16, 3
+
+
+class LinearGaussian(nn.Module):
+    """x = W z + b + σ ε with z ~ N(0, I): all that a VAE is asked for, exactly, with a posterior a little too wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = 0.2 * torch.randn(PIXELS, LATENTS, generator=generator)
+        self.bias, self.scale = 0.5, 0.15
+        self.likelihood = GaussianLikelihood(self.scale, learn_scale=False)
+        self.device = torch.device("cpu")
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        covariance = self.weight @ self.weight.T + self.scale**2 * torch.eye(PIXELS)
+        return MultivariateNormal(torch.full((PIXELS,), self.bias), covariance).log_prob(images.flatten(1))
+
+    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+        precision = self.weight.T @ self.weight / self.scale**2 + torch.eye(LATENTS)
+        mean = (images.flatten(1) - self.bias) @ self.weight / self.scale**2 @ precision.inverse()
+        posterior = Normal(mean, 1.1 * precision.inverse().diagonal().sqrt())
+        z = posterior.sample((num_samples,))
+        decoded = (z @ self.weight.T + self.bias).view(num_samples, *images.shape)
+        log_likelihoods = torch.stack([self.likelihood.log_prob(one, images) for one in decoded])
+        return log_likelihoods + Normal(0, 1).log_prob(z).sum(2) - posterior.log_prob(z).sum(2)
+
+
+def tiny_bytes(count: int) -> Tensor:
+    return torch.randint(60, 200, (count, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def vae(*overrides: str):
+    torch.manual_seed(0)
+    return build_model(composed("model=vae", "network=mlp", *overrides).model, TinyImages(SHAPE)).eval()
+
+
+@torch.no_grad()
+def test_nll_of_a_linear_gaussian_model_is_its_closed_form():
+    model, images = LinearGaussian(), tiny_bytes(60)
+    torch.manual_seed(0)
+    found = log_likelihood(model, images, num_samples=1000, batch_size=5000).mean().item()
+    assert found == pytest.approx(model.log_prob(to_unit_range(images)).mean().item(), rel=0.01)
+
+
+@torch.no_grad()
+def test_a_trained_kind_of_vae_has_the_closed_forms_importance_weights():
+    """A real VAE whose networks are linear: its weights are log p(x, z) − log q(z|x), whatever q is."""
+    model = vae("model.latent_dim=3", "network.encoder.depth=0", "network.decoder.depth=0", "model/likelihood=gaussian")
+    images = to_unit_range(tiny_bytes(400))
+    decoder = next(module for module in model.decoder.modules() if isinstance(module, nn.Linear))
+    scale = model.likelihood.log_scale.exp()
+    covariance = decoder.weight @ decoder.weight.T + scale**2 * torch.eye(PIXELS)
+    exact = MultivariateNormal(decoder.bias, covariance).log_prob(images.flatten(1)).mean().item()
+    torch.manual_seed(0)
+    found = log_likelihood(model, tiny_bytes(400), num_samples=1000, batch_size=4000).mean().item()
+    assert found == pytest.approx(exact, rel=0.01)
+    elbo = float(model.objective(images)["elbo"])
+    assert elbo < found < exact + 0.01 * abs(exact)
+
+
+@torch.no_grad()
+def test_more_samples_never_loosen_the_bound():
+    model = vae()
+    torch.manual_seed(0)
+    bounds = [log_likelihood(model, tiny_bytes(300), k, 4096).mean().item() for k in (1, 10, 100)]
+    assert bounds == sorted(bounds) and bounds[2] - bounds[0] > 1e-3
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(1, 1), (7, 3), (7, 100), (64, 64), (10, 1)])
+@torch.no_grad()
+def test_any_number_of_samples_in_batches_of_any_size(num_samples: int, batch_size: int):
+    model = vae()
+    decoded = []
+    model.decoder.register_forward_hook(lambda *call: decoded.append(len(call[2])))
+    found = log_likelihood(model, tiny_bytes(5), num_samples, batch_size)
+    assert found.shape == (5,) and found.isfinite().all()
+    assert sum(decoded) == 5 * num_samples and max(decoded) <= max(batch_size, 1)
+
+
+@torch.no_grad()
+def test_parts_add_up_by_logsumexp():
+    class Known:
+        device = torch.device("cpu")
+
+        def __init__(self) -> None:
+            self.drawn = iter(range(10))
+
+        def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+            return torch.tensor([float(next(self.drawn)) for _ in range(num_samples)])[:, None].expand(-1, len(images))
+
+    found = log_likelihood(Known(), tiny_bytes(1), num_samples=10, batch_size=4)
+    assert found.item() == pytest.approx(torch.arange(10.0).logsumexp(0).item() - log(10), rel=1e-6)
+
+
+@torch.no_grad()
+def test_kl_by_dimension_adds_up_to_the_kl_of_the_objective():
+    model, images = vae(), tiny_bytes(30)
+    means, kl = posterior_facts(model, images, batch_size=30)
+    assert kl.sum().item() == pytest.approx(float(model.objective(to_unit_range(images))["kl"]), rel=1e-5)
+    assert torch.equal(means, model.encode(to_unit_range(images)))
+
+
+@torch.no_grad()
+def test_a_prior_that_does_not_part_over_dimensions_has_no_kl_by_dimension():
+    model = vae()
+    model.prior.kl_by_dimension = lambda posterior: Prior.kl_by_dimension(model.prior, posterior)
+    assert posterior_facts(model, tiny_bytes(4), batch_size=3)[1] is None
+
+
+def test_run_records_likelihoods_with_their_protocol_and_draws_the_latents(train_in):
+    run = train_in("run", "network=mlp", "model/likelihood=discretized_logistic", "callbacks.likelihood.num_images=30")
+    record = json.loads((run / "metrics.json").read_text())
+    nll, bits = record["scores"]["test/nll"], record["scores"]["test/bits_per_dim"]
+    assert bits["value"] == pytest.approx(nll["value"] / (64 * log(2)))
+    assert 0 < bits["value"] < 10
+    assert nll["value"] < -record["test"]["test/elbo"] + 5
+    protocol = record["protocols"][nll["protocol"]]
+    assert protocol["num_images"] == 30 and protocol["importance_samples"] == 64
+    assert nll["protocol"] != record["scores"]["test/fid_reference"]["protocol"]
+    assert 0 <= record["scores"]["test/active_units"]["value"] <= 64
+    assert len(record["kl_by_dimension"]) == 64
+    assert (run / "pictures" / "kl_by_dimension.png").is_file()
+
+
+def test_models_without_a_likelihood_are_passed_by(train_in):
+    run = train_in("run", "model=gan", "network=mlp")
+    record = json.loads((run / "metrics.json").read_text())
+    assert not any("nll" in name for name in record["scores"])
+    assert not (run / "pictures" / "kl_by_dimension.png").exists()
+
+
+def test_active_units_are_dimensions_whose_posterior_mean_moves(tmp_path):
+    class Some(TinyImages):
+        num_test = 50
+
+    datamodule = Some(SHAPE)
+    datamodule.setup()
+    model = vae()
+    spread = torch.zeros(64)
+    spread[:5] = 0.5  # variance 0.25, above 0.01
+    spread[5:9] = 0.05  # variance 0.0025, below
+    model.encode = lambda images: torch.randn(len(images), 64, generator=torch.Generator().manual_seed(0)) * spread
+    trainer = type("T", (), {"datamodule": datamodule, "loggers": [], "is_global_zero": False, "current_epoch": 0})
+    model.log_dict = lambda *_, **__: None
+    scores = LikelihoodScores(num_images=None, num_samples=2, batch_size=50, seed=0)
+    scores.on_test_epoch_end(trainer, model)
+    assert scores.results["test/active_units"]["value"] == 5
+    assert "test/bits_per_dim" not in scores.results  # grey levels as a coin's probabilities are no bytes
+
+
+def test_kl_bars_stand_in_descending_order():
+    (axes,) = draw_kl(torch.tensor([0.1, 3.0, 0.0, 1.0])).axes
+    assert [round(bar.get_height(), 3) for bar in axes.patches] == [3.0, 1.0, 0.1, 0.0]
+
+
+# The likelihood over bytes
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.1, 2.0])
+@pytest.mark.parametrize("mean", [-0.3, 0.0, 0.4, 1.0])
+def test_masses_of_all_bytes_sum_to_one(scale: float, mean: float):
+    likelihood = DiscretizedLogisticLikelihood(scale)
+    values = torch.arange(256.0).view(256, 1, 1, 1) / 255
+    log_mass = likelihood.log_prob(torch.full((256, 1, 1, 1), mean), values)
+    assert log_mass.logsumexp(0).item() == pytest.approx(0, abs=2e-3)
+    assert torch.isfinite(log_mass).all()
+
+
+def test_mass_of_a_byte_is_the_logistics_over_its_bin():
+    likelihood = DiscretizedLogisticLikelihood(0.05)
+    x, mean, scale = 100 / 255, 0.42, 0.05
+
+    def cdf(at: float) -> float:
+        return float(torch.sigmoid(torch.tensor((at - mean) / scale, dtype=torch.double)))
+
+    expected = log(cdf(x + 0.5 / 255) - cdf(x - 0.5 / 255))
+    found = likelihood.log_prob(torch.full((1, 1, 1, 1), mean), torch.full((1, 1, 1, 1), x))
+    assert found.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_samples_are_bytes_spread_as_the_logistic():
+    likelihood = DiscretizedLogisticLikelihood(0.05)
+    torch.manual_seed(0)
+    drawn = likelihood.sample(torch.full((20_000, 1, 1, 1), 0.5))
+    assert torch.equal((drawn * 255).round() / 255, drawn) and drawn.min() >= 0 and drawn.max() <= 1
+    assert drawn.std().item() == pytest.approx(0.05 * pi / 3**0.5, rel=0.03)
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.003)
