@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 from torch.optim import Optimizer
@@ -47,10 +49,14 @@ class Classifier(ImageModel):
         encoder: Callable[..., nn.Module],
         augmentation: nn.Module,
         label_smoothing: float,
+        initial_weights: str | None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
+        """`initial_weights`: the reference.safetensors of an earlier run, to begin another cycle from."""
         super().__init__(image_shape)
         self.network = ClassifierNetwork(self.image_shape, num_classes, num_features, encoder)
+        if initial_weights:
+            self.network.load_state_dict(read_weights(initial_weights))
         self.network.to(memory_format=torch.channels_last)  # 1.7 times as fast in bfloat16 on a CPU
         self.augmentation = augmentation
         self.label_smoothing = label_smoothing
@@ -86,3 +92,11 @@ class Classifier(ImageModel):
         highest = [group["lr"] for group in optimizer.param_groups]
         schedule = OneCycleLR(optimizer, max_lr=highest, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """Raises ValueError if there is no such file, or it holds no tensors."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"model.initial_weights: {path} can't be read ({error})") from error

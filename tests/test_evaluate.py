@@ -150,20 +150,27 @@ def test_given_images_come_as_they_are(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (lambda path: None, "expected an .npz file or a folder of PNG or JPEG files"),
-        (lambda path: path.mkdir(), "has no PNG or JPEG files"),
-        (lambda path: path.write_text("no archive"), r"can't be read as an .npz with images under arr_0"),
-        (lambda path: np.savez(open(path, "wb"), other=np.zeros(3)), "under arr_0"),
-        (lambda path: np.savez(open(path, "wb"), np.zeros((9, 8, 8, 1))), r"float64 \(9, 8, 8, 1\), expected uint8"),
-        (lambda path: np.savez(open(path, "wb"), np.zeros((9, 8, 8, 3), np.uint8)), r"expected uint8 \(N, 8, 8, 1\)"),
-        (lambda path: np.savez(open(path, "wb"), np.zeros((9, 8, 8, 1), np.uint8)), "9 images, the protocol asks for 300"),
+        (None, "expected an .npz file or a folder of PNG or JPEG files"),
+        ("no archive", r"can't be read as an .npz with images under arr_0"),
+        ({"other": np.zeros(3)}, "under arr_0"),
+        ({"arr_0": np.zeros((9, 8, 8, 1))}, r"float64 \(9, 8, 8, 1\), expected uint8"),
+        ({"arr_0": np.zeros((9, 8, 8, 3), np.uint8)}, r"expected uint8 \(N, 8, 8, 1\)"),
+        ({"arr_0": np.zeros((9, 8, 8, 1), np.uint8)}, "9 images, the protocol asks for 300"),
     ],
-)  # fmt: skip
-def test_images_that_cannot_be_scored_are_refused(content, message: str, tmp_path: Path):
-    content(tmp_path / "given.npz")
+)
+def test_images_that_cannot_be_scored_are_refused(content: dict | str | None, message: str, tmp_path: Path):
+    if isinstance(content, dict):
+        np.savez(tmp_path / "given.npz", **content)
+    elif content:
+        (tmp_path / "given.npz").write_text(content)
     with pytest.raises(UserError, match=message):
         score_images(tmp_path / "given.npz", tmp_path / "scored")
     assert not (tmp_path / "scored").exists()
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="has no PNG or JPEG files"):
+        read_images(tmp_path, (1, 8, 8))
 
 
 def test_an_image_of_another_size_or_damaged_is_named(tmp_path: Path):

@@ -309,6 +309,16 @@ def test_real_features_are_computed_once_for_all_runs(images: Pictured):
     assert second.calls == 3  # the fakes, in batches of 16
     assert first.calls == 3 + 3 + 4  # and test's 40 and train's 60 real images
     assert len(list(images.folder.glob("features-*.safetensors"))) == 2
+    assert len(list(images.folder.glob("real-*.safetensors"))) == 1
+
+
+def test_scores_of_real_images_are_kept_by_their_protocol(images: Pictured):
+    samples = ModelSamples(gan(), 16)
+    first = scorer_of(images).report(samples, repeats=1).scores["fid"]["floor"]
+    assert scorer_of(images, seed=1).report(samples, repeats=1).scores["fid"]["floor"] != first
+    (stored, _) = sorted(images.folder.glob("real-*"), key=lambda path: path.stat().st_mtime)
+    stored.write_bytes(stored.read_bytes()[:-3])
+    assert scorer_of(images).report(samples, repeats=1).scores["fid"]["floor"] == first
 
 
 def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):

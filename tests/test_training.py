@@ -239,7 +239,7 @@ def test_diverged_weights_reach_no_checkpoint(train_in, tmp_path: Path):
 
 
 def test_classifier_run_exports_a_reference_of_its_own(train_in):
-    from callbacks.reference import load_reference
+    from callbacks.scoring.reference import load_reference
 
     run = train_in("run", "model=classifier", *MLP, "trainer.max_epochs=3")
     classifier, facts = load_reference(run / "reference.safetensors")
@@ -256,3 +256,18 @@ def test_pictures_are_drawn_at_their_own_cadence(train_in):
     run = train_in("run", *MLP, "trainer.max_epochs=4", "callbacks.sample_grid.every_n_epochs=2")
     drawn = {path.name for path in (run / "pictures").glob("samples_fixed_*")}
     assert drawn == {f"samples_fixed_{moment}.png" for moment in ("epoch_0002", "epoch_0004", "final")}
+
+
+def test_classifier_begins_another_cycle_from_an_earlier_runs_weights(train_in):
+    first = train_in("first", "model=classifier", *MLP, "trainer.max_epochs=3")
+    again = [f"model.initial_weights={first / 'reference.safetensors'}", "model.optimizer.lr=1e-12"]
+    second = train_in("second", "model=classifier", *MLP, "trainer.max_epochs=1", *again)
+    accuracies = [json.loads((run / "metrics.json").read_text())["test"]["test/accuracy"] for run in (first, second)]
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.02)
+
+
+def test_initial_weights_that_are_none_are_refused(train_in, tmp_path: Path):
+    (tmp_path / "none.safetensors").write_text("nothing")
+    for path in ("nowhere.safetensors", "none.safetensors"):
+        with pytest.raises(UserError, match=f"initial_weights: .*{path} can't be read"):
+            train_in("run", "model=classifier", *MLP, f"model.initial_weights={tmp_path / path}")

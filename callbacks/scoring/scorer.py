@@ -1,5 +1,6 @@
 """Samples against a data set's real images: every score from one pass of features, under one stated protocol."""
 
+import json
 from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -7,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import ImageDataModule
 
 from .classes import class_scores, missing_modes
 from .extractors import FeatureExtractor
-from .features import GivenSamples, ModelSamples, features_of, real_features
+from .features import GivenSamples, ModelSamples, everywhere, features_of, real_features
 from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealSide, kid_subset_size, nearest
 from .protocol import Protocol, content_hash, short_hash
 
@@ -66,15 +68,19 @@ class Scorer:
         protocol = self.protocol
         count = protocol["num_fakes"]
         draws = [self._features(samples, count, self.seed + repeat) for repeat in range(repeats)]
-        measured = [self._scores(fakes) | self._novelty(fakes) for fakes in draws]
-        floor = self._scores(self._train_features[:count]) if len(self._train_features) >= count else {}
-        closest, neighbours = self._closest(draws[0])
+        real = self._scores_of_real(protocol)
+        novelty = [nearest(fakes, among=self._train_features) for fakes in draws]
+        measured = [
+            self._scores(fakes) | {"nearest_train": float(distance.median()) / real["unseen"]}
+            for fakes, (distance, _) in zip(draws, novelty, strict=True)
+        ]
+        closest, neighbours = closest_pairs(*novelty[0])
         return Report(
             scores={
                 name: {
                     "value": fmean(drawn := [scores[name] for scores in measured]),
                     "std": stdev(drawn) if len(drawn) > 1 else None,
-                    "floor": floor.get(name),
+                    "floor": real.get(name),
                     "protocol": short_hash(protocol),
                 }
                 for name in measured[0]
@@ -121,19 +127,21 @@ class Scorer:
             scores["confidence"] = told.confidence
         return scores
 
-    def _novelty(self, fakes: Tensor) -> dict[str, float]:
-        distance, _ = nearest(fakes, among=self._train_features)
-        return {"nearest_train": float(distance.median() / self._distance_of_unseen)}
+    def _scores_of_real(self, protocol: Protocol) -> dict[str, float]:
+        """What training images score, none where they are fewer than the fakes; and `unseen`, the median distance
 
-    @cached_property
-    def _distance_of_unseen(self) -> Tensor:
-        return nearest(self._real_side("test").features, among=self._train_features)[0].median()
-
-    def _closest(self, fakes: Tensor) -> tuple[Tensor, Tensor]:
-        """The fakes nearest to a training image, and which image that is: indices (CLOSEST,) each."""
-        distance, neighbour = nearest(fakes, among=self._train_features)
-        closest = distance.topk(min(CLOSEST, len(distance)), largest=False).indices
-        return closest.cpu(), neighbour[closest].cpu()
+        of test images to their nearest training image. Computed once for each protocol, then kept on disk.
+        """
+        facts = {"protocol": json.dumps(protocol, sort_keys=True)}
+        name, folders = f"real-{short_hash(protocol)}.safetensors", self.datamodule.cache_folders
+        stored = load_cached(name, folders, facts)
+        if not everywhere(stored is not None):
+            train, count = self._train_features, protocol["num_fakes"]
+            unseen, _ = nearest(self._real_side("test").features, among=train)
+            found = (self._scores(train[:count]) if len(train) >= count else {}) | {"unseen": float(unseen.median())}
+            stored = {key: torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
+            store_cached(stored, name, folders, facts)
+        return {key: value.item() for key, value in stored.items()}
 
     def _class_shares(self, fakes: Tensor) -> dict[str, dict[str, float]]:
         shown = {"real": self._real_side("test").features, "generated": fakes}
@@ -172,3 +180,9 @@ class Scorer:
 
     def _features(self, samples: ModelSamples | GivenSamples, count: int, seed: int) -> Tensor:
         return features_of(samples.draw(count, seed), self.extractor, self.device)
+
+
+def closest_pairs(distance: Tensor, neighbour: Tensor) -> tuple[Tensor, Tensor]:
+    """From each fake's distance to its nearest training image, and which that is: the closest pairs' indices."""
+    closest = distance.topk(min(CLOSEST, len(distance)), largest=False).indices
+    return closest.cpu(), neighbour[closest].cpu()
