@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     with as_user_error(*INPUT_ERRORS):
         if bool(cfg.run) == bool(cfg.images):
-            raise ConfigError("run: give the folder that train.py named, run=outputs/…, or images=<folder or .npz>")
+            raise ConfigError("run: give the run folder that train.py named, run=outputs/…, or images=<folder or .npz>")
         if cfg.images:
             complete(cfg)
         check(cfg)

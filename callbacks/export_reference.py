@@ -1,6 +1,7 @@
 """A trained classifier as a file: what scores=reference can compare images by."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ class ExportReference(Callback):
     def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: int) -> None:
         """`encoder` is the composed config of the classifier's encoder, from which the file can be read back."""
         self.encoder, self.seed = encoder, seed
-        told = [override for override in overrides if not override.startswith("data.root=")]
-        self.command = " ".join(["python train.py", *told])
+        told = [override for override in overrides if not override.startswith(("data.root=", "callbacks."))]
+        # Of a path, the name alone: the rest is this machine's.
+        self.command = " ".join(["python train.py", *(re.sub(r"=.*/(?=.*\.safetensors)", "=", one) for one in told)])
 
     @torch.no_grad()
     def on_test_start(self, trainer: Trainer, pl_module: Classifier) -> None:

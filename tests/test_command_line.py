@@ -101,7 +101,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["hydra.run.dir=/dev/null/run"], ["/dev/null"]),
         (["trainer.max_epochs="], ["max_epochs"]),
         (["model=[vae"], ["[vae"]),
-        (["model=classifier", "scores=reference"], ["Classifier makes no images", "FIDScore"]),
+        (["model=classifier", "scores=reference"], ["Classifier makes no images", "SampleScores"]),
     ],
     ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
 )  # fmt: skip

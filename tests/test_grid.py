@@ -58,7 +58,7 @@ def test_classifier_gives_a_logit_for_each_class(network: str, shape: tuple[int,
     model = build_model(composed("model=classifier", *small(network)).model, TinyImages(shape))
     logits = model.eval()(torch.rand(2, *shape))
     assert logits.shape == (2, 3)
-    assert model.features(torch.rand(2, *shape)).shape == (2, model.num_features)
+    assert model.network.features(torch.rand(2, *shape)).shape == (2, model.network.num_features)
 
 
 @pytest.mark.parametrize("data", choices("data"))
@@ -82,4 +82,6 @@ def test_every_other_yaml_composes_and_passes_the_check(override: str):
     if overrides[0].startswith("experiment="):
         overrides = [override.replace("experiment/paper=", "experiment=paper/").replace(
             "experiment/reference=", "experiment=reference/")]  # fmt: skip
+    if override.endswith("imagenette_again"):
+        overrides.append("model.initial_weights=first.safetensors")
     check(composed(*overrides))

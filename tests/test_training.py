@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from callbacks.export_reference import ExportReference
 from callbacks.run_folder import read_rows
+from callbacks.scoring.scorer import Scorer
 from conf.command_line import UserError
 from train import train
 
@@ -47,18 +49,19 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     assert parameters.pop("total") == sum(parameters.values()) and set(parameters) == networks
     assert 0 < record["seconds"] < 60
     assert 50e6 < record["peak_memory_bytes"] < 20e9
-    ((name, score),) = record["scores"].items()
-    assert name == "test/fid_reference"
-    assert score["value"] > 0 and score["std"] > 0
-    assert score["protocol"]["extractor"] == "reference/mnist"
-    assert score["protocol"]["num_real"] == score["protocol"]["num_fakes"] == 300
+    score = record["scores"]["test/fid_reference"]
+    assert score["value"] > score["floor"] > 0 and score["std"] > 0
+    protocol = record["protocols"][score["protocol"]]
+    assert protocol["extractor"] == "reference/mnist"
+    assert protocol["num_real"] == protocol["num_fakes"] == 300
     assert (run / record["checkpoint"]).is_file()
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     pictures = {path.name for path in (run / "pictures").iterdir()}
     drawn = ["samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp"]
     drawn += ["reconstructions"] if model == "vae" else []
     moments = ["epoch_0001", "epoch_0002", "final"]
-    assert pictures == {f"{name}_{moment}.png" for name in drawn for moment in moments} | {"loss_curves.png"}
+    single = {"loss_curves.png", "nearest_train_final.png"} | ({"kl_by_dimension.png"} if model == "vae" else set())
+    assert pictures == {f"{name}_{moment}.png" for name in drawn for moment in moments} | single
     for picture in pictures:
         Image.open(run / "pictures" / picture).verify()
     assert OmegaConf.load(run / "config.yaml").choices.model == model
@@ -146,11 +149,8 @@ def test_resumed_run_ends_like_the_uninterrupted_one(model: str, in_place: bool,
 
 
 def test_best_checkpoint_of_an_earlier_part_counts_after_resuming(train_in, monkeypatch: pytest.MonkeyPatch):
-    from callbacks.scores import FIDScore
-
     values = iter([1.0, 5.0, 4.0, 3.0])  # the best epoch is the first
-    original = FIDScore.distance
-    monkeypatch.setattr(FIDScore, "distance", lambda self, *a: next(values) if a[2] == "val" else original(self, *a))
+    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_: next(values))
     part = train_in("part", *MLP, "trainer.max_epochs=2")
     resumed = train_in("resumed", *MLP, "trainer.max_epochs=4", f"ckpt_path={part}/checkpoints/last.ckpt")
     best = torch.load(resumed / "checkpoints" / "best.ckpt", weights_only=True)
@@ -271,3 +271,14 @@ def test_initial_weights_that_are_none_are_refused(train_in, tmp_path: Path):
     for path in ("nowhere.safetensors", "none.safetensors"):
         with pytest.raises(UserError, match=f"initial_weights: .*{path} can't be read"):
             train_in("run", "model=classifier", *MLP, f"model.initial_weights={tmp_path / path}")
+
+
+def test_exported_command_names_files_without_their_folders_and_no_data_root():
+    overrides = [
+        "data.root=/home/me",
+        "experiment=reference/mnist",
+        "model.initial_weights=/home/me/a.safetensors",
+        "seed=0",
+    ]
+    command = ExportReference({}, overrides, seed=0).command
+    assert command == "python train.py experiment=reference/mnist model.initial_weights=a.safetensors seed=0"
