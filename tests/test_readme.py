@@ -9,6 +9,7 @@ import pytest
 from conftest import PROJECT, composed
 
 from conf.schema import check
+from evaluate import complete
 
 README = (PROJECT / "README.md").read_text().replace("$run", "run")
 COMMANDS = [
@@ -44,7 +45,10 @@ def expand(overrides: list[str]) -> list[list[str]]:
 
 @pytest.mark.parametrize("command", EVALUATE)
 def test_printed_evaluation_command_composes(command: str):
-    check(composed(*shlex.split(command.split("evaluate.py")[1]), config="evaluate"))
+    cfg = composed(*shlex.split(command.split("evaluate.py")[1]), config="evaluate")
+    if cfg.images:
+        complete(cfg)
+    check(cfg)
 
 
 def test_readme_is_short_and_its_pictures_and_links_exist():
