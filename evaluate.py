@@ -7,6 +7,7 @@ python evaluate.py images=samples.npz data=mnist
 
 import json
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -38,6 +39,7 @@ from callbacks.scores import nearest_train_picture
 from callbacks.scoring.classes import draw_classes
 from callbacks.scoring.features import GivenSamples
 from callbacks.scoring.given_images import read_images
+from callbacks.scoring.protocol import content_hash
 from conf.command_line import as_user_error, ended_by_sigterm, run
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import ImageDataModule
@@ -89,6 +91,8 @@ def evaluate_run(cfg: DictConfig) -> None:
             raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
         check_makes_images(model, onlookers)
         checkpoint = restore(model, run_dir, cfg.checkpoint)
+        weights = {"checkpoint": checkpoint, "images_seen": model.images_seen, "checkpoint_epoch": model.restored_epoch}
+        earlier = read_earlier(run_dir / FOLDER, weights)
         trainer = Trainer(
             default_root_dir=run_dir / FOLDER,
             accelerator=cfg.accelerator,
@@ -101,7 +105,7 @@ def evaluate_run(cfg: DictConfig) -> None:
         datamodule.setup()
     with ended_by_sigterm():
         trainer.test(model, datamodule=datamodule, verbose=False)
-    report_run(trainer, checkpoint, run_dir / FOLDER)
+    report_run(trainer, weights, earlier, run_dir / FOLDER)
     if out:
         model.to(trainer.strategy.root_device)
         write_samples(model, cfg.samples, cfg.seed, out)
@@ -117,26 +121,27 @@ def evaluate_images(cfg: DictConfig) -> None:
             raise ConfigError("scores: with scores=none there is nothing to do")
         claim(folder, continued_from=None)
         datamodule = instantiate(cfg.data)
-        (score,) = build_scores(cfg.scores, datamodule)
+        device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
         images = read_images(Path(cfg.images), datamodule.image_shape)
-        needed = cfg.scores.num_fakes or datamodule.num_test
+        (score,) = build_scores(cfg.scores, datamodule)
+        needed = score.scorer.num_fakes or datamodule.num_test
         if len(images) < needed:
             raise ConfigError(
-                f"images: {cfg.images} has {len(images)} images, the protocol asks for {needed}. Give more, or "
-                f"choose another protocol by scores.num_fakes={len(images)}"
+                f"images: {cfg.images} has {len(images)} images, the protocol asks for {needed}. Give more, or choose "
+                f"another protocol, such as scores=reference scores.num_fakes={len(images)}"
             )
         datamodule.prepare_data()
         datamodule.setup()
-    on_gpu = cfg.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    report = score.measure(GivenSamples(images, BATCH_SIZE), torch.device("cuda" if on_gpu else "cpu"), repeats=1)
+    report = score.measure(GivenSamples(images, BATCH_SIZE), device, repeats=1)
     name = cfg.name or Path(cfg.images).stem
-    record = {"model": name, "network": None, "data": cfg.choices.data, "seed": None, "images": str(cfg.images)}
+    record = {"model": name, "network": None, "data": cfg.choices.data, "seed": None}
+    record |= {"images": str(cfg.images), "images_sha256": content_hash(images), "num_images": len(images)}
     save_config(cfg, folder)
     save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
     if report.classes:
         save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
     write_json(folder / METRICS, record | gather([score]))
-    print("\n".join([f"{name}: {needed:,} images", *score_table(gather([score])), f"  in {folder}"]))
+    print("\n".join([f"{name}: {needed:,} of {len(images):,} images", *score_table(gather([score])), f"  in {folder}"]))
 
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
@@ -152,6 +157,8 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
         run_config.data.root = cfg.data.root
     if "scores" in cfg:  # scores=none is a choice too
         run_config.scores = cfg.scores
+        if cfg.scores is None:
+            run_config.callbacks.likelihood = None
     return run_config
 
 
@@ -162,17 +169,30 @@ def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[C
     return [EpochSeed(run_config.seed), *chosen]
 
 
-def report_run(trainer: Trainer, checkpoint: str, folder: Path) -> None:
+def read_earlier(folder: Path, weights: dict[str, Any]) -> dict[str, Any]:
+    """What was scored before of these very weights. Raises ConfigError if that can't be read."""
+    if not (folder / METRICS).is_file():
+        return {}
+    try:
+        earlier = json.loads((folder / METRICS).read_text())
+        same = all(earlier.get(key) == value for key, value in weights.items())
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"{folder / METRICS} can't be read ({error}); move it away and evaluate again") from error
+    return earlier if same else {}
+
+
+def report_run(trainer: Trainer, weights: dict[str, Any], earlier: dict[str, Any], folder: Path) -> None:
     told = gather(trainer.callbacks)
     results = {name: float(value) for name, value in trainer.callback_metrics.items()}
     terms = {name: value for name, value in results.items() if name not in told["scores"]}
-    earlier = json.loads((folder / METRICS).read_text()) if (folder / METRICS).is_file() else {}
-    if earlier.get("checkpoint") == checkpoint:  # other scores of these weights
-        for key in ("scores", "protocols"):
-            told[key] = earlier.get(key, {}) | told[key]
-    record = {"checkpoint": checkpoint, **told, "test": terms}
+    scores = earlier.get("scores", {}) | told["scores"]  # other scores of these weights
+    used = {score["protocol"] for score in scores.values()}
+    protocols = earlier.get("protocols", {}) | told["protocols"]
+    record = earlier | told | weights | {
+        "scores": scores, "protocols": {key: protocols[key] for key in protocols if key in used}, "test": terms,
+    }  # fmt: skip
     write_json(folder / METRICS, record)
-    print("\n".join([*score_table(record), *(f"  {name} {value:.4g}" for name, value in terms.items())]))
+    print("\n".join([*score_table(told), *(f"  {name} {value:.4g}" for name, value in terms.items())]))
     print(f"scores and pictures are in {folder}")
 
 

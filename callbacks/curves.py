@@ -83,7 +83,9 @@ class Curves(Callback):
         self._publish_means(trainer, pl_module, "test")
 
     def _publish_means(self, trainer: Trainer, model: ImageModel, split: str) -> None:
-        means = {f"{split}/{name}": float(total / self._count) for name, total in self._sums.items()}
+        count = trainer.strategy.reduce(torch.tensor(float(self._count), device=model.device), reduce_op="sum")
+        sums = {name: trainer.strategy.reduce(total, reduce_op="sum") for name, total in self._sums.items()}
+        means = {f"{split}/{name}": float(total / count) for name, total in sums.items()}
         self._sums, self._count = {}, 0
         publish_result(trainer, model, means)
 

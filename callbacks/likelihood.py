@@ -20,7 +20,7 @@ ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit 
 
 
 class LikelihoodScores(ScoreCallback):
-    """On test, for models that define `log_importance_weights`, from the first `num_images` test images:
+    """On test, from `num_images` test images, for models that define `log_importance_weights` and a `likelihood`.
 
     `test/nll`, −log p(x) by importance sampling with `num_samples` draws an image, nats per image (Burda et al.
     2016, arXiv:1509.00519); `test/bits_per_dim`, the same for likelihoods over 8-bit pixels; `test/active_units`.
@@ -28,25 +28,25 @@ class LikelihoodScores(ScoreCallback):
     """
 
     def __init__(self, num_images: int | None, num_samples: int, batch_size: int, seed: int) -> None:
-        """`num_images` of None takes the whole test split."""
+        """`num_images` of None takes the whole test split; fewer are drawn by `seed`, for they may lie in order."""
         super().__init__()
         self.num_images, self.num_samples, self.batch_size, self.seed = num_images, num_samples, batch_size, seed
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         if not hasattr(pl_module, "log_importance_weights"):
             return
-        images = trainer.datamodule.split("test").images[: self.num_images]
-        protocol = self._protocol(trainer.datamodule, images)
+        images = self._chosen(trainer.datamodule.split("test").images)
+        protocol = self._protocol(trainer.datamodule, images, pl_module.likelihood.kind)
         with observing(pl_module, self.seed):
             nll = -log_likelihood(pl_module, images, self.num_samples, self.batch_size).mean().item()
             means, kl = posterior_facts(pl_module, images, self.batch_size)
         scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
-        if pl_module.likelihood_is_over_bytes:
+        if pl_module.likelihood.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
         key = short_hash(protocol)
         self.protocols = {key: protocol}
         self.results = {
-            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key}
+            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": "raw"}
             for name, value in scores.items()
         }
         publish_result(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
@@ -54,12 +54,18 @@ class LikelihoodScores(ScoreCallback):
             self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
             show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))
 
-    def _protocol(self, datamodule: ImageDataModule, images: Tensor) -> Protocol:
+    def _chosen(self, images: Tensor) -> Tensor:
+        return images[
+            torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))[: self.num_images]
+        ]
+
+    def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {
             "data": type(datamodule).__name__,
             "split": "test",
             "images_sha256": content_hash(images),
             "num_images": len(images),
+            "likelihood": kind,
             "importance_samples": self.num_samples,
             "seed": self.seed,
             "active_units": f"variance of the posterior mean above {ACTIVE_ABOVE}",

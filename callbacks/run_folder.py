@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from .scoring.published import published_beside
+
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
 CURVES = "metrics.csv"
@@ -69,6 +71,8 @@ def score_table(record: dict[str, Any]) -> list[str]:
                 spread = f"± {score['std']:.2g}" if score["std"] is not None else ""
                 floor = f"{score['floor']:.4g}" if score["floor"] is not None else ""
                 lines.append(f"  {name:<31} {score['value']:>9.4g}   {spread:<8} {floor:>9}".rstrip())
+        for score in published_beside(record["protocols"][key]):
+            lines.append(f"  published {score.score}, {score.model}: {score.value} ± {score.std} ({score.source})")
     return lines
 
 

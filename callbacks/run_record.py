@@ -49,6 +49,8 @@ class RunRecord(Callback):
         self.seconds = state_dict["seconds"]
 
     def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        if not trainer.is_global_zero:
+            return
         told = gather(trainer.callbacks)
         results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in pl_module.networks.items()}

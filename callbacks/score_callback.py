@@ -8,9 +8,10 @@ from .scoring.protocol import Protocol
 
 
 class ScoreCallback(Callback):
-    """`results` is {test/<score>: {value, std, floor, protocol's hash}}, std and floor None where there is none;
+    """What a test fills: `results`, `protocols` and `details`.
 
-    `protocols` is {hash: protocol}, `details` what else metrics.json is to hold.
+    `results` is {test/<score>: {value, std, floor, protocol's hash, weights}}, std and floor None where there is
+    none; `protocols` is {hash: protocol}, `details` what else metrics.json is to hold.
     """
 
     def __init__(self) -> None:

@@ -47,10 +47,12 @@ class SampleScores(ScoreCallback):
         super().__init__()
         self.name, self.every_n_epochs, self.repeats = name, every_n_epochs, repeats
         self.batch_size, self.seed = batch_size, seed
+        if protocol:
+            num_fakes = published_num_fakes(protocol, num_fakes)
+            check_follows(protocol, data=type(datamodule).__name__)
         network = extractor(image_shape=datamodule.image_shape)
         if protocol:
-            num_fakes = published_num_fakes(protocol)
-            check_follows(protocol, extractor=network.protocol["extractor"], data=type(datamodule).__name__)
+            check_follows(protocol, extractor=network.protocol["extractor"])
         check_counts(name, network, datamodule, num_fakes)
         self.scorer = Scorer(network, datamodule, num_fakes, num_train, batch_size, seed)
 
@@ -87,8 +89,8 @@ def check_counts(name: str, extractor: FeatureExtractor, datamodule: ImageDataMo
     count = min(datamodule.num_test, num_fakes or datamodule.num_test)
     if count < extractor.num_features:
         raise ValueError(
-            f"scores: {count} test images are too few for fid_{name}, whose extractor has "
-            f"{extractor.num_features} features and needs at least as many images. "
+            f"scores: {count} images are too few for fid_{name}, whose extractor has {extractor.num_features} features "
+            f"and needs at least as many, of the {datamodule.num_test} test images and of fakes. "
             "Use scores=reference, a larger data set, or a larger scores.num_fakes"
         )
     if datamodule.num_val < extractor.num_features:

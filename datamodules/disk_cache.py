@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -42,7 +43,10 @@ def store_cached(tensors: Mapping[str, Tensor], name: str, folders: Sequence[Pat
             os.replace(partial, folder / name)
             return
         except (OSError, SafetensorError):
-            partial.unlink(missing_ok=True) if folder.is_dir() else None
+            continue
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
     print(f"No folder takes the cache {name} ({', '.join(map(str, folders))}); it is made anew in each run.")
 
 

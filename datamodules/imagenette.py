@@ -77,7 +77,7 @@ class Imagenette(ImageDataModule):
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         files = {split: list_files(self.root / FOLDER / split) for split in ("train", "val")}
         size = self.image_shape[1]
-        facts = {"size": str(size), "files": content_hash(path for paths in files.values() for path in paths)}
+        facts = {"size": str(size), "files": hash_of_files(path for paths in files.values() for path in paths)}
         name = f"{size}px-{facts['files']}.safetensors"
         images = load_cached(name, self.cache_folders, facts)
         if images is None:
@@ -100,7 +100,7 @@ def labels_of(paths: list[Path]) -> Tensor:
     return torch.tensor([index[path.parent.name] for path in paths])
 
 
-def content_hash(paths: Iterable[Path]) -> str:
+def hash_of_files(paths: Iterable[Path]) -> str:
     """A hash of every file's name and bytes: a changed image can't be mistaken for a cached one."""
     digest = hashlib.blake2b(digest_size=8)
     for path in paths:

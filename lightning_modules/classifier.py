@@ -56,7 +56,7 @@ class Classifier(ImageModel):
         super().__init__(image_shape)
         self.network = ClassifierNetwork(self.image_shape, num_classes, num_features, encoder)
         if initial_weights:
-            self.network.load_state_dict(read_weights(initial_weights))
+            load_weights(self.network, initial_weights)
         self.network.to(memory_format=torch.channels_last)  # 1.7 times as fast in bfloat16 on a CPU
         self.augmentation = augmentation
         self.label_smoothing = label_smoothing
@@ -94,9 +94,9 @@ class Classifier(ImageModel):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
-    """Raises ValueError if there is no such file, or it holds no tensors."""
+def load_weights(network: nn.Module, path: str) -> None:
+    """Raises ValueError if there is no such file, or its tensors are not this network's."""
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"model.initial_weights: {path} can't be read ({error})") from error
+        network.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"model.initial_weights: {path} can't be used ({error})") from error

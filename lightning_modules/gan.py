@@ -38,6 +38,7 @@ class GAN(GenerativeModel):
         self.generator = nn.Sequential(generator(image_shape=self.image_shape, latent_dim=latent_dim), nn.Tanh())
         self.discriminator = discriminator(image_shape=self.image_shape, num_outputs=1)
         self.averaged_generator = ExponentialMovingAverage(self.generator, ema_half_life, ema_ramp_up)
+        self.decodes_averaged = ema_half_life > 0
         self.loss, self.penalty = loss, penalty
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer

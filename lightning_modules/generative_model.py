@@ -10,6 +10,8 @@ from .image_model import ImageModel
 class GenerativeModel(ImageModel, ABC):
     """A model that makes images from latents. One that can also infer latents defines `encode(images)`."""
 
+    decodes_averaged = False  # whether `decode` uses averaged (EMA) weights in evaluation mode
+
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int) -> None:
         super().__init__(image_shape)
         self.latent_dim = latent_dim

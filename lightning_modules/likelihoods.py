@@ -17,6 +17,7 @@ from torch.nn.functional import logsigmoid, softplus
 class Likelihood(nn.Module, ABC):
     """p(x | parameters), independent over pixels."""
 
+    kind: str  # what log p(x) is: numbers of different kinds do not compare
     is_over_bytes = False  # whether it gives the 256 values of a pixel probabilities, which bits per dimension need
 
     @abstractmethod
@@ -39,6 +40,8 @@ class Likelihood(nn.Module, ABC):
 class BernoulliLikelihood(Likelihood):
     """Each pixel is the logit of being white; grey pixels enter as probabilities (Kingma & Welling 2014)."""
 
+    kind = "cross-entropy of grey levels"
+
     def distribution(self, parameters: Tensor) -> Distribution:
         # Validation off: a grey pixel is no outcome of a coin, but its cross-entropy is the usual objective.
         return Bernoulli(logits=parameters, validate_args=False)
@@ -49,6 +52,8 @@ class BernoulliLikelihood(Likelihood):
 
 class GaussianLikelihood(Likelihood):
     """Each pixel is a mean; one scale for all, fixed or learned (σ-VAE, Rybkin et al. 2021, arXiv:2006.13202)."""
+
+    kind = "density over [0, 1]"
 
     def __init__(self, scale: float, learn_scale: bool) -> None:
         super().__init__()
@@ -69,6 +74,7 @@ class DiscretizedLogisticLikelihood(Likelihood):
     One learned scale for all pixels, in units of the whole range.
     """
 
+    kind = "mass over bytes"
     is_over_bytes = True
 
     def __init__(self, scale: float) -> None:

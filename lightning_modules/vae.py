@@ -94,8 +94,3 @@ class VAE(GenerativeModel):
     def kl_by_dimension(self, images: Tensor) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where it does not part so."""
         return self.prior.kl_by_dimension(self.posterior(images))
-
-    @property
-    def likelihood_is_over_bytes(self) -> bool:
-        """Whether log p(x) is that of 8-bit pixels, so that it can be told in bits per dimension."""
-        return self.likelihood.is_over_bytes

@@ -173,6 +173,49 @@ def test_a_folder_without_images_is_refused(tmp_path: Path):
         read_images(tmp_path, (1, 8, 8))
 
 
+@pytest.mark.parametrize(
+    ("mode", "shape", "allowed"),
+    [("RGB", (1, 8, 8), "L or 1"), ("I;16", (1, 8, 8), "L or 1"), ("RGBA", (3, 8, 8), "RGB")],
+)
+def test_files_that_would_lose_something_are_refused(
+    mode: str, shape: tuple[int, int, int], allowed: str, tmp_path: Path
+):
+    Image.new(mode, (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=f"a.png is of mode {mode}, expected {allowed}"):
+        read_images(tmp_path, (channels, 8, 8))
+
+
+def test_advice_for_too_few_images_works(tmp_path: Path):
+    images = digits_as(tmp_path, "npz", count=200)
+    with pytest.raises(UserError, match=r"such as scores=reference scores\.num_fakes=200"):
+        score_images(images, tmp_path / "scored")
+    scored = score_images(images, tmp_path / "scored", "scores=reference", "scores.num_fakes=200")
+    (protocol,) = scored["protocols"].values()
+    assert protocol["num_fakes"] == 200
+
+
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_without_scores_nothing_is_scored(model: str, train_in):
+    run = train_in("run", f"model={model}", *MLP)
+    again(run, "scores=none")
+    assert json.loads((run / "evaluation" / "metrics.json").read_text())["scores"] == {}
+
+
+def test_other_scores_of_the_same_weights_are_kept_and_those_of_others_are_not(train_in):
+    run = train_in("run", "model=gan", *MLP)
+    path = run / "evaluation" / "metrics.json"
+    again(run)
+    again(run, "scores=reference", "scores.name=again", "scores.num_fakes=200")
+    both = json.loads(path.read_text())
+    assert {"test/fid_reference", "test/fid_again"} <= set(both["scores"]) and len(both["protocols"]) == 2
+    path.write_text(json.dumps(both | {"images_seen": 1}))  # as other weights under the same name would say
+    again(run)
+    assert "test/fid_again" not in json.loads(path.read_text())["scores"]
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"metrics\.json can't be read"):
+        again(run)
+
+
 def test_an_image_of_another_size_or_damaged_is_named(tmp_path: Path):
     folder = digits_as(tmp_path, "folder", count=3)
     Image.new("L", (9, 8)).save(folder / "00001.png")

@@ -140,6 +140,25 @@ def test_run_records_likelihoods_with_their_protocol_and_draws_the_latents(train
     assert (run / "pictures" / "kl_by_dimension.png").is_file()
 
 
+def test_likelihoods_of_different_kinds_share_no_protocol(train_in):
+    kinds = {}
+    for likelihood in ("bernoulli", "gaussian", "discretized_logistic"):
+        run = train_in(likelihood, "network=mlp", f"model/likelihood={likelihood}", "trainer.max_epochs=1")
+        record = json.loads((run / "metrics.json").read_text())
+        protocol = record["protocols"][record["scores"]["test/nll"]["protocol"]]
+        kinds[record["scores"]["test/nll"]["protocol"]] = protocol["likelihood"]
+        assert ("test/bits_per_dim" in record["scores"]) == (likelihood == "discretized_logistic")
+    assert sorted(kinds.values()) == ["cross-entropy of grey levels", "density over [0, 1]", "mass over bytes"]
+
+
+def test_images_are_drawn_from_the_whole_split():
+    images = torch.arange(250, dtype=torch.uint8).view(250, 1, 1, 1)
+    scores = LikelihoodScores(num_images=100, num_samples=1, batch_size=10, seed=0)
+    chosen = scores._chosen(images).flatten()
+    assert len(chosen.unique()) == 100 and 105 < chosen.float().mean() < 145
+    assert torch.equal(scores._chosen(images).flatten(), chosen)
+
+
 def test_models_without_a_likelihood_are_passed_by(train_in):
     run = train_in("run", "model=gan", "network=mlp")
     record = json.loads((run / "metrics.json").read_text())

@@ -208,8 +208,19 @@ def test_scoring_leaves_training_as_it_was(images: Pictured):
 @pytest.mark.parametrize("num_fakes", [None, 4])
 def test_too_few_images_for_the_extractor_are_refused(num_fakes: int | None, tmp_path: Path):
     datamodule = Pictured(tmp_path, num_test=40 if num_fakes else 4)
-    with pytest.raises(ValueError, match="4 test images are too few for fid_pixels, whose extractor has 5 features"):
+    with pytest.raises(ValueError, match="4 images are too few for fid_pixels, whose extractor has 5 features"):
         score(datamodule, num_fakes=num_fakes)
+
+
+def test_a_draw_of_given_images_is_some_of_them_from_all_over():
+    images = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1)
+    samples = GivenSamples(images, 16)
+    drawn = torch.cat([make() for make in samples.draw(100, seed=0)]).flatten()
+    assert len(drawn.unique()) == 100 and 80 < drawn.float().mean() < 120
+    assert torch.equal(samples.at(torch.tensor([7, 99]), 100, seed=0).flatten(), drawn[[7, 99]])
+    assert not torch.equal(torch.cat([make() for make in samples.draw(100, seed=1)]).flatten(), drawn)
+    with pytest.raises(ValueError, match="201 are to be scored and 200 are given"):
+        samples.draw(201, seed=0)
 
 
 # The protocol
@@ -220,6 +231,7 @@ def test_protocol_states_everything_that_two_numbers_must_share(images: Pictured
     assert report.protocol == {
         "extractor": "pixels", "data": "Pictured", "split": "test",
         "split_sha256": content_hash(images.split("test").images), "num_real": 40, "num_fakes": 40, "num_train": 60,
+        "train_sha256": content_hash(images.split("train").images), "missing_modes": "below 0.1 of the real share",
         "pixels": "uint8, rounded", "weights": "averaged (EMA) where the model keeps them", "seed": 5,
         "kid": "100 subsets of 20", "precision_recall": "k = 3", "density_coverage": "k = 5",
     }  # fmt: skip
@@ -255,7 +267,8 @@ def test_record_and_dashboard_carry_the_protocol(train_in):
     assert key == short_hash(record["protocols"][key])
     assert {name.split("_")[-1] for name in record["scores"]} == {"reference"}
     for result in record["scores"].values():
-        assert set(result) == {"value", "std", "floor", "protocol"} and result["protocol"] == key
+        assert set(result) == {"value", "std", "floor", "protocol", "weights"} and result["protocol"] == key
+        assert result["weights"] == "averaged (EMA)"
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     session = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert key.encode() in session
@@ -280,9 +293,12 @@ def test_published_numbers_are_those_of_their_sources():
 
 
 def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_not_cover(images: Pictured):
-    assert published_num_fakes("lucic2018") == 10_000
+    assert published_num_fakes("lucic2018", None) == published_num_fakes("lucic2018", 10_000) == 10_000
+    with pytest.raises(ValueError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
+        score(images, protocol="lucic2018", num_fakes=500)
+    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0)
     with pytest.raises(ValueError, match="asks for extractor inception-v3-compat, not pixels"):
-        score(images, protocol="lucic2018")
+        score(mnist, protocol="lucic2018")
     with pytest.raises(ValueError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
         score(images, protocol="lucic2019")
 
@@ -293,7 +309,6 @@ def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_no
 
     with pytest.raises(ValueError, match="asks for data MNIST, not Pictured"):
         score(images, Inception, protocol="lucic2018")
-    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0)
     assert score(mnist, Inception, protocol="lucic2018").scorer.num_fakes == 10_000
 
 
@@ -310,6 +325,24 @@ def test_real_features_are_computed_once_for_all_runs(images: Pictured):
     assert first.calls == 3 + 3 + 4  # and test's 40 and train's 60 real images
     assert len(list(images.folder.glob("features-*.safetensors"))) == 2
     assert len(list(images.folder.glob("real-*.safetensors"))) == 1
+
+
+def test_scores_of_real_images_are_those_of_these_training_images(images: Pictured):
+    samples = GivenSamples(images.split("test").images, 16)
+    first = scorer_of(images).report(samples, repeats=1)
+    images.split("train").images.copy_(images.split("train").images.flip(0, 3))  # as another split would
+    images.split("train").images[:30] //= 2
+    second = scorer_of(images).report(samples, repeats=1)
+    assert second.scores["nearest_train"]["value"] == pytest.approx(1, abs=1e-6)
+    assert second.scores["fid"]["floor"] != first.scores["fid"]["floor"]
+    assert second.scores["fid"]["protocol"] != first.scores["fid"]["protocol"]
+
+
+def test_features_of_training_images_serve_every_seed(images: Pictured):
+    scorer_of(images, seed=0).report(ModelSamples(gan(), 16), repeats=1)
+    extractor = Pixels(SHAPE)
+    scorer_of(images, extractor, seed=1).report(ModelSamples(gan(), 16), repeats=1)
+    assert extractor.calls == 3
 
 
 def test_scores_of_real_images_are_kept_by_their_protocol(images: Pictured):

@@ -269,7 +269,7 @@ def test_classifier_begins_another_cycle_from_an_earlier_runs_weights(train_in):
 def test_initial_weights_that_are_none_are_refused(train_in, tmp_path: Path):
     (tmp_path / "none.safetensors").write_text("nothing")
     for path in ("nowhere.safetensors", "none.safetensors"):
-        with pytest.raises(UserError, match=f"initial_weights: .*{path} can't be read"):
+        with pytest.raises(UserError, match=f"initial_weights: .*{path} can't be used"):
             train_in("run", "model=classifier", *MLP, f"model.initial_weights={tmp_path / path}")
 
 

@@ -18,7 +18,7 @@ def class_scores(probabilities: Tensor) -> ClassScores:
     """From class probabilities (N, num_classes)."""
     confidence, predicted = probabilities.max(dim=1)
     counts = torch.bincount(predicted, minlength=probabilities.shape[1])
-    return ClassScores((counts / len(probabilities)).cpu(), float(confidence.mean()))
+    return ClassScores(counts / len(probabilities), float(confidence.mean()))
 
 
 def missing_modes(fake_shares: Tensor, real_shares: Tensor) -> float:

@@ -25,6 +25,7 @@ class ModelSamples:
 
     def __init__(self, model: GenerativeModel, batch_size: int) -> None:
         self.model, self.batch_size = model, batch_size
+        self.weights = "averaged (EMA)" if model.decodes_averaged else "raw"
 
     def draw(self, count: int, seed: int) -> Batches:
         with observing(self.model, seed):
@@ -43,31 +44,46 @@ class ModelSamples:
 
 
 class GivenSamples:
-    """Images that some other program made, uint8 (N, C, H, W): one draw, the first of them."""
+    """Images that some other program made, uint8 (N, C, H, W), of which a draw takes some, chosen by its seed."""
+
+    weights = "given images"
 
     def __init__(self, images: Tensor, batch_size: int) -> None:
         self.images, self.batch_size = images, batch_size
 
     def draw(self, count: int, seed: int) -> Batches:
-        return [rows.clone for rows in self.images[:count].split(self.batch_size)]
+        return batches_of(self.images[self._chosen(count, seed)], self.batch_size)
 
     def at(self, indices: Tensor, count: int, seed: int) -> Tensor:
         """Those images of a draw of `count`, uint8 on the CPU."""
-        return self.images[indices]
+        return self.images[self._chosen(count, seed)[indices]]
+
+    def _chosen(self, count: int, seed: int) -> Tensor:
+        if count > len(self.images):
+            raise ValueError(f"images: {count} are to be scored and {len(self.images)} are given")
+        return torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count]
+
+
+def batches_of(images: Tensor, batch_size: int) -> Batches:
+    return [rows.clone for rows in images.split(batch_size)]
 
 
 @torch.no_grad()
 def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.device) -> Tensor:
-    """(N, num_features), the same on every device; each works on its share of the batches."""
+    """(N, num_features), the same on every device; each works on its share of the batches.
+
+    On the device that computes them, unless it lacks float64: then on the CPU.
+    """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     extractor.to(device)
-    own = [extractor(make().to(device)) for make in batches[rank::world]]
+    kept = torch.device("cpu") if device.type == "mps" else device
+    own = [extractor(make().to(device)).to(kept) for make in batches[rank::world]]
     if world == 1:
         return torch.cat(own)
     gathered = [[]] * world
     dist.all_gather_object(gathered, [part.cpu() for part in own])
     in_order: list[Iterator[Tensor]] = [iter(parts) for parts in gathered]
-    return torch.cat([next(in_order[index % world]) for index in range(len(batches))]).to(device)
+    return torch.cat([next(in_order[index % world]) for index in range(len(batches))]).to(kept)
 
 
 def real_features(
@@ -78,10 +94,9 @@ def real_features(
     name = f"features-{short_hash(facts)}.safetensors"
     stored = load_cached(name, folders, facts)
     if not everywhere(stored is not None):
-        features = features_of(GivenSamples(images, batch_size).draw(len(images), 0), extractor, device)
-        stored = {"features": features.cpu()}
+        stored = {"features": features_of(batches_of(images, batch_size), extractor, device).cpu()}
         store_cached(stored, name, folders, facts)
-    return stored["features"].to(device)
+    return stored["features"].to("cpu" if device.type == "mps" else device)
 
 
 def everywhere(condition: bool) -> bool:

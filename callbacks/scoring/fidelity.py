@@ -12,14 +12,9 @@ ROWS = 1000  # distances are computed for so many rows at a time: 40 MB against 
 
 
 class RealSide:
-    """Real features, prepared once, against which any number of sets of fakes are measured.
-
-    On an accelerator without float64 the features are moved to the CPU.
-    """
+    """Real features, prepared once, against which any number of sets of fakes are measured."""
 
     def __init__(self, features: Tensor) -> None:
-        if features.device.type == "mps":
-            features = features.cpu()
         self.features = features
         # sync_on_compute=False: every device holds the features of all of them.
         self._frechet = FrechetInceptionDistance(
@@ -30,7 +25,7 @@ class RealSide:
 
     def frechet_distance(self, fakes: Tensor) -> float:
         """FID (Heusel et al. 2017, arXiv:1706.08500): ≥ 0, 0 for equal mean and covariance; biased upwards."""
-        self._frechet.update(fakes.to(self.features.device).double(), real=False)
+        self._frechet.update(fakes.double(), real=False)
         value = float(self._frechet.compute())
         self._frechet.reset()
         return value
@@ -46,7 +41,7 @@ class RealSide:
             GivenFeatures(fakes.shape[1]), subsets=KID_SUBSETS, subset_size=size, sync_on_compute=False
         )
         metric.update(self.features, real=True)
-        metric.update(fakes.to(self.features.device), real=False)
+        metric.update(fakes, real=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             mean, std = metric.compute()
@@ -59,7 +54,6 @@ class RealSide:
         Kynkäänniemi et al. 2019, arXiv:1904.06991); density, how many real balls a fake is in, over k;
         coverage, the share of real balls with a fake inside (k = 5; Naeem et al. 2020, arXiv:2002.09797).
         """
-        fakes = fakes.to(self.features.device)
         if self._radii is None:
             self._radii = radii(self.features)
         near, far = PRECISION_NEIGHBOUR - 1, COVERAGE_NEIGHBOUR - 1

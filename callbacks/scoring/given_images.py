@@ -1,5 +1,6 @@
 """Images that some other program made, from the two forms in which samples are exchanged."""
 
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+MODES = {1: ("L", "1"), 3: ("RGB", "P", "L")}  # of files, that become grey or colour images without loss
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
@@ -23,7 +25,7 @@ def read_images(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
     try:
         with np.load(path, allow_pickle=False) as archive:
             array = archive["arr_0"]
-    except (KeyError, OSError, ValueError, BadZipFile) as error:
+    except (KeyError, OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"images: {path} can't be read as an .npz with images under arr_0 ({error})") from error
     channels, height, width = image_shape
     if channels == 1 and array.ndim == 3:
@@ -47,9 +49,12 @@ def read_file(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = image_shape
     try:
         with Image.open(path) as image:
+            mode = image.mode
             pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"images: {path} is no readable image ({error})") from error
+    if mode not in MODES[channels]:
+        raise ValueError(f"images: {path} is of mode {mode}, expected {' or '.join(MODES[channels])}")
     if pixels.shape[:2] != (height, width):
         raise ValueError(f"images: {path} is {pixels.shape[1]}x{pixels.shape[0]}, expected {width}x{height}")
     return torch.from_numpy(pixels).view(height, width, channels).permute(2, 0, 1)

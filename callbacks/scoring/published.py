@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
+from .protocol import Protocol
+
 PUBLISHED = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
 
 
@@ -27,12 +29,25 @@ def published_scores(protocol: str | None) -> list[PublishedScore]:
     return [score._replace(source=PUBLISHED["sources"][score.source]) for score in told if score.protocol == protocol]
 
 
-def published_num_fakes(protocol: str) -> int:
-    """How many fakes a published protocol asks for. Raises ValueError for an unknown one."""
+def published_num_fakes(protocol: str, num_fakes: int | None) -> int:
+    """How many fakes a published protocol asks for. Raises ValueError for an unknown one, or another number."""
     known = PUBLISHED["protocols"]
     if protocol not in known:
         raise ValueError(f"scores.protocol: expected null or one of {', '.join(known)}, got {protocol}")
-    return known[protocol]["num_fakes"]
+    asked = known[protocol]["num_fakes"]
+    if num_fakes not in (None, asked):
+        raise ValueError(f"scores.protocol={protocol} asks for {asked:,} fakes, not scores.num_fakes={num_fakes}")
+    return asked
+
+
+def published_beside(protocol: Protocol) -> list[PublishedScore]:
+    """The numbers that were published under the same conditions as a score's protocol states."""
+    return [
+        score
+        for name, asked in PUBLISHED["protocols"].items()
+        if all(protocol.get(key) == value for key, value in asked.items() if key != "about")
+        for score in published_scores(name)
+    ]
 
 
 def check_follows(published: str, **facts: str) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from datamodules.disk_cache import load_cached, store_cached
-from datamodules.image_datamodule import ImageDataModule
+from datamodules.image_datamodule import ImageDataModule, LabelledImages
 
-from .classes import class_scores, missing_modes
+from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
 from .features import GivenSamples, ModelSamples, everywhere, features_of, real_features
 from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealSide, kid_subset_size, nearest
@@ -24,7 +24,7 @@ CLOSEST = 10  # fakes that are shown beside their nearest training images
 class Report(NamedTuple):
     """What is told of a model's samples."""
 
-    scores: dict[str, dict[str, Any]]  # {score: {value, std, floor, protocol's hash}}
+    scores: dict[str, dict[str, Any]]  # {score: {value, std, floor, protocol's hash, weights}}
     protocol: Protocol
     classes: dict[str, dict[str, float]]  # {"real" and "generated": {class: share}}; empty for unknown classes
     closest: Tensor  # (CLOSEST, C, H, W) in [0, 1]: the fakes nearest to a training image
@@ -82,13 +82,14 @@ class Scorer:
                     "std": stdev(drawn) if len(drawn) > 1 else None,
                     "floor": real.get(name),
                     "protocol": short_hash(protocol),
+                    "weights": samples.weights,
                 }
                 for name in measured[0]
             },
             protocol=protocol,
             classes=self._class_shares(draws[0]) if self._knows_classes else {},
             closest=samples.at(closest, count, self.seed) / 255,
-            neighbours=self._train_images[neighbours] / 255,
+            neighbours=self._train.images[self._train_indices[neighbours]] / 255,
         )
 
     @property
@@ -103,13 +104,15 @@ class Scorer:
             "split_sha256": content_hash(real),
             "num_real": len(real),
             "num_fakes": num_fakes,
-            "num_train": len(self._train_images),
+            "num_train": len(self._train_indices),
+            "train_sha256": content_hash(self._train_images),
             "pixels": "uint8, rounded",
             "weights": "averaged (EMA) where the model keeps them",
             "seed": self.seed,
             "kid": f"{KID_SUBSETS} subsets of {kid_subset_size(len(real), num_fakes)}",
             "precision_recall": f"k = {PRECISION_NEIGHBOUR}",
             "density_coverage": f"k = {COVERAGE_NEIGHBOUR}",
+            "missing_modes": f"below {MISSING_BELOW} of the real share",
         }
 
     def _scores(self, fakes: Tensor) -> dict[str, float]:
@@ -122,17 +125,18 @@ class Scorer:
             **real.manifold_scores(fakes),
         }
         if self._knows_classes:
-            told, truth = (class_scores(self.extractor.classify(features)) for features in (fakes, real.features))
+            told, truth = class_scores(self._classify(fakes)), class_scores(self._classify(real.features))
             scores["missing_modes"] = missing_modes(told.shares, truth.shares)
             scores["confidence"] = told.confidence
         return scores
 
     def _scores_of_real(self, protocol: Protocol) -> dict[str, float]:
-        """What training images score, none where they are fewer than the fakes; and `unseen`, the median distance
+        """What training images score, as far as they are as many as the fakes, and how far test images are from them:
 
-        of test images to their nearest training image. Computed once for each protocol, then kept on disk.
+        `unseen`, the median distance to the nearest. Computed once for each protocol, then kept on disk.
         """
-        facts = {"protocol": json.dumps(protocol, sort_keys=True)}
+        labels = content_hash(self.datamodule.split("test").labels)
+        facts = {"protocol": json.dumps(protocol, sort_keys=True), "labels": labels}
         name, folders = f"real-{short_hash(protocol)}.safetensors", self.datamodule.cache_folders
         stored = load_cached(name, folders, facts)
         if not everywhere(stored is not None):
@@ -148,7 +152,7 @@ class Scorer:
         return {
             source: dict(zip(self.extractor.class_names, shares.tolist(), strict=True))
             for source, features in shown.items()
-            for shares in [class_scores(self.extractor.classify(features)).shares]
+            for shares in [class_scores(self._classify(features)).shares]
         }
 
     @cached_property
@@ -156,24 +160,36 @@ class Scorer:
         """Whether the extractor is a classifier of this data's classes, and right about most real images."""
         if self.extractor.class_names != tuple(self.datamodule.class_names):
             return False
-        predicted = self.extractor.classify(self._real_side("test").features).argmax(dim=1).cpu()
+        predicted = self._classify(self._real_side("test").features).argmax(dim=1)
         accuracy = (predicted == self.datamodule.split("test").labels).float().mean()
         return bool(accuracy >= TRUSTED_ABOVE)
+
+    def _classify(self, features: Tensor) -> Tensor:
+        return self.extractor.to(self.device).classify(features.to(self.device)).cpu()
 
     def _real_side(self, split: str) -> RealSide:
         if split not in self._real:
             self._real[split] = RealSide(self._real_features(self.datamodule.split(split).images))
         return self._real[split]
 
+    @property
+    def _train(self) -> LabelledImages:
+        return self.datamodule.split("train")
+
     @cached_property
+    def _train_indices(self) -> Tensor:
+        """Which training images are used, in the order in which the floor takes them."""
+        order = torch.randperm(len(self._train.images), generator=torch.Generator().manual_seed(self.seed))
+        return order[: self.num_train]
+
+    @property
     def _train_images(self) -> Tensor:
-        images = self.datamodule.split("train").images
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
-        return images[order[: self.num_train]]
+        """Those images in the split's own order, so that one file of features serves every seed."""
+        return self._train.images[self._train_indices.sort().values]
 
     @cached_property
     def _train_features(self) -> Tensor:
-        return self._real_features(self._train_images)
+        return self._real_features(self._train_images)[self._train_indices.argsort().argsort()]
 
     def _real_features(self, images: Tensor) -> Tensor:
         return real_features(images, self.extractor, self.batch_size, self.device, self.datamodule.cache_folders)
