@@ -75,6 +75,8 @@ def complete(cfg: DictConfig) -> None:
     with open_dict(cfg):
         if "scores" not in cfg:
             cfg.scores = OmegaConf.load(REFERENCE_SCORES).scores
+        if cfg.scores is not None and "_target_" not in cfg.scores:
+            raise ConfigError("scores: to change one of their settings name the choice too, such as scores=reference")
         if cfg.data.root is None:  # data that has no folder
             del cfg.data["root"]
 
