@@ -142,8 +142,9 @@ def evaluate_images(cfg: DictConfig) -> None:
     save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
     if report.classes:
         save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
-    write_json(folder / METRICS, record | gather([score]))
-    print("\n".join([f"{name}: {needed:,} of {len(images):,} images", *score_table(gather([score])), f"  in {folder}"]))
+    told = gather([score])
+    write_json(folder / METRICS, record | told)
+    print("\n".join([f"{name}: {needed:,} of {len(images):,} images", *score_table(told), f"  in {folder}"]))
 
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:

@@ -14,7 +14,7 @@ from .curves import publish_result
 from .observing import observing
 from .pictures import show_figure
 from .score_callback import ScoreCallback
-from .scoring.protocol import Protocol, content_hash, short_hash
+from .scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
 
@@ -55,9 +55,7 @@ class LikelihoodScores(ScoreCallback):
             show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))
 
     def _chosen(self, images: Tensor) -> Tensor:
-        return images[
-            torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))[: self.num_images]
-        ]
+        return images[chosen_indices(len(images), self.num_images, self.seed)]
 
     def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from lightning_modules.generative_model import GenerativeModel
@@ -83,9 +84,8 @@ def show_picture(trainer: Trainer, model: GenerativeModel, name: str, moment: st
     if not trainer.is_global_zero:
         return
     save_png(Path(trainer.default_root_dir) / PICTURES / f"{name}_{moment}.png", picture)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, picture, model.images_seen)
+    for dashboard in dashboards(trainer):
+        dashboard.add_image(name, picture, model.images_seen)
 
 
 def show_figure(trainer: Trainer, model: ImageModel, name: str, figure: Figure) -> None:
@@ -93,6 +93,9 @@ def show_figure(trainer: Trainer, model: ImageModel, name: str, figure: Figure) 
     if not trainer.is_global_zero:
         return
     save_figure(Path(trainer.default_root_dir) / PICTURES / f"{name}.png", figure)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(name, figure, model.images_seen)
+    for dashboard in dashboards(trainer):
+        dashboard.add_figure(name, figure, model.images_seen)
+
+
+def dashboards(trainer: Trainer) -> list[SummaryWriter]:
+    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

@@ -15,7 +15,7 @@ from datamodules.disk_cache import load_cached, store_cached
 from lightning_modules.generative_model import GenerativeModel
 
 from .extractors import FeatureExtractor
-from .protocol import content_hash, short_hash
+from .protocol import chosen_indices, content_hash, short_hash
 
 Batches = list[Callable[[], Tensor]]  # each makes its uint8 images (B, C, H, W) when it is called
 
@@ -61,7 +61,7 @@ class GivenSamples:
     def _chosen(self, count: int, seed: int) -> Tensor:
         if count > len(self.images):
             raise ValueError(f"images: {count} are to be scored and {len(self.images)} are given")
-        return torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count]
+        return chosen_indices(len(self.images), count, seed)
 
 
 def batches_of(images: Tensor, batch_size: int) -> Batches:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Protocol = dict[str, Any]
@@ -19,3 +20,8 @@ def content_hash(images: Tensor) -> str:
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())
     digest.update(images.contiguous().numpy())
     return digest.hexdigest()
+
+
+def chosen_indices(total: int, count: int | None, seed: int) -> Tensor:
+    """`count` of `total` indices, or all of them, in an order that `seed` draws, on the CPU."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]

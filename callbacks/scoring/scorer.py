@@ -15,7 +15,7 @@ from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
 from .features import GivenSamples, ModelSamples, everywhere, features_of, real_features
 from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealSide, kid_subset_size, nearest
-from .protocol import Protocol, content_hash, short_hash
+from .protocol import Protocol, chosen_indices, content_hash, short_hash
 
 TRUSTED_ABOVE = 0.75  # accuracy on the real test images, below which a classifier's classes are not told
 CLOSEST = 10  # fakes that are shown beside their nearest training images
@@ -179,8 +179,7 @@ class Scorer:
     @cached_property
     def _train_indices(self) -> Tensor:
         """Which training images are used, in the order in which the floor takes them."""
-        order = torch.randperm(len(self._train.images), generator=torch.Generator().manual_seed(self.seed))
-        return order[: self.num_train]
+        return chosen_indices(len(self._train.images), self.num_train, self.seed)
 
     @property
     def _train_images(self) -> Tensor:
