@@ -14,6 +14,7 @@ import torch
 from hydra.utils import instantiate
 from lightning import Callback, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.checkpoints import AtomicCheckpointIO, CheckpointError
@@ -26,6 +27,7 @@ from callbacks.run_record import RunRecord
 from callbacks.scores import SampleScores
 from callbacks.scoring.extractors import WeightsError
 from conf.command_line import as_user_error, ended_by_sigterm, reporting, run
+from conf.machine import check_processes, use_machine
 from conf.schema import ConfigError, check
 from datamodules.image_datamodule import DataError, ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
@@ -46,15 +48,20 @@ def train(cfg: DictConfig) -> None:
     run_dir = Path(cfg.run_dir)
     with as_user_error(*INPUT_ERRORS):
         check(cfg)
+        use_machine(cfg.tf32)
         continuation = Continuation.of(cfg.ckpt_path, cfg.trainer.max_epochs)
         continuation.check_same_run(OmegaConf.to_container(cfg, resolve=True))
-        claim(run_dir, continued_from=cfg.ckpt_path)
+        check_processes(cfg.trainer)
+        if is_first := rank_zero_only.rank == 0:  # of the processes that train together
+            claim(run_dir, continued_from=cfg.ckpt_path)
         datamodule = instantiate(cfg.data)
         callbacks = build_callbacks(cfg, datamodule)
         seed_everything(cfg.seed, workers=True, verbose=False)  # here, so that no callback can change a weight
         model = build_model(cfg.model, datamodule)
         check_makes_images(model, callbacks)
         continuation.check_fits(model)
+        if cfg.compile:
+            model.compile_networks()
         loggers = build_loggers(cfg.logger, continuation.purge_step)
         trainer = instantiate(
             cfg.trainer,
@@ -63,23 +70,28 @@ def train(cfg: DictConfig) -> None:
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=cfg.callbacks.progress_bar is not None,
         )
-        datamodule.prepare_data()
-        datamodule.setup()
-    save_config(cfg, run_dir)
-    continuation.carry_over(run_dir, loggers)
+        if is_first:  # the others are called by Lightning, once this one has what is missing
+            datamodule.prepare_data()
+            datamodule.setup()
+    if is_first:
+        save_config(cfg, run_dir)
+        continuation.carry_over(run_dir, loggers)
     with as_user_error(DivergenceError, MisconfigurationException):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
-    print(f"testing {tested_checkpoint(run_dir).name} …", flush=True)
+    if is_first:
+        print(f"testing {tested_checkpoint(run_dir).name} …", flush=True)
     with ended_by_sigterm():
         trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
-    print(summary(run_dir))
+    if is_first:
+        print(summary(run_dir))
 
 
 def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
     """Hand the data's facts to the model: those of them that its constructor names."""
     facts = {"image_shape": datamodule.image_shape, "num_classes": datamodule.num_classes}
     constructor = instantiate(config)
-    return constructor(**{name: fact for name, fact in facts.items() if name in signature(constructor).parameters})
+    model = constructor(**{name: fact for name, fact in facts.items() if name in signature(constructor).parameters})
+    return model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
 
 
 def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:

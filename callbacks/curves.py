@@ -11,11 +11,13 @@ from torch.optim import Optimizer
 
 from lightning_modules.image_model import ImageModel
 
+from .readback import UnderWay
 
-def publish(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
-    """Write scalars to every logger at the number of training images seen."""
+
+def publish(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float], images_seen: int | None = None) -> None:
+    """Write scalars to every logger at the number of training images seen: so far, if not stated."""
     for logger in trainer.loggers:
-        logger.log_metrics({**scalars, "epoch": trainer.current_epoch}, step=model.images_seen)
+        logger.log_metrics({**scalars, "epoch": trainer.current_epoch}, step=images_seen or model.images_seen)
 
 
 def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
@@ -27,11 +29,14 @@ def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, fl
 class Curves(Callback):
     """Publishes what the steps return: training's every `trainer.log_every_n_steps` batches, with learning
     rates and gradient norms by network; validation's and test's as means over their split.
+
+    Training does not wait for its curves: on a GPU a point is written once it has come, at the latest with the epoch.
     """
 
     def __init__(self) -> None:
         self._terms: dict[str, Tensor] = {}
         self._gradient_norms: dict[str, Tensor] = {}
+        self._under_way: UnderWay[tuple[int, dict[str, float]]] = UnderWay()
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
@@ -60,9 +65,15 @@ class Curves(Callback):
             for optimizer in trainer.optimizers
             for name in _networks_of(optimizer, pl_module)
         }
-        publish(trainer, pl_module, {name: value.item() for name, value in tensors.items()} | rates)
+        self._under_way.add((pl_module.images_seen, rates), tensors)
+        self._publish_arrived(trainer, pl_module, wait=False)
+
+    def _publish_arrived(self, trainer: Trainer, model: ImageModel, wait: bool) -> None:
+        for (images_seen, rates), scalars in self._under_way.arrived(wait):
+            publish(trainer, model, scalars | rates, images_seen)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        self._publish_arrived(trainer, pl_module, wait=True)
         for logger in trainer.loggers:
             logger.save()
 

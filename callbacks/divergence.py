@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lightning_modules.image_model import ImageModel
 
+from .readback import UnderWay
+
 
 class DivergenceError(Exception):
     """A loss is no longer a finite number; the message says which and when."""
@@ -17,9 +19,12 @@ class DivergenceError(Exception):
 class StopOnDivergence(Callback):
     """Raises DivergenceError at the first batch with a term that is NaN or infinite.
 
-    On an accelerator it looks only when scalars are logged, and at the end of an epoch, because each look
-    waits for the device.
+    On an accelerator it looks only at the batches whose scalars are logged, once these have come, and at the end of
+    an epoch: training never waits for it.
     """
+
+    def __init__(self) -> None:
+        self._under_way: UnderWay[int] = UnderWay()
 
     def on_train_batch_end(
         self,
@@ -29,18 +34,18 @@ class StopOnDivergence(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        looks = pl_module.device.type == "cpu" or (batch_idx + 1) % trainer.log_every_n_steps == 0
-        if not looks and not trainer.is_last_batch:
-            return
+        if pl_module.device.type == "cpu" or (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+            self._under_way.add(pl_module.images_seen, outputs)
         if trainer.is_last_batch and not all(p.isfinite().all() for p in pl_module.parameters()):
             raise DivergenceError(
                 f"training diverged: a weight is no longer finite at the end of epoch {trainer.current_epoch + 1}. "
                 "Checkpoints of earlier epochs are kept. Lower the learning rate, or add a penalty"
             )
-        for name, value in outputs.items():
-            if not isfinite(value.item()):
-                raise DivergenceError(
-                    f"training diverged: train/{name} is {value.item()} in epoch {trainer.current_epoch + 1}, "
-                    f"after {pl_module.images_seen:,} images. Checkpoints of earlier epochs are kept. "
-                    "Lower the learning rate, or add a penalty"
-                )
+        for images_seen, terms in self._under_way.arrived(wait=trainer.is_last_batch):
+            for name, value in terms.items():
+                if not isfinite(value):
+                    raise DivergenceError(
+                        f"training diverged: train/{name} is {value} in epoch {trainer.current_epoch + 1}, "
+                        f"after {images_seen:,} images. Checkpoints of earlier epochs are kept. "
+                        "Lower the learning rate, or add a penalty"
+                    )

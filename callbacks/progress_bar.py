@@ -9,13 +9,18 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from tqdm import tqdm
 
+from .readback import Readback
+
 
 class ProgressBar(TQDMProgressBar):
-    """Shows the terms of the last training step and the latest val scores."""
+    """Shows the terms of a training step and the latest val scores: those asked for at its last refresh, so that
+    training need not wait for the bar.
+    """
 
     def __init__(self, refresh_rate: int) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
         self._terms: dict[str, Tensor] = {}
+        self._asked_for = Readback({})
 
     def on_train_batch_end(
         self,
@@ -29,6 +34,7 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._asked_for = Readback(self._terms)  # an epoch ends with its own last step
         super().on_train_epoch_end(trainer, pl_module)
         lines = min(10, trainer.max_epochs)  # a log file gets a line for each tenth of a run
         epoch = trainer.current_epoch + 1
@@ -40,7 +46,8 @@ class ProgressBar(TQDMProgressBar):
         scores = {
             name: value for name, value in trainer.callback_metrics.items() if name.startswith(("val/fid", "val/acc"))
         }
-        return {name: f"{float(value):.4g}" for name, value in {**self._terms, **scores}.items() if name != "loss"}
+        terms, self._asked_for = self._asked_for.read(), Readback(self._terms)
+        return {name: f"{float(value):.4g}" for name, value in {**terms, **scores}.items() if name != "loss"}
 
     def init_validation_tqdm(self) -> tqdm:
         return tqdm(disable=True)

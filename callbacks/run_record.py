@@ -35,7 +35,7 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._since = time.monotonic()
-        _reset_peak_memory()
+        reset_peak_memory()
 
     def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self.seconds = self._elapsed()
@@ -107,7 +107,7 @@ def peak_memory_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):  # not Linux, or not allowed: see peak_memory_bytes

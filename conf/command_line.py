@@ -107,6 +107,8 @@ def quiet_libraries() -> None:
         ".*isinstance.treespec, LeafSpec.. is deprecated.*",
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*when logging on epoch level in distributed setting.*",  # what is logged there is the same in all processes
+        ".*find_unused_parameters=True was specified.*",  # not by a VAE, but by the GAN that shares the strategy
         ".*will save all extracted features in buffer.*",  # they are at hand anyway
     ):
         warnings.filterwarnings("ignore", message)

@@ -53,6 +53,8 @@ AT_MOST = {"share": 1, "smallest_area": 1, "label_smoothing": 1}
 TOP_LEVEL = {  # what no constructor's annotation describes
     "seed": int,
     "every_n_epochs": int,
+    "compile": bool,
+    "tf32": bool,
     "ckpt_path": str | None,
     "run_dir": str,
     "run": str,

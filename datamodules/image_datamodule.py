@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from .disk_cache import user_cache
 
@@ -23,7 +23,7 @@ class LabelledImages(NamedTuple):
 
 
 class TensorImageDataset(Dataset):
-    """Images in memory; a whole batch is gathered in one indexing operation."""
+    """Images in memory, of the device's or the machine's; a whole batch is gathered in one indexing operation."""
 
     def __init__(self, data: LabelledImages) -> None:
         self.data = data
@@ -33,6 +33,8 @@ class TensorImageDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         index = torch.tensor(indices)
+        if self.data.images.is_cuda:
+            index = index.pin_memory().to(self.data.images.device, non_blocking=True)  # nothing waits for the GPU
         return self.data.images[index], self.data.labels[index]
 
 
@@ -48,10 +50,14 @@ class ImageDataModule(LightningDataModule, ABC):
     num_val: int
     num_test: int
 
-    def __init__(self, batch_size: int, seed: int, split_seed: int) -> None:
-        """`seed` orders the training images, `split_seed` says which of them are held out as val."""
+    def __init__(self, batch_size: int, seed: int, split_seed: int, device: Literal["auto", "cpu"]) -> None:
+        """`seed` orders the training images, `split_seed` says which of them are held out as val.
+
+        `device`: where the images are while a model trains; auto is on its GPU, where they take but a part of what
+        is free there.
+        """
         super().__init__()
-        self.batch_size, self.seed, self.split_seed = batch_size, seed, split_seed
+        self.batch_size, self.seed, self.split_seed, self.device = batch_size, seed, split_seed, device
         self._splits: dict[str, LabelledImages] = {}
 
     @property
@@ -86,24 +92,32 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         # Seeded by the epoch, which Lightning hands to it: a resumed run sees the order it would have seen.
-        sampler = DistributedSampler(
-            self.split("train").images,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=True,
-            seed=self.seed,
-        )
-        return self._loader("train", sampler)
+        rank, world_size = self._place
+        images = self.split("train").images
+        return self._loader("train", DistributedSampler(images, world_size, rank, shuffle=True, seed=self.seed))
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader("val")
+        return self._held_out_loader("val")
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
+        return self._held_out_loader("test")
 
-    def _loader(self, split: str, sampler: DistributedSampler | None = None) -> DataLoader:
+    def _held_out_loader(self, split: str) -> DataLoader:
+        rank, world_size = self._place
+        # Not a DistributedSampler, which shows some images twice so that all processes have as many.
+        return self._loader(split, range(rank, len(self.split(split).images), world_size))
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """This process's rank, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, split: str, sampler: Sampler | Sequence[int]) -> DataLoader:
+        data = self.split(split)
+        if self.trainer and self.device == "auto" and fits(data.images, self.trainer.strategy.root_device):
+            data = LabelledImages(*(tensor.to(self.trainer.strategy.root_device) for tensor in data))
         return DataLoader(
-            TensorImageDataset(self.split(split)),
+            TensorImageDataset(data),
             batch_size=self.batch_size,
             sampler=sampler,
             collate_fn=_already_a_batch,
@@ -113,6 +127,11 @@ class ImageDataModule(LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
         return to_unit_range(images), labels
+
+
+def fits(images: Tensor, device: torch.device) -> bool:
+    """Whether images take at most a quarter of a GPU's free memory: the model, and other runs, need the rest."""
+    return device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] / 4
 
 
 def to_unit_range(images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,8 +43,10 @@ class Imagenette(ImageDataModule):
     num_test = 3925
     num_val = 1000
 
-    def __init__(self, root: str, image_size: int, batch_size: int, seed: int, split_seed: int) -> None:
-        super().__init__(batch_size, seed, split_seed)
+    def __init__(
+        self, root: str, image_size: int, batch_size: int, seed: int, split_seed: int, device: Literal["auto", "cpu"]
+    ) -> None:
+        super().__init__(batch_size, seed, split_seed, device)
         self.root = Path(root).expanduser()
         self.image_shape = (3, image_size, image_size)
 

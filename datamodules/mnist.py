@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from torchvision import datasets
 
@@ -23,8 +24,8 @@ class MNIST(ImageDataModule):
     num_test = 10000
     num_val = 5000
 
-    def __init__(self, root: str, batch_size: int, seed: int, split_seed: int) -> None:
-        super().__init__(batch_size, seed, split_seed)
+    def __init__(self, root: str, batch_size: int, seed: int, split_seed: int, device: Literal["auto", "cpu"]) -> None:
+        super().__init__(batch_size, seed, split_seed, device)
         self.root = Path(root).expanduser()
 
     @property

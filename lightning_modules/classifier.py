@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -57,7 +56,6 @@ class Classifier(ImageModel):
         self.network = ClassifierNetwork(self.image_shape, num_classes, num_features, encoder)
         if initial_weights:
             load_weights(self.network, initial_weights)
-        self.network.to(memory_format=torch.channels_last)  # 1.7 times as fast in bfloat16 on a CPU
         self.augmentation = augmentation
         self.label_smoothing = label_smoothing
         self.optimizer = optimizer

@@ -47,6 +47,10 @@ class GAN(GenerativeModel):
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
 
+    def compile_networks(self) -> None:
+        super().compile_networks()
+        self.penalty = torch.compile(self.penalty)  # a gradient's gradient is compiled as a whole or not at all
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         images, _ = batch
         real = to_signed(images)

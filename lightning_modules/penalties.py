@@ -52,6 +52,9 @@ class GradientPenalty(Penalty):
 
 def squared_gradient_norm(discriminator: nn.Module, images: Tensor) -> Tensor:
     """‖∇ₓ D(x)‖² for each image: (B,), differentiable in the discriminator's weights."""
-    images = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+    if torch.compiler.is_compiling():  # autograd's gradient can't be differentiated when it is compiled
+        gradient = torch.func.grad(lambda pixels: discriminator(pixels).sum())(images.detach())
+    else:  # torch.func's can't follow the running statistics of a batch norm
+        images = images.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1)

@@ -7,42 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from conf.command_line import folder_name, quiet_libraries
+from conf.command_line import quiet_libraries
+from conf.composition import composed
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 
 PROJECT = Path(__file__).parents[1]
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", PROJECT.parent / "shared" / "data"))
 
 quiet_libraries()
-torch.set_num_threads(1)  # tests run beside each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other
+torch.set_num_threads(1)
 
 
 def needs_real(folder: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
         not (DATA_ROOT / folder).is_dir(), reason=f"real data: no {DATA_ROOT / folder}; set DATA_ROOT"
     )
-
-
-def composed(*overrides: str, run_dir: Path | None = None, config: str = "config") -> DictConfig:
-    """The config that `train.py <overrides>` would be given."""
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        cfg = compose(config, list(overrides), return_hydra_config=True)
-    with open_dict(cfg):
-        cfg.hydra.runtime.output_dir = str(run_dir or "unused")
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        OmegaConf.resolve(cfg.choices) if "choices" in cfg else None
-        plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    return plain
 
 
 class TinyImages(ImageDataModule):
@@ -53,7 +36,7 @@ class TinyImages(ImageDataModule):
     num_test = 8
 
     def __init__(self, image_shape: tuple[int, int, int], batch_size: int = 4, num_learn: int = 16) -> None:
-        super().__init__(batch_size, seed=0, split_seed=0)
+        super().__init__(batch_size, seed=0, split_seed=0, device="auto")
         self.image_shape, self.num_learn = image_shape, num_learn
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:

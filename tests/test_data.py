@@ -22,7 +22,7 @@ from datamodules.mnist import MNIST
 
 
 def digits(seed: int = 0, split_seed: int = 0) -> Digits:
-    datamodule = Digits(batch_size=100, seed=seed, split_seed=split_seed)
+    datamodule = Digits(batch_size=100, seed=seed, split_seed=split_seed, device="auto")
     datamodule.setup()
     return datamodule
 
@@ -134,7 +134,7 @@ def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def mnist_at(root: Path) -> MNIST:
-    return MNIST(root=str(root), batch_size=16, seed=0, split_seed=0)
+    return MNIST(root=str(root), batch_size=16, seed=0, split_seed=0, device="auto")
 
 
 def test_mnist_reads_torchvisions_folder(small_mnist: Path):
@@ -184,7 +184,7 @@ def test_real_mnist_has_its_splits():
 
 @needs_real("MNIST")
 def test_epoch_of_mnist_through_the_loader_takes_less_than_three_tenths_of_a_second():
-    datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0)
+    datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
     datamodule.setup()
     loader = datamodule.train_dataloader()
     seconds = []
@@ -221,7 +221,7 @@ def small_imagenette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def imagenette_at(root: Path, image_size: int = 16) -> Imagenette:
-    return Imagenette(root=str(root), image_size=image_size, batch_size=16, seed=0, split_seed=0)
+    return Imagenette(root=str(root), image_size=image_size, batch_size=16, seed=0, split_seed=0, device="auto")
 
 
 def refuse(*_, **__):

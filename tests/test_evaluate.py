@@ -95,7 +95,7 @@ def test_classifier_runs_can_be_evaluated(train_in):
 
 
 def digits_as(folder: Path, kind: str, count: int = 300) -> Path:
-    datamodule = Digits(batch_size=100, seed=0, split_seed=0)
+    datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
     datamodule.setup()
     images = datamodule.split("train").images[:count, 0].numpy()
     if kind == "npz":

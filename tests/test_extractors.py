@@ -54,7 +54,7 @@ def test_shipped_weights_are_small_half_precision_and_state_their_training(name:
 
 @needs_real("MNIST")
 def test_shipped_mnist_weights_have_the_accuracy_they_state():
-    datamodule = MNIST(root=str(DATA_ROOT), batch_size=500, seed=0, split_seed=0)
+    datamodule = MNIST(root=str(DATA_ROOT), batch_size=500, seed=0, split_seed=0, device="auto")
     datamodule.setup()
     assert accuracy_of("mnist", datamodule) >= 0.994
 
@@ -62,7 +62,7 @@ def test_shipped_mnist_weights_have_the_accuracy_they_state():
 @needs_real("imagenette2-160")
 def test_shipped_imagenette_weights_have_the_accuracy_they_state(tmp_path: Path):
     (tmp_path / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
-    datamodule = Imagenette(root=str(tmp_path), image_size=64, batch_size=500, seed=0, split_seed=0)
+    datamodule = Imagenette(root=str(tmp_path), image_size=64, batch_size=500, seed=0, split_seed=0, device="auto")
     datamodule.setup()
     assert accuracy_of("imagenette", datamodule) >= 0.85
 

@@ -296,7 +296,7 @@ def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_no
     assert published_num_fakes("lucic2018", None) == published_num_fakes("lucic2018", 10_000) == 10_000
     with pytest.raises(ValueError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
         score(images, protocol="lucic2018", num_fakes=500)
-    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0)
+    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, device="auto")
     with pytest.raises(ValueError, match="asks for extractor inception-v3-compat, not pixels"):
         score(mnist, protocol="lucic2018")
     with pytest.raises(ValueError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
@@ -455,10 +455,10 @@ def blanked(images: Tensor, share: float) -> Tensor:
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageDataModule:
     folder = tmp_path_factory.mktemp("real")
     if request.param == "MNIST":
-        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0)
+        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
     else:
         (folder / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
-        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0)
+        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0, device="auto")
     datamodule.setup()
     return datamodule
 

@@ -1,0 +1,1 @@
+"""How fast the project trains, beside loops without a framework, and how cost grows."""

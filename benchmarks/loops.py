@@ -1,0 +1,222 @@
+"""Three ways to train the same model on the same data with the same mathematics: this project's, a bare PyTorch
+loop, and the loop of the widespread notebooks. Each runs `warm_up` steps untimed, then times `steps`.
+"""
+
+import contextlib
+import io
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from hydra.utils import instantiate
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import functional as transforms
+
+from datamodules.image_datamodule import ImageDataModule, LabelledImages, to_unit_range
+from lightning_modules.gan import GAN, to_signed
+from lightning_modules.vae import VAE
+from train import build_callbacks, build_loggers, build_model
+
+LOOPS = ("project", "bare", "notebook")
+
+
+class Stopwatch(Callback):
+    """Times whole cycles: from the start of step `warm_up` to the start of the step `steps` later."""
+
+    def __init__(self, warm_up: int, steps: int) -> None:
+        self.warm_up, self.last = warm_up, warm_up + steps
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Tensor, batch_idx: int) -> None:
+        if batch_idx in (self.warm_up, self.last):
+            wait_for(pl_module.device)
+            self.seconds = time.perf_counter() - self.seconds
+
+
+class Terminal(io.StringIO):
+    """Where a progress bar is drawn without being seen: a terminal, as it believes."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
+    """Seconds for `steps` of train.py's training: its callbacks, loggers and progress bar, nothing scored or drawn."""
+    per_epoch = -(-len(datamodule.split("train").images) // cfg.data.batch_size)
+    stopwatch = Stopwatch(warm_up, min(steps, per_epoch - warm_up - 1))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(Terminal()),
+        contextlib.redirect_stderr(Terminal()),  # by which the bar decides whether it is seen
+    ):
+        cfg = cfg.copy()
+        cfg.run_dir = cfg.trainer.default_root_dir = folder
+        callbacks = [*build_callbacks(cfg, datamodule), stopwatch]
+        seed_everything(cfg.seed, verbose=False)
+        model = build_model(cfg.model, datamodule)
+        if cfg.compile:
+            model.compile_networks()
+        trainer = instantiate(
+            cfg.trainer,
+            max_epochs=1,
+            callbacks=callbacks,
+            logger=build_loggers(cfg.logger, purge_step=None),
+            limit_train_batches=stopwatch.last + 1,
+            enable_progress_bar=True,
+            check_val_every_n_epoch=1000,
+        )
+        trainer.fit(model, datamodule=datamodule)
+    return stopwatch.seconds * steps / (stopwatch.last - stopwatch.warm_up)
+
+
+def bare(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
+    """Seconds for `steps` of a plain loop on tensors in memory."""
+    seed_everything(cfg.seed, verbose=False)
+    device = device_of(cfg)
+    model = build_model(cfg.model, datamodule).to(device).train()
+    if cfg.compile:
+        model.compile_networks()
+    images = datamodule.split("train").images.to(device)
+    step = (VAEStep if isinstance(model, VAE) else GANStep)(model, cfg.trainer.precision)
+    return timed(step, shuffled(images, cfg.data.batch_size), warm_up, steps)
+
+
+def notebook(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
+    """Seconds for `steps` as in most notebooks: a transform for each sample, losses printed from each step, real and
+    fake images in loops of their own, another generator forward for the generator's step, unfused Adam.
+    """
+    seed_everything(cfg.seed, verbose=False)
+    cfg = cfg.copy()
+    for name in ("optimizer", "generator_optimizer", "discriminator_optimizer"):
+        if name in cfg.model:
+            cfg.model[name].fused = False
+    device = device_of(cfg)
+    model = build_model(cfg.model, datamodule).to(device, memory_format=torch.contiguous_format).train()
+    step = (VAEStep if isinstance(model, VAE) else NotebookGANStep)(model, cfg.trainer.precision)
+    dataset = TransformedSamples(datamodule.split("train"))
+    loader = DataLoader(dataset, batch_size=cfg.data.batch_size, shuffle=True)
+    batches = (images.to(device) for _ in itertools.count() for images, _ in loader)
+    return timed(lambda images: step(images).detach().cpu(), batches, warm_up, steps)
+
+
+class TransformedSamples(Dataset):
+    """Samples as torchvision's data sets give them: a PIL image through ToTensor."""
+
+    def __init__(self, data: LabelledImages) -> None:
+        self.pictures = [transforms.to_pil_image(image) for image in data.images]
+        self.labels = data.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return transforms.to_tensor(self.pictures[index]), self.labels[index]
+
+
+def shuffled(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Batches of float images in [0, 1], in a new order each epoch, without end."""
+    while True:
+        for index in torch.randperm(len(images), device=images.device).split(batch_size):
+            yield to_unit_range(images[index])
+
+
+def timed(step: Callable[[Tensor], Tensor], batches: Iterator[Tensor], warm_up: int, steps: int) -> float:
+    """Seconds for `steps`, after `warm_up` that don't count."""
+    for _ in range(warm_up):
+        loss = step(next(batches))
+    wait_for(loss.device)
+    start = time.perf_counter()
+    for _ in range(steps):
+        step(next(batches))
+    wait_for(loss.device)
+    return time.perf_counter() - start
+
+
+class VAEStep:
+    """One step on the ELBO. Returns the loss."""
+
+    def __init__(self, model: VAE, precision: str) -> None:
+        self.model, self.precision = model, precision
+        self.optimizer = model.configure_optimizers()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with autocast(images.device, self.precision):
+            loss = self.model.objective(images)["loss"]
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+class GANStep:
+    """One step of each player and of the generator's average; a single generator forward. Returns D's loss."""
+
+    def __init__(self, model: GAN, precision: str) -> None:
+        self.model, self.precision, self.images_seen = model, precision, 0
+        self.optimizer_g, self.optimizer_d = model.configure_optimizers()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        model, real = self.model, to_signed(images)
+        with autocast(real.device, self.precision):
+            fake = model.generator(self.latents(real))
+            loss = self.discriminator_loss(real, fake.detach())
+        descend(self.optimizer_d, loss)
+        model.discriminator.requires_grad_(False)
+        with autocast(real.device, self.precision):
+            loss_g = model.loss.generator(model.discriminator(fake))
+        descend(self.optimizer_g, loss_g)
+        model.discriminator.requires_grad_(True)
+        self.average(len(real))
+        return loss
+
+    def latents(self, real: Tensor) -> Tensor:
+        return torch.randn(len(real), self.model.latent_dim, device=real.device)
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        discriminator = self.model.discriminator
+        adversarial = self.model.loss.discriminator(discriminator(real), discriminator(fake))
+        return adversarial + self.model.penalty(discriminator, real, fake)
+
+    def average(self, batch_size: int) -> None:
+        self.images_seen += batch_size
+        self.model.averaged_generator.update(self.model.generator, batch_size, self.images_seen)
+
+
+class NotebookGANStep(GANStep):
+    """The generator runs anew for its own step, whose backward pass also fills the discriminator's gradients."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        model, real = self.model, to_signed(images)
+        with autocast(real.device, self.precision):
+            fake = model.generator(self.latents(real))
+            loss = self.discriminator_loss(real, fake.detach())
+        descend(self.optimizer_d, loss)
+        with autocast(real.device, self.precision):
+            loss_g = model.loss.generator(model.discriminator(model.generator(self.latents(real))))
+        descend(self.optimizer_g, loss_g)
+        self.average(len(real))
+        return loss
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+def device_of(cfg: DictConfig) -> torch.device:
+    return Trainer(accelerator=cfg.trainer.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,195 @@
+"""Images per second of training: this project, a bare PyTorch loop, a notebook's loop, and the arithmetic's limit.
+
+python benchmarks/throughput.py             # every cell of {vae, gan} × {mlp, conv} × {mnist, imagenette}
+python benchmarks/throughput.py gan mnist --precision bf16-mixed --overrides data.batch_size=512
+"""
+
+import argparse
+import gc
+import itertools
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks import loops
+from callbacks.run_record import peak_memory_bytes, reset_peak_memory
+from conf.command_line import quiet_libraries
+from conf.composition import composed
+from datamodules.image_datamodule import DataError, ImageDataModule, to_unit_range
+from train import build_model
+
+MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
+WARM_UP = 5  # steps
+
+
+def main() -> None:
+    arguments = parse()
+    quiet_libraries()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    table = []
+    for data in DATA:
+        cells = [cell for cell in itertools.product(MODELS, NETWORKS, [data]) if matches(cell, arguments.filters)]
+        for cell in cells:
+            table.append(measure(cell, arguments))
+            show(table[-1], with_header=len(table) == 1)
+    if arguments.json:
+        machine = {"processor": platform.processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        arguments.json.write_text(json.dumps({"machine": machine, "cells": table}, indent=2) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("filters", nargs="*", help="only cells that have all these words: vae gan mlp conv mnist …")
+    parser.add_argument("--images", type=int, default=4000, help="images that each timed run trains on")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each loop, in turns; the table has medians")
+    parser.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"])
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; default: one for each core")
+    parser.add_argument("--data-root", default="data", help="the folder with MNIST/raw and imagenette2-160")
+    parser.add_argument("--overrides", nargs="*", default=[], help="further choices, as train.py takes them")
+    parser.add_argument("--json", type=Path, help="write every run's seconds to this file too")
+    return parser.parse_args()
+
+
+def matches(cell: tuple[str, ...], filters: list[str]) -> bool:
+    """Whether the filters leave a cell in: of each kind one of the words given, if any of that kind is."""
+    kinds = (MODELS, NETWORKS, DATA)
+    wanted = [[word for word in filters if word in kind] or list(kind) for kind in kinds]
+    unknown = [word for word in filters if not any(word in kind for kind in kinds)]
+    if unknown:
+        raise SystemExit(f"there is no cell {' '.join(unknown)}; choose from {' '.join(itertools.chain(*kinds))}")
+    return all(name in names for name, names in zip(cell, wanted, strict=True))
+
+
+def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is told of one cell: images a second (medians, and the lowest and highest), and what they cost."""
+    model, network, data = cell
+    cfg = composed(
+        f"model={model}", f"network={network}", f"data={data}", f"data.root={arguments.data_root}",
+        f"trainer.precision={arguments.precision}", f"trainer.accelerator={arguments.accelerator}",
+        "every_n_epochs=1000000", *arguments.overrides,
+    )  # fmt: skip
+    datamodule = ready(cfg)
+    batch_size = min(cfg.data.batch_size, len(datamodule.split("train").images))
+    steps = max(1, arguments.images // batch_size)
+    seconds: dict[str, list[float]] = {name: [] for name in loops.LOOPS}
+    memory = dict.fromkeys(loops.LOOPS, 0)
+    for _, name in itertools.product(range(arguments.repeats), loops.LOOPS):
+        gc.collect()
+        reset_peak_memory()
+        seconds[name].append(getattr(loops, name)(cfg, datamodule, WARM_UP, steps))
+        memory[name] = max(memory[name], peak_memory_bytes())
+    flops = flops_per_image(cfg, datamodule)
+    rate = matrix_product_rate(loops.device_of(cfg), arguments.precision)
+    return {
+        "cell": " ".join(cell),
+        "batch_size": batch_size,
+        "precision": arguments.precision,
+        "images_per_second": {
+            name: {
+                "median": batch_size * steps / statistics.median(taken),
+                "lowest": batch_size * steps / max(taken),
+                "highest": batch_size * steps / min(taken),
+            }
+            for name, taken in seconds.items()
+        },
+        "of_bare": median_ratio(seconds["bare"], seconds["project"]),
+        "of_notebook": median_ratio(seconds["notebook"], seconds["project"]),
+        "loader_images_per_second": loader_rate(datamodule),
+        "flops_per_image": flops,
+        "matrix_product_flops_per_second": rate,
+        "limit_images_per_second": rate / flops,
+        "peak_memory_bytes": memory,
+        "seconds": seconds,
+    }
+
+
+def ready(cfg: DictConfig) -> ImageDataModule:
+    """The data, read; ends the program with a message if it is not there."""
+    datamodule = instantiate(cfg.data)
+    try:
+        datamodule.prepare_data()
+        datamodule.setup()
+    except DataError as error:
+        raise SystemExit(f"error: {error}") from error
+    return datamodule
+
+
+def median_ratio(theirs: list[float], ours: list[float]) -> float:
+    """How many times as fast ours is, run beside run: what slows the machine for a while slows both."""
+    return statistics.median(their / our for their, our in zip(theirs, ours, strict=True))
+
+
+def flops_per_image(cfg: DictConfig, datamodule: ImageDataModule) -> float:
+    """Multiplications and additions of one training step of the bare loop, a batch's share for each image."""
+    model = build_model(cfg.model, datamodule).train()
+    count = min(cfg.data.batch_size, len(datamodule.split("train").images))
+    images = to_unit_range(datamodule.split("train").images[:count])
+    step = (loops.VAEStep if cfg.choices.model == "vae" else loops.GANStep)(model, "32-true")
+    with FlopCounter() as counter:
+        step(images)
+    return counter.total / count
+
+
+class FlopCounter(TorchDispatchMode):
+    """Adds up the operations of every kernel inside; torch's FlopCounterMode can't follow a gradient's gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if count := flop_registry.get(function._overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def matrix_product_rate(device: torch.device, precision: str, size: int = 2048, repeats: int = 7) -> float:
+    """Floating point operations a second of a square matrix product, the best of several."""
+    kind = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    factor = torch.randn(size, size, device=device, dtype=kind)
+    taken = []
+    for _ in range(repeats):
+        loops.wait_for(device)
+        start = time.perf_counter()
+        factor @ factor
+        loops.wait_for(device)
+        taken.append(time.perf_counter() - start)
+    return 2 * size**3 / min(taken)
+
+
+def loader_rate(datamodule: ImageDataModule) -> float:
+    """Images a second of one epoch of batches without a model, float32 in [0, 1] at the end."""
+    start = time.perf_counter()
+    count = sum(len(to_unit_range(images)) for images, _ in datamodule.train_dataloader())
+    return count / (time.perf_counter() - start)
+
+
+def show(row: dict[str, Any], with_header: bool) -> None:
+    if with_header:
+        print(f"{'images a second':<24}{'project':>16}{'bare':>16}{'notebook':>16}{'of bare':>9}{'of nb':>7}"
+              f"{'limit':>8}{'of it':>7}{'loader':>9}{'MiB':>6}")  # fmt: skip
+    speeds = row["images_per_second"]
+    cells = [f"{s['median']:,.0f} ({s['lowest']:,.0f}–{s['highest']:,.0f})" for s in speeds.values()]
+    print(
+        f"{row['cell']:<24}" + "".join(f"{cell:>16}" for cell in cells)
+        + f"{row['of_bare']:>9.2f}{row['of_notebook']:>7.2f}{row['limit_images_per_second']:>8,.0f}"
+        f"{speeds['project']['median'] / row['limit_images_per_second']:>7.2f}"
+        f"{row['loader_images_per_second']:>9,.0f}{row['peak_memory_bytes']['project'] / 2**20:>6,.0f}",
+        flush=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Composing a config outside of a command line: for tests and benchmarks."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from .command_line import folder_name
+
+
+def composed(*overrides: str, run_dir: Path | None = None, config: str = "config") -> DictConfig:
+    """The config that `train.py <overrides>` would be given."""
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(Path(__file__).parent), version_base="1.3"):
+        cfg = compose(config, list(overrides), return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = str(run_dir or "unused")
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        OmegaConf.resolve(cfg.choices) if "choices" in cfg else None
+        return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])

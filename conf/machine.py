@@ -1,0 +1,52 @@
+"""How one job uses the machine it runs on: threads, float32 products on GPUs, and processes."""
+
+import os
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from .schema import ConfigError
+
+
+def use_machine(tf32: bool) -> None:
+    """Take this job's share of the CPU and, with `tf32`, a GPU's faster matrix product (10 bits of mantissa)."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads_of_a_job(available_cores(), jobs_at_once()))
+    if tf32 and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+
+
+def threads_of_a_job(cores: int, jobs: int) -> int:
+    """Jobs that run at once share the cores: more threads than cores make all of them slower."""
+    return max(1, cores // jobs)
+
+
+def jobs_at_once() -> int:
+    """How many jobs of this sweep the launcher runs beside each other on this machine; 1 for a single run."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return 1
+    jobs = hydra.launcher.get("n_jobs", 1)  # joblib's word; -1 is all cores, -2 all but one
+    return jobs if jobs > 0 else max(1, available_cores() + 1 + jobs)
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_processes(trainer: DictConfig) -> None:
+    """Raise ConfigError where several processes would each do what only all of them together should."""
+    hydra = HydraConfig.get()
+    if trainer.get("strategy", "auto") != "auto" and hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            f"trainer.strategy={trainer.strategy}: in a sweep (-m) each of its processes would start the sweep again. "
+            "Start the jobs one by one, or let a launcher for clusters start them (README, 'More than one')"
+        )
+    started_together = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1
+    if started_together and not any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
+        raise ConfigError(
+            "hydra.run.dir: processes that are started together, by torchrun or srun, must be told one run folder, "
+            "such as hydra.run.dir=outputs/my_run: left to themselves each would name another, by its own clock"
+        )

@@ -1,0 +1,135 @@
+"""Two processes on the CPU (gloo): one model, the noise and the images of each its own, scores as of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROJECT, SMALL_PICTURES, TinyImages
+
+from conf import machine
+from conf.composition import composed
+from conf.schema import ConfigError
+
+PROBE = """
+import sys, json, hashlib
+sys.path.insert(0, {project!r})
+import torch, train
+from conf.command_line import run
+from lightning import Callback
+
+class Witness(Callback):
+    noise, seen = None, []
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.current_epoch == 0:
+            self.seen += [hashlib.md5(image.numpy().tobytes()).hexdigest() for image in batch[0]]
+    def on_train_epoch_start(self, trainer, module):
+        state = torch.get_rng_state()
+        self.noise = torch.randn(4).tolist()
+        torch.set_rng_state(state)
+    def on_train_epoch_end(self, trainer, module):
+        told = {{name: value.double().sum().item() for name, value in module.state_dict().items()}}
+        with open(f"rank_{{trainer.global_rank}}.json", "w") as file:
+            json.dump({{"weights": told, "noise": self.noise, "seen": self.seen}}, file)
+
+build = train.build_callbacks
+train.build_callbacks = lambda *given: [*build(*given), Witness()]
+run(train.main)
+"""
+
+
+def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    path = folder / "probe.py"
+    path.write_text(script.format(project=str(PROJECT)))
+    return subprocess.run(
+        [sys.executable, str(path), "trainer.accelerator=cpu", "every_n_epochs=1", *overrides, *SMALL_PICTURES],
+        cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_two_processes_train_one_model_each_on_its_own_share(model: str, tmp_path: Path):
+    result = start(
+        PROBE, tmp_path, f"model={model}", "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
+        "network.decoder.width=4", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
+    assert first["weights"] == second["weights"]  # buffers too
+    assert first["noise"] != second["noise"]
+    assert len(first["seen"]) == len(second["seen"]) == 599
+    assert len({*first["seen"], *second["seen"]}) >= 1190  # 1,197 images, one shown twice, and a few that are equal
+    assert len({*first["seen"]} & {*second["seen"]}) <= 5
+
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert record["images_seen"] == 2 * 2 * 599
+    assert "sync_dist" not in result.stderr
+    assert result.stdout.count("tested checkpoints/") == 1
+    # One process scores the same weights the same.
+    again = subprocess.run(
+        [sys.executable, str(PROJECT / "evaluate.py"), "run=run", "accelerator=cpu"],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    alone = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
+    for name, score in record["scores"].items():
+        assert alone["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6), name
+    for name, value in record["test"].items():
+        if model == "vae" and name != "test/loss":  # a GAN's depend on fakes, which each process draws for itself
+            assert alone["test"][name] == pytest.approx(value, rel=0.02), name
+
+
+def test_sweep_over_several_processes_is_refused(tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), "-m", "trainer=ddp", "seed=0", "hydra.sweep.dir=sweep"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "in a sweep (-m)" in result.stderr
+
+
+def test_processes_started_together_need_one_run_folder(monkeypatch: pytest.MonkeyPatch):
+    cfg = composed("trainer=ddp")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"hydra.run.dir=outputs/my_run"):
+        machine.check_processes(cfg.trainer)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_held_out_images_are_dealt_out_once(world_size: int):
+    datamodule = TinyImages((1, 4, 4), num_learn=15)
+    datamodule.setup()
+    shown = []
+    for rank in range(world_size):
+        place = property(lambda self, rank=rank: (rank, world_size))
+        module = type("Placed", (TinyImages,), {"_place": place})((1, 4, 4), num_learn=15)
+        module.setup()
+        shown += [image for images, _ in module.val_dataloader() for image in images]
+    assert len(shown) == len(datamodule.split("val").images)
+    assert {image.numpy().tobytes() for image in shown} == {
+        image.numpy().tobytes() for image in datamodule.split("val").images
+    }
+
+
+def test_jobs_at_once_share_the_cores(monkeypatch: pytest.MonkeyPatch):
+    assert [machine.threads_of_a_job(8, jobs) for jobs in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "available_cores", lambda: 6)
+    monkeypatch.setattr(machine, "jobs_at_once", lambda: 3)
+    before = torch.get_num_threads()
+    try:
+        machine.use_machine(tf32=True)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_users_own_number_of_threads_is_left(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(machine, "available_cores", lambda: 6)
+    before = torch.get_num_threads()
+    machine.use_machine(tf32=False)
+    assert torch.get_num_threads() == before
