@@ -76,11 +76,10 @@ def train(cfg: DictConfig) -> None:
     if is_first:
         save_config(cfg, run_dir)
         continuation.carry_over(run_dir, loggers)
-    with as_user_error(DivergenceError, MisconfigurationException):
+    with as_user_error(DivergenceError, MisconfigurationException), ended_by_sigterm():
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
-    if is_first:
-        print(f"testing {tested_checkpoint(run_dir).name} …", flush=True)
-    with ended_by_sigterm():
+        if is_first:
+            print(f"testing {tested_checkpoint(run_dir).name} …", flush=True)
         trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
     if is_first:
         print(summary(run_dir))

@@ -91,7 +91,8 @@ def check_counts(name: str, extractor: FeatureExtractor, datamodule: ImageDataMo
         raise ValueError(
             f"scores: {count} images are too few for fid_{name}, whose extractor has {extractor.num_features} features "
             f"and needs at least as many, of the {datamodule.num_test} test images and of fakes. "
-            "Use scores=reference, a larger data set, or a larger scores.num_fakes"
+            "Use scores=reference or scores=none, a data set with more test images (of a folder without test/: a "
+            "larger data.num_test), or a larger scores.num_fakes"
         )
     if datamodule.num_val < extractor.num_features:
         warnings.warn(

@@ -73,7 +73,7 @@ def run(main: Callable[[], None]) -> None:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Around a test: SIGTERM ends it at once. Lightning only notes the signal, and looks at the note while fitting."""
+    """SIGTERM ends what is inside at once. Lightning only notes the signal, and looks at its note between batches."""
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
         yield
         return

@@ -23,6 +23,9 @@ AT_LEAST = {  # whole words of the keys: the smallest value that means something
     "split_seed": 0,
     "batch_size": 1,
     "image_size": 1,
+    "num_val": 1,
+    "num_test": 1,
+    "memory_share": 0,
     "latent_dim": 1,
     "num_features": 1,
     "width": 1,
@@ -49,7 +52,7 @@ AT_LEAST = {  # whole words of the keys: the smallest value that means something
     "label_smoothing": 0,
 }
 ABOVE = {"lr": 0, "share": 0, "smallest_area": 0}  # numbers that must be larger than this
-AT_MOST = {"share": 1, "smallest_area": 1, "label_smoothing": 1}
+AT_MOST = {"share": 1, "memory_share": 1, "smallest_area": 1, "label_smoothing": 1}
 TOP_LEVEL = {  # what no constructor's annotation describes
     "seed": int,
     "every_n_epochs": int,

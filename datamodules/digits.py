@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from .image_datamodule import ImageDataModule, LabelledImages
+from .image_datamodule import ImageDataModule, LabelledImages, hold_out
 
 
 class Digits(ImageDataModule):
@@ -19,6 +19,5 @@ class Digits(ImageDataModule):
         digits = load_digits()
         pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # 17 grey levels, 0 to 16
         images, labels = torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(digits.target).long()
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-        test, learn = order[: self.num_test], order[self.num_test :].sort().values
+        test, learn = hold_out(self.num_test, len(images), seed=0)
         return LabelledImages(images[learn], labels[learn]), LabelledImages(images[test], labels[test])

@@ -2,10 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -48,6 +53,59 @@ def store_cached(tensors: Mapping[str, Tensor], name: str, folders: Sequence[Pat
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
     print(f"No folder takes the cache {name} ({', '.join(map(str, folders))}); it is made anew in each run.")
+
+
+def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mapped: bool) -> Tensor | None:
+    """The uint8 tensor of this shape stored under `name`: in memory, or mapped from its file and not to be written to.
+
+    Of what is in the file only its form is checked: it may be larger than the memory.
+    """
+    for folder in folders:
+        try:
+            # Not mode "c": what could be written to must fit in the memory, even if nothing is.
+            array = np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, EOFError) as error:
+            print(f"The cache {folder / name} can't be read ({error}); what it held is made again.")
+            continue
+        if array.shape == shape and array.dtype == np.uint8:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+                return torch.from_numpy(array)
+        print(f"The cache {folder / name} holds something else; what it should hold is made again.")
+    return None
+
+
+def store_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], fill: Callable[[Tensor], None]) -> bool:
+    """Have `fill` write a uint8 tensor straight into a file, in the first folder that takes it, whole or not at all.
+
+    Whether there is such a folder; where there is none, that is said.
+    """
+    for folder in folders:
+        partial = folder / f"{name}.{os.getpid()}.partial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            array = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+            reserve(partial)
+            fill(torch.from_numpy(array))
+            array.flush()
+            os.replace(partial, folder / name)
+            return True
+        except OSError:
+            continue
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+    print(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({', '.join(map(str, folders))}).")
+    return False
+
+
+def reserve(path: Path) -> None:
+    """Have the disk keep room for the whole file: where it is full while a mapped file is filled, the process dies."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -23,7 +23,7 @@ class LabelledImages(NamedTuple):
 
 
 class TensorImageDataset(Dataset):
-    """Images in memory, of the device's or the machine's; a whole batch is gathered in one indexing operation."""
+    """Images in memory, on a GPU, or mapped from a file; a whole batch is gathered in one indexing operation."""
 
     def __init__(self, data: LabelledImages) -> None:
         self.data = data
@@ -78,13 +78,16 @@ class ImageDataModule(LightningDataModule, ABC):
         if self._splits:
             return
         learn, test = self.read()
-        order = torch.randperm(len(learn.images), generator=torch.Generator().manual_seed(self.split_seed))
-        val, train = order[: self.num_val], order[self.num_val :].sort().values
+        val, train = self.divide(len(learn.images))
         self._splits = {
             "train": LabelledImages(learn.images[train], learn.labels[train]),
             "val": LabelledImages(learn.images[val], learn.labels[val]),
             "test": test,
         }
+
+    def divide(self, total: int) -> tuple[Tensor | slice, Tensor | slice]:
+        """Which of the images that were read to learn and choose from are val, and which train."""
+        return hold_out(self.num_val, total, self.split_seed)
 
     def split(self, name: str) -> LabelledImages:
         """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W)."""
@@ -132,6 +135,12 @@ class ImageDataModule(LightningDataModule, ABC):
 def fits(images: Tensor, device: torch.device) -> bool:
     """Whether images take at most a quarter of a GPU's free memory: the model, and other runs, need the rest."""
     return device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] / 4
+
+
+def hold_out(count: int, total: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`count` of `total` indices, drawn by `seed`, in the order drawn; and the others, ascending."""
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return order[:count], order[count:].sort().values
 
 
 def to_unit_range(images: Tensor) -> Tensor:

@@ -1,23 +1,20 @@
 """Imagenette (Howard 2019): ten easy classes of ImageNet, in torchvision's folder, decoded once and cached."""
 
 import hashlib
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import datasets
-from tqdm import tqdm
 
+from .decoding import decode
 from .disk_cache import load_cached, store_cached
 from .image_datamodule import DataError, ImageDataModule, LabelledImages
 
 FOLDER = "imagenette2-160"
+REMEDY = f"Restore that file, or delete the folder {FOLDER} and run again to fetch it anew."
 CLASSES = {  # WordNet folder: name, images in train/, images in val/
     "n01440764": ("tench", 963, 387),
     "n02102040": ("English springer", 955, 395),
@@ -84,7 +81,11 @@ class Imagenette(ImageDataModule):
         name = f"{size}px-{facts['files']}.safetensors"
         images = load_cached(name, self.cache_folders, facts)
         if images is None:
-            images = {split: decode(paths, size) for split, paths in files.items()}
+            images = {
+                split: torch.empty(len(paths), *self.image_shape, dtype=torch.uint8) for split, paths in files.items()
+            }
+            for split, paths in files.items():
+                decode(paths, images[split], REMEDY)
             store_cached(images, name, self.cache_folders, facts)
         labels = {split: labels_of(paths) for split, paths in files.items()}
         return tuple(LabelledImages(images[split], labels[split]) for split in ("train", "val"))
@@ -109,36 +110,3 @@ def hash_of_files(paths: Iterable[Path]) -> str:
     for path in paths:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def decode(paths: list[Path], size: int) -> Tensor:
-    """JPEG files to uint8 (N, 3, size, size), on all cores. Raises DataError, naming the file."""
-    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
-
-    def decode_one(index: int) -> None:
-        images[index] = decode_file(paths[index], size)
-
-    # Threads suffice: Pillow decodes and resizes outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm(
-            pool.map(decode_one, range(len(paths))),
-            total=len(paths),
-            desc=f"Decoding {paths[0].parents[1]} to {size}px",
-            disable=None,  # a bar in a terminal, nothing in a log
-        )
-        for _ in progress:
-            pass
-    return images
-
-
-def decode_file(path: Path, size: int) -> Tensor:
-    """One JPEG to uint8 (3, size, size): the largest central square, resized with antialiasing."""
-    try:
-        with Image.open(path) as image:
-            square = ImageOps.fit(image.convert("RGB"), (size, size), method=Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError) as error:
-        raise DataError(
-            f"Imagenette: {path} is no readable JPEG ({error}). Restore that file, or delete the folder "
-            "imagenette2-160 and run again to fetch it anew."
-        ) from error
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)

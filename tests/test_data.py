@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from datamodules import imagenette, mnist
+from datamodules.decoding import decode_file
 from datamodules.digits import Digits
 from datamodules.disk_cache import load_cached
 from datamodules.image_datamodule import DataError, to_unit_range
@@ -244,7 +245,7 @@ def test_images_are_cropped_to_the_central_square(tmp_path: Path):
     pixels = np.zeros((20, 40, 3), dtype=np.uint8)
     pixels[:, 10:30] = 200  # the central square is bright, the rest is black
     Image.fromarray(pixels).save(tmp_path / "a.JPEG", quality=100)
-    decoded = imagenette.decode_file(tmp_path / "a.JPEG", 20)
+    decoded = decode_file(tmp_path / "a.JPEG", size=20, channels=3, remedy="")
     assert decoded.shape == (3, 20, 20)
     assert decoded[:, 2:-2, 2:-2].float().mean().item() == pytest.approx(200, abs=3)
 
@@ -317,7 +318,7 @@ def test_missing_jpeg_is_counted_by_class(small_imagenette: Path):
 def test_truncated_jpeg_is_named(small_imagenette: Path):
     path = small_imagenette / imagenette.FOLDER / "train" / "n03888257" / "2.JPEG"
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(DataError, match=r"n03888257/2\.JPEG is no readable JPEG"):
+    with pytest.raises(DataError, match=r"n03888257/2\.JPEG is no readable image"):
         imagenette_at(small_imagenette).setup()
     assert not list(small_imagenette.rglob("*.safetensors*"))
 
@@ -325,7 +326,7 @@ def test_truncated_jpeg_is_named(small_imagenette: Path):
 def test_file_that_is_no_image_is_named(small_imagenette: Path):
     path = small_imagenette / imagenette.FOLDER / "train" / "n03888257" / "2.JPEG"
     path.write_text("not an image")
-    with pytest.raises(DataError, match=r"n03888257/2\.JPEG is no readable JPEG"):
+    with pytest.raises(DataError, match=r"n03888257/2\.JPEG is no readable image"):
         imagenette_at(small_imagenette).setup()
 
 

@@ -65,7 +65,8 @@ def test_classifier_gives_a_logit_for_each_class(network: str, shape: tuple[int,
 @pytest.mark.parametrize("network", choices("network"))
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_choice_composes_and_passes_the_check(model: str, network: str, data: str):
-    check(composed(f"model={model}", f"network={network}", f"data={data}"))
+    root = ["data.root=pictures"] if data == "folder" else []
+    check(composed(f"model={model}", f"network={network}", f"data={data}", *root))
 
 
 @pytest.mark.parametrize(

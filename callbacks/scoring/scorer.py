@@ -184,6 +184,8 @@ class Scorer:
     @property
     def _train_images(self) -> Tensor:
         """Those images in the split's own order, so that one file of features serves every seed."""
+        if len(self._train_indices) == len(self._train.images):
+            return self._train.images  # no copy: they may be mapped from a file that is larger than the memory
         return self._train.images[self._train_indices.sort().values]
 
     @cached_property
