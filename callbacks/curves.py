@@ -11,11 +11,14 @@ from torch.optim import Optimizer
 
 from lightning_modules.image_model import ImageModel
 
+from .run_record import RunRecord
+
 
 def publish(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
-    """Write scalars to every logger at the number of training images seen."""
+    """Write scalars to every logger at the number of training images seen, with the other clocks beside them."""
+    seconds = {"seconds": record.elapsed() for record in trainer.callbacks if isinstance(record, RunRecord)}
     for logger in trainer.loggers:
-        logger.log_metrics({**scalars, "epoch": trainer.current_epoch}, step=model.images_seen)
+        logger.log_metrics({**scalars, **seconds, "epoch": trainer.current_epoch}, step=model.images_seen)
 
 
 def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
