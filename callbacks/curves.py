@@ -16,9 +16,12 @@ from .run_record import RunRecord
 
 def publish(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
     """Write scalars to every logger at the number of training images seen, with the other clocks beside them."""
-    seconds = {"seconds": record.elapsed() for record in trainer.callbacks if isinstance(record, RunRecord)}
+    clocks = {"epoch": trainer.current_epoch}
+    for callback in trainer.callbacks:
+        if isinstance(callback, RunRecord):
+            clocks["seconds"] = callback.elapsed()
     for logger in trainer.loggers:
-        logger.log_metrics({**scalars, **seconds, "epoch": trainer.current_epoch}, step=model.images_seen)
+        logger.log_metrics({**scalars, **clocks}, step=model.images_seen)
 
 
 def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:

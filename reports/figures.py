@@ -20,7 +20,7 @@ INK = "#010203"  # replaced by the page's own
 POINTS = 200  # of the grid on which seeds are averaged
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
 
-CLOCKS = {"images seen": 1, "wall time in minutes": 2}
+CLOCKS = ("images seen", "wall time in minutes")
 
 
 class Panel(NamedTuple):
@@ -38,8 +38,9 @@ class Line(NamedTuple):
 
 def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
     """`val/fid_*` and its like over the course of training."""
+    everyone = {model.name for model in models}
     names = _scalars(models, lambda name: name.startswith("val/fid_"))
-    panels = [_panel(name, _lines(models, [name], clock), clock, logarithmic=True) for name in names]
+    panels = [_panel(name, _lines(models, [name], clock, everyone), clock, logarithmic=True) for name in names]
     return [panel for panel in panels if panel]
 
 
@@ -53,7 +54,7 @@ def loss_panels(models: Sequence[Model], clock: str) -> list[Panel]:
     for terms, alike in families.items():
         for term in sorted(terms, key=lambda name: ("loss" not in name, name)):
             name = term.removeprefix("train/")
-            lines = _lines(models, [term, f"val/{name}"], clock, among=alike)
+            lines = _lines(models, [term, f"val/{name}"], clock, {model.name for model in alike})
             panels.append(_panel(name, lines, clock))
     return [panel for panel in panels if panel]
 
@@ -78,12 +79,11 @@ def _scalars(models: Sequence[Model], wanted: Callable[[str], bool]) -> list[str
     )
 
 
-def _lines(models: Sequence[Model], names: Sequence[str], clock: str, among: Sequence[Model] | None = None) -> list[Line]:
+def _lines(models: Sequence[Model], names: Sequence[str], clock: str, shown: set[str]) -> list[Line]:
+    """Of the models whose names are in `shown`; a model's style is its place among all."""
     lines = []
     for index, model in enumerate(models):
-        for name in names:
-            if among is not None and not any(model is other for other in among):
-                continue
+        for name in names if model.name in shown else ():
             seeds = [curve for run in model.finished if (curve := _curve(run.curves.get(name, []), clock)) is not None]
             if seeds:
                 lines.append(Line(model, index, name.startswith("val/") and len(names) > 1, seeds))
@@ -91,8 +91,10 @@ def _lines(models: Sequence[Model], names: Sequence[str], clock: str, among: Seq
 
 
 def _curve(points: list[tuple[int, float | None, float]], clock: str) -> tuple[np.ndarray, np.ndarray] | None:
-    by_time = clock != "images seen"
-    kept = [(point[1] / 60 if by_time else point[0], point[2]) for point in points if not by_time or point[1] is not None]
+    if clock == "images seen":
+        kept = [(images_seen, value) for images_seen, _, value in points]
+    else:
+        kept = [(seconds / 60, value) for _, seconds, value in points if seconds is not None]
     if not kept:
         return None
     x, y = np.array(sorted(kept)).T
@@ -116,16 +118,19 @@ def average(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False) -> Panel | None:
     if not lines:
         return None
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.family": "sans-serif", "font.size": 9}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
         figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         axis = figure.add_subplot()
         for line in lines:
             _draw(axis, line)
         if logarithmic and all((y > 0).all() for line in lines for _, y in line.seeds):
             axis.set_yscale("log")
+            _plain_log_ticks(axis)
         axis.set_xlabel(clock)
         axis.set_ylabel(title.removeprefix("val/"))
         _ink(axis)
+        if clock == "images seen":
+            axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     names = ", ".join(dict.fromkeys(line.model.name for line in lines))
@@ -153,7 +158,13 @@ def _ink(axis: Axes) -> None:
     axis.yaxis.label.set_color(INK)
     axis.grid(color=INK, alpha=0.12)
     axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
-    axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+
+
+def _plain_log_ticks(axis: Axes) -> None:
+    """1, 2, 5, 10, 20: written out, as scores are read."""
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _for_page(svg: str, salt: str) -> str:

@@ -64,11 +64,19 @@ def models_of(runs: Sequence[Run]) -> list[Model]:
 
 
 def learning_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the trained weights, each setting once: a model's roles repeat its network's settings."""
+    networks = [_below(f"network.{part}", config) for part in ("encoder", "decoder")]
+    roles = {".".join(key.split(".")[:2]) for key in config if key.startswith("model.")}
+    repeated = [role for role in roles if _below(role, config) in networks]
     return {
         key: value
         for key, value in config.items()
-        if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in NOT_LEARNING)
+        if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in (*NOT_LEARNING, *repeated))
     }
+
+
+def _below(section: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.removeprefix(section): value for key, value in config.items() if f"{key}.".startswith(f"{section}.")}
 
 
 def _choices(run: Run) -> str:
@@ -78,7 +86,11 @@ def _choices(run: Run) -> str:
 
 
 def _name_apart(models: list[Model]) -> None:
-    """Add to equal names what differs between their settings; a number where that does not tell them apart."""
+    """Add to equal names what differs between their settings; a number where that does not tell them apart.
+
+    Runs that failed before they had a config keep the names of their choices.
+    """
+    models = [model for model in models if model.settings]
     by_name: dict[str, list[Model]] = {}
     for model in models:
         by_name.setdefault(model.name, []).append(model)
@@ -100,8 +112,7 @@ def _name_apart(models: list[Model]) -> None:
 def differences(settings: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The keys in which settings differ. Keys of one last word and the same values are told as one list."""
     told: dict[str, list[str]] = {}
-    # Networks first: a model repeats its network's settings under the names of its roles.
-    for key in sorted(dict.fromkeys(key for one in settings for key in one), key=lambda key: key.startswith("model.")):
+    for key in dict.fromkeys(key for one in settings for key in one):
         values = [one.get(key, ABSENT) for one in settings]
         if any(value != values[0] for value in values):
             told.setdefault(json.dumps([key.rsplit(".", 1)[-1], *values], default=str), []).append(key)

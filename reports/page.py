@@ -19,7 +19,7 @@ from .tables import Cell, DataSet, data_sets_of, results
 PICTURES = {  # what is set side by side: the run folder's file, and what it shows
     "samples_fixed_final": "Samples from the same latents' seed",
     "interpolation_slerp_final": "Interpolations between two latents, a row each (slerp)",
-    "reconstruction_final": "Reconstructions, below the test images they are of",
+    "reconstructions_final": "Reconstructions, each row below the val images it is of",
 }
 LARGEST_PICTURE = 760  # pixels a side
 

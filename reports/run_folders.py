@@ -212,7 +212,7 @@ def _in_words(error: Exception) -> str:
 
 
 def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested config by dotted name; an object's class stands under the object's name, `_partial_` and such nowhere."""
+    """A nested config by dotted name; an object's class under the object's name, `_partial_` and such nowhere."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if name == "_target_":

@@ -82,7 +82,7 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
 
 def direction(score: str) -> int:
     """-1 where smaller is better, 1 where larger is, 0 where neither."""
-    name = score.removeprefix("test/")
+    name = short(score)
     if name.startswith(SPREAD):
         return 0
     return -1 if name.startswith(SMALLER_IS_BETTER) else int(name.startswith(LARGER_IS_BETTER))
@@ -121,10 +121,13 @@ def headline_of(
     if column is None:
         ended = any(model.finished for model in models)
         return f"No run on {name} has {'a score' if ended else 'finished'}: nothing to compare.", "unknown"
-    first, score = models[0], column.score.removeprefix("test/")
+    first, score = models[0], short(column.score)
     value = summarize(list(first.values(column).values()))
+    others = [model.name for model in models if model.finished and not model.values(column)]
+    left_out = f" Not compared, for want of this score under protocol {column.protocol}: {', '.join(others)}."
+    left_out = left_out if others else ""
     if not comparisons:
-        return f"{first.name} on {name}: {score} {told_of(value)}. No other model has this score.", "unknown"
+        return f"{first.name} on {name}: {score} {told_of(value)}. No other model has this score.{left_out}", "unknown"
     second, comparison, p = comparisons[0]
     other = summarize(list(second.values(column).values()))
     sure = isfinite(p) and "more than noise" in verdict(p, comparison)
@@ -133,17 +136,18 @@ def headline_of(
     sentence = f"{first.name} {'beats' if sure else 'leads'} {second.name} on {name}: {score} {against}. "
     if comparison.test is None:
         each = "One seed each" if comparison.n == (1, 1) else "One seed of one of them"
-        return sentence + f"{each}: no statement on noise is possible.", "unknown"
+        return sentence + f"{each}: no statement on noise is possible.{left_out}", "unknown"
     sentence += f"The difference of {difference_of(comparison)} {verdict(p, comparison)}{evidence(comparison, p)}."
     if len(comparisons) > 1:
         sentence += f" Of {len(comparisons)} other models this is the nearest; p values are corrected by Holm."
-    return sentence, "sure" if sure else "unsure"
+    return sentence + left_out, "sure" if sure else "unsure"
 
 
 def evidence(comparison: Comparison, p: float) -> str:
     if not isfinite(p):
         return ""
-    return f" ({comparison.test}, {p_value(p)}, {comparison.effect_name} = {abs(comparison.effect):.2g})"
+    told_p = p_value(p) if p < 1e-4 else f"= {p_value(p)}"
+    return f" ({comparison.test}, p {told_p}, {comparison.effect_name} = {abs(comparison.effect):.2g})"
 
 
 def told_of(summary: Summary) -> str:
@@ -163,7 +167,7 @@ def difference_of(comparison: Comparison) -> str:
 
 def scores_table(models: Sequence[Model], columns: Sequence[Column], protocols: Mapping[str, Any]) -> Table:
     headings = [Heading("model"), Heading("seeds")]
-    headings += [Heading(column.score.removeprefix("test/") + arrow(column.score), column.protocol) for column in columns]
+    headings += [Heading(short(column.score) + arrow(column.score), column.protocol) for column in columns]
     scored = [model for model in models if model.finished]
     best = {column: min(scored, key=lambda model: rank(model, column)) for column in columns} if scored else {}
     compared = {column: sum(bool(model.values(column)) for model in scored) > 1 for column in columns}
@@ -191,13 +195,14 @@ def score_cell(model: Model, column: Column, best: bool) -> Cell:
     if not values:
         return Cell(ABSENT)
     summary = summarize(list(values.values()))
+    fewer = f"{summary.n} of {len(model.seeds)} seeds · " if summary.n < len(model.seeds) else ""
     if summary.n == 1:
-        return Cell(plus_minus(summary), order=summary.mean, best=best)
+        return Cell(plus_minus(summary), fewer.removesuffix(" · "), summary.mean, best)
     sign = direction(column.score)
-    detail = f"[{number(summary.low)}, {number(summary.high)}]"
+    detail = f"{fewer}[{number(summary.low)}, {number(summary.high)}]"
     if sign:
         seed = max(values, key=lambda seed: sign * values[seed])
-        detail += f" best {number(values[seed])} (seed {seed})"
+        detail += f" · best {number(values[seed])} (seed {seed})"
     return Cell(plus_minus(summary), detail, summary.mean, best)
 
 
@@ -239,7 +244,7 @@ def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, flo
             Cell(model.name, order=model.name),
             Cell(signed(comparison.difference), interval, comparison.difference),
             *(
-                Cell(p_value(p).removeprefix("p = ").removeprefix("p ") if tested else ABSENT, order=p if tested else None)
+                Cell(p_value(p) if tested else ABSENT, order=p if tested else None)
                 for p in ([comparison.p, corrected] if several else [comparison.p])
             ),
             Cell(f"{comparison.effect:.2g}" if tested else ABSENT, comparison.effect_name,
@@ -247,7 +252,7 @@ def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, flo
             Cell(comparison.test or "none", f"{comparison.n[0]} and {comparison.n[1]} seeds", comparison.test),
             Cell(f"the difference {verdict(corrected, comparison)}"),
         ])  # fmt: skip
-    note = f"{column.score.removeprefix('test/')} under protocol {column.protocol}, each model minus the best, {best.name}."
+    note = f"{short(column.score)} under protocol {column.protocol}, each model minus the best, {best.name}."
     if several:
         note += f" Holm's correction is for the {len(comparisons)} tests of this table; the words go by it."
     return Table("Is the difference more than noise?", list(map(Heading, headings)), rows, note)
@@ -281,7 +286,8 @@ def costs_table(models: Sequence[Model]) -> Table:
 
 
 def images_per_second(run: Run) -> float | None:
-    return run.costs["images_seen"] / run.costs["seconds"] if run.costs.get("seconds") and "images_seen" in run.costs else None
+    seen, seconds = run.costs.get("images_seen"), run.costs.get("seconds")
+    return seen / seconds if seen and seconds else None
 
 
 def unfinished_table(runs: Sequence[Run]) -> Table:
@@ -314,7 +320,7 @@ def differences_table(models: Sequence[Model]) -> Table:
         for same in keys
     ]
     shared = len({key for model in known for key in model.settings}) - sum(map(len, keys))
-    note = f"Only what differs; {shared} other settings are the same for all, and seeds, paths and pictures are left out."
+    note = f"Only what differs; {shared} other settings are the same for all. Seeds, paths and pictures are left out."
     headings = [Heading("setting"), *(Heading(model.name) for model in known)]
     return Table("How the settings differ", headings, rows, note)
 
@@ -327,7 +333,7 @@ def results(data_sets: Sequence[DataSet]) -> pd.DataFrame:
     """A row for every run: identity, status, what differs, every score with its protocol, costs."""
     rows = []
     for data_set in data_sets:
-        differing = [keys[0] for keys in differences([model.settings for model in data_set.models])]
+        differing = [keys[0] for keys in differences([model.settings for model in data_set.models if model.settings])]
         for model in data_set.models:
             for run in model.runs:
                 row: dict[str, Any] = {
@@ -343,6 +349,10 @@ def results(data_sets: Sequence[DataSet]) -> pd.DataFrame:
                 row |= {f"config/{key}": setting(model.settings[key]) for key in differing if key in model.settings}
                 rows.append(row)
     return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def short(score: str) -> str:
+    return score.removeprefix("test/")
 
 
 def number(value: float) -> str:
@@ -365,6 +375,8 @@ def plus_minus(summary: Summary) -> str:
     if summary.std == 0:
         return f"{number(summary.mean)} ± 0"
     digits = max(0, 1 - exponent(summary.std))
+    if digits + exponent(summary.mean) > 4:  # a spread too small to be told by the mean's digits
+        return f"{number(summary.mean)} ± {number(summary.std)}"
     return f"{summary.mean:,.{digits}f} ± {summary.std:,.{digits}f}"
 
 
@@ -373,7 +385,7 @@ def exponent(value: float) -> int:
 
 
 def p_value(p: float) -> str:
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def arrow(score: str) -> str:
