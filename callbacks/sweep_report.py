@@ -26,9 +26,9 @@ class SweepReport(Callback):
     def report(self) -> None:
         if not self.sweep_dir.is_dir():  # no job was ever started
             return
-        from reports import write_report  # what it needs takes a while to import, and single runs do without
-
         try:
+            from reports import write_report  # what it needs takes a while to import, and single runs do without
+
             print(f"report: {write_report([self.sweep_dir])}", flush=True)
         except Exception as error:
             print(f"no report: {error}. Try again with: python report.py {self.sweep_dir}", flush=True)

@@ -136,7 +136,7 @@ def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
     names = ", ".join(dict.fromkeys(line.model.name for line in lines))
     count = max(len(line.seeds) for line in lines)
     alt = f"{title} against {clock}: {names}; mean and standard deviation over up to {count} seeds"
-    return Panel(title, _for_page(file.getvalue(), f"{title}-{clock}-{names}"), alt)
+    return Panel(title, _for_page(file.getvalue(), f"{title} {clock} {lines[0].model.runs[0].data} {names}"), alt)
 
 
 def _draw(axis: Axes, line: Line) -> None:

@@ -66,7 +66,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         loader=PackageLoader("reports"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.filters["row"] = markdown_row
+    pages.filters |= {"row": markdown_row, "plain": markdown_text}
     shared = {"summary": summary_of(runs), "data_sets": data_sets}
     page = pages.get_template("index.html.j2").render(sections=list(map(section_of, data_sets)), **shared)
     text = pages.get_template("report.md.j2").render(shared)
@@ -130,5 +130,10 @@ def markdown_row(cells: Sequence[Cell]) -> str:
     told = []
     for cell in cells:
         words = " ".join(filter(None, [f"**{cell.text}**" if cell.best else cell.text, cell.detail]))
-        told.append(" ".join(words.split()).replace("|", "\\|").replace("<", "&lt;"))
+        told.append(markdown_text(words))
     return f"| {' | '.join(told)} |"
+
+
+def markdown_text(words: object) -> str:
+    """Anybody's words on one line, that start no tag and end no cell."""
+    return " ".join(str(words).split()).replace("|", "\\|").replace("<", "&lt;")

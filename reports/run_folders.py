@@ -77,17 +77,15 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
             raise ReportError(f"{folder}: there is no such folder. Give folders that hold runs of train.py")
-    found: dict[Path, Run] = {}
-    for folder in folders:
-        for run_dir in sorted(_run_folders(folder)):
-            name = str(run_dir.relative_to(folder)) if len(folders) == 1 else str(run_dir)
-            found.setdefault(run_dir.resolve(), read_run(run_dir, folder.resolve().name if name == "." else name))
+    shared = Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    run_dirs = dict.fromkeys(run_dir.resolve() for folder in folders for run_dir in sorted(_run_folders(folder)))
+    found = [read_run(path, str(path.relative_to(shared)) if path != shared else path.name) for path in run_dirs]
     if not found:
         raise ReportError(
             f"{', '.join(map(str, folders))}: no run of train.py in here or below, which would have a {CONFIG} with "
             "choices. Give the folder that a sweep or a run named"
         )
-    return list(found.values())
+    return found
 
 
 def _run_folders(top: Path) -> Iterator[Path]:

@@ -139,7 +139,7 @@ def headline_of(
         return sentence + f"{each}: no statement on noise is possible.{left_out}", "unknown"
     sentence += f"The difference of {difference_of(comparison)} {verdict(p, comparison)}{evidence(comparison, p)}."
     if len(comparisons) > 1:
-        sentence += f" Of {len(comparisons)} other models this is the nearest; p values are corrected by Holm."
+        sentence += f" It is the nearest of {len(comparisons)} other models; p is corrected for that many tests (Holm)."
     return sentence + left_out, "sure" if sure else "unsure"
 
 
@@ -234,7 +234,8 @@ def published_rows(columns: Sequence[Column], protocols: Mapping[str, Any]) -> l
 
 
 def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, float]], column: Column) -> Table:
-    several = len(comparisons) > 1
+    tests = sum(isfinite(comparison.p) for _, comparison, _ in comparisons)
+    several = tests > 1
     headings = ["model", "difference", "p", *(["p by Holm"] if several else []), "Cohen's d", "test", "in words"]
     rows = []
     for model, comparison, corrected in comparisons:
@@ -254,7 +255,7 @@ def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, flo
         ])  # fmt: skip
     note = f"{short(column.score)} under protocol {column.protocol}, each model minus the best, {best.name}."
     if several:
-        note += f" Holm's correction is for the {len(comparisons)} tests of this table; the words go by it."
+        note += f" Holm's correction is for the {tests} tests of this table; the words go by it."
     return Table("Is the difference more than noise?", list(map(Heading, headings)), rows, note)
 
 
@@ -277,7 +278,7 @@ def costs_table(models: Sequence[Model]) -> Table:
                 if known:
                     summary = summarize(known)
                     constant = len(set(known)) == 1  # counts, that no seed changes
-                    cells.append(Cell(number(known[0]) if constant else plus_minus(summary), order=summary.mean))
+                    cells.append(Cell(whole(known[0]) if constant else plus_minus(summary), order=summary.mean))
                 else:
                     cells.append(Cell(ABSENT))
             rows.append([Cell(model.name, order=model.name), *cells])
@@ -301,7 +302,7 @@ def unfinished_table(runs: Sequence[Run]) -> Table:
                 Cell(" ".join(filter(None, [run.model, run.network])) or ABSENT),
                 Cell(ABSENT if run.seed is None else str(run.seed), order=run.seed),
                 Cell(run.status, order=run.status),
-                Cell(ABSENT if seen is None else number(seen), order=seen),
+                Cell(ABSENT if seen is None else whole(seen), order=seen),
                 Cell(words),
             ])  # fmt: skip
     headings = ["run", "model", "seed", "status", "images seen", "message"]
@@ -356,12 +357,14 @@ def short(score: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits and no exponents; whole numbers whole."""
-    if value == int(value) and abs(value) >= 1:
-        return f"{value:,.0f}"
-    if abs(value) >= 100:
+    """Three significant digits; thousands in full."""
+    if abs(value) >= 99.95:
         return f"{value:,.0f}"
     return f"{value:#.3g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def whole(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else number(value)
 
 
 def signed(value: float) -> str:

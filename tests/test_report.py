@@ -89,10 +89,8 @@ def make_run(
     return folder
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    """Two data sets; a diverged, a killed, a damaged and a never begun run; three protocols; another's images."""
-    top = tmp_path / "sweep"
+def make_sweep(top: Path) -> Path:
+    """Two data sets; a diverged, a killed, a damaged and a never begun run; four protocols; another's images."""
     for seed, fid in GAN.items():
         make_run(top / f"gan_{seed}", "gan", "digits", seed, fid)
     for seed, fid in VAE.items():
@@ -123,6 +121,20 @@ def sweep(tmp_path: Path) -> Path:
     other = top / "another_program"
     other.mkdir()
     (other / "config.yaml").write_text("learning_rate: 1\n")
+    return top
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A folder of runs to spoil."""
+    return make_sweep(tmp_path / "sweep")
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs with its report, to look at."""
+    top = make_sweep(tmp_path_factory.mktemp("reported") / "sweep")
+    write_report([top])
     return top
 
 
@@ -169,9 +181,9 @@ class Page(HTMLParser):
         return [table for table in self.tables if first in table[0]][number]
 
 
-@pytest.fixture
-def page(sweep: Path) -> Page:
-    return Page(write_report([sweep]).read_text())
+@pytest.fixture(scope="module")
+def page(reported: Path) -> Page:
+    return Page((reported / "report" / "index.html").read_text())
 
 
 def test_scores_table_has_means_intervals_best_seeds_and_floor(page: Page):
@@ -208,7 +220,7 @@ def test_one_seed_has_no_error_bar_and_protocols_share_no_column(page: Page):
     assert wgan == ["", "", "", "6.7 ± 0.4", "", "", ""]
 
 
-def test_no_run_is_dropped(page: Page, sweep: Path):
+def test_no_run_is_dropped(page: Page, reported: Path):
     rows = {row[0]: row[1:] for row in page.table("status")[1:]}
     assert rows == {
         "gan_3": ["gan mlp", "3", "diverged", "6,000", "train/loss is nan"],
@@ -218,13 +230,12 @@ def test_no_run_is_dropped(page: Page, sweep: Path):
     }
     assert rows["vae_3_killed"][-1].startswith("no metrics.json")
     assert rows["vae_4_damaged"][-1].startswith("metrics.json can't be read: ")
-    with open(sweep / "report" / "results.csv", newline="") as file:
+    with open(reported / "report" / "results.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 14
 
 
-def test_results_have_a_row_a_run_with_scores_costs_and_differences(sweep: Path):
-    write_report([sweep])
-    with open(sweep / "report" / "results.csv", newline="") as file:
+def test_results_have_a_row_a_run_with_scores_costs_and_differences(reported: Path):
+    with open(reported / "report" / "results.csv", newline="") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
     told = {name: value for name, value in rows["gan_1"].items() if value}
     assert told == {
@@ -242,19 +253,19 @@ def test_results_have_a_row_a_run_with_scores_costs_and_differences(sweep: Path)
     assert rows["mnist/images"]["seed"] == ""
 
 
-def test_headlines_say_who_won_by_how_much_and_how_sure(sweep: Path):
-    text = (write_report([sweep]).parent / "report.md").read_text()
+def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
+    text = (reported / "report" / "report.md").read_text()
     paired = stats.ttest_rel(list(VAE.values()), list(GAN.values()))
     interval = paired.confidence_interval()
     differences = [VAE[seed] - GAN[seed] for seed in GAN]
     assert (
         "gan (mlp) beats vae (mlp) on digits: fid_reference 3.50 ± 0.50 (3 seeds) against 9.50 ± 0.66 (3 seeds), "
-        f"smaller is better. The difference of 6.00 [{interval.low:.2f}, {interval.high:.2f}] is more than noise "
+        f"smaller is better. The difference of 6.00 [{interval.low:.2f}, {interval.high:.2f}] is far more than noise "
         f"(paired t-test over seeds, p = {paired.pvalue:.2g}, "
         f"Cohen's d of the pairs = {6 / stdev(differences):.2g})."
     ) in text
     assert "One seed each: no statement on noise is possible. Not compared, for want of this score" in text
-    assert f"&lt;{SCRIPT[1:]} leads gan (mlp) on mnist" in text and SCRIPT not in text
+    assert f"{SCRIPT.replace('<', '&lt;')} leads gan (mlp) on mnist" in text and "<script" not in text
     assert "14 runs: 10 finished, 1 failed, 1 diverged, 1 unfinished, 1 damaged." in text
 
 
@@ -264,9 +275,8 @@ def test_settings_table_has_what_differs_and_nothing_that_is_shared(page: Page):
     assert {row[0] for row in page.table("setting", 1)[1:]} >= {"model.latent_dim", "images"}
 
 
-def test_page_is_well_formed_needs_nothing_else_and_escapes_names(sweep: Path):
-    text = write_report([sweep]).read_text()
-    page = Page(text)
+def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, reported: Path):
+    text = (reported / "report" / "index.html").read_text()
     assert page.problems == [] and page.open == []
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "action"):
@@ -288,16 +298,13 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(sweep: Path):
     assert any(label.startswith("loss_generator against images seen: gan (mlp);") for label in labels)
 
 
-def test_reports_are_the_same_each_time(sweep: Path, tmp_path: Path):
-    first, second = write_report([sweep], tmp_path / "a"), write_report([sweep], tmp_path / "b")
-    assert first.read_bytes() == second.read_bytes()
+def test_reports_are_the_same_each_time(reported: Path, tmp_path: Path):
+    assert write_report([reported], tmp_path).read_bytes() == (reported / "report" / "index.html").read_bytes()
 
 
-def test_folders_are_joined_and_a_run_counts_once(sweep: Path, tmp_path: Path):
-    out = tmp_path / "out"
-    assert write_report([sweep / "gan_0", sweep], out) == out / "index.html"
-    assert len(find_runs([sweep / "gan_0", sweep])) == len(find_runs([sweep])) == 14
-    assert [run.name for run in find_runs([sweep / "gan_0"])] == ["gan_0"]
+def test_folders_are_joined_and_a_run_counts_once(reported: Path):
+    assert len(find_runs([reported / "gan_0", reported])) == len(find_runs([reported])) == 14
+    assert [run.name for run in find_runs([reported / "gan_0"])] == ["gan_0"]
 
 
 def run_report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -316,18 +323,21 @@ def test_nothing_to_report_is_one_line(kind: str, tmp_path: Path):
     assert not (folder / "report").exists()
 
 
-def test_command_says_where_the_report_is_or_what_is_wrong(sweep: Path, tmp_path: Path):
-    done = run_report(sweep)
-    assert done.returncode == 0 and done.stdout == f"report: {sweep / 'report' / 'index.html'}\n"
-    refused = run_report(sweep, tmp_path / "none")
+def test_command_says_where_the_report_is_or_what_is_wrong(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    done = run_report(run, "--out", tmp_path / "out")
+    assert done.returncode == 0 and done.stdout == f"report: {tmp_path / 'out' / 'index.html'}\n"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"index.html", "report.md", "results.csv"}
+    refused = run_report(run, tmp_path / "none")
     assert refused.returncode == 1 and refused.stdout == ""
     assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
 
 
-def test_reading_needs_neither_torch_nor_lightning(sweep: Path):
+def test_reading_needs_neither_torch_nor_lightning(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
     probe = (
         "import sys; from pathlib import Path; from reports import write_report; "
-        f"write_report([Path({str(sweep)!r})]); print([m for m in ('torch', 'lightning') if m in sys.modules])"
+        f"write_report([Path({str(run)!r})]); print([m for m in ('torch', 'lightning') if m in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)}
@@ -340,26 +350,34 @@ def test_reading_needs_neither_torch_nor_lightning(sweep: Path):
     ["", "[]", "{}", '{"scores": {"test/fid": {"value": 1}}, "protocols": {}}', '{"scores": 1}',
      '{"scores": {"test/fid": {"value": "x", "protocol": "p"}}, "protocols": {"p": {}}}'],
 )  # fmt: skip
-def test_damaged_records_are_rows_and_the_rest_is_reported(content: str, sweep: Path):
-    (sweep / "gan_0" / "metrics.json").write_text(content)
+def test_damaged_records_are_told_of(content: str, tmp_path: Path):
+    folder = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    (folder / "metrics.json").write_text(content)
+    (run,) = find_runs([tmp_path])
+    assert run.status == "damaged" and run.message.startswith("metrics.json") and not run.scores
+    assert (run.model, run.data, run.seed) == ("gan", "digits", 0)
+
+
+def test_what_is_damaged_is_told_and_the_rest_is_reported(sweep: Path):
+    (sweep / "gan_0" / "metrics.json").write_text("")
     (sweep / "gan_1" / "metrics.csv").write_bytes(b"step,a\nx,\xff\n")
     (sweep / "gan_2" / "pictures" / "samples_fixed_final.png").write_bytes(b"no picture")
     (sweep / "vae_0" / "config.yaml").write_text("a: [")
     (sweep / "mnist" / "vae" / "evaluation" / "metrics.json").write_text("{")
-    text = Page(write_report([sweep]).read_text())
-    rows = {row[0]: row[3:] for table in text.tables if "status" in table[0] for row in table[1:]}
+    page = Page(write_report([sweep]).read_text())
+    rows = {row[0]: row[3:] for table in page.tables if "status" in table[0] for row in table[1:]}
     assert rows["gan_0"][0] == "damaged" and "metrics.json" in rows["gan_0"][2]
     assert rows["vae_0"][0] == "damaged" and "config.yaml" in rows["vae_0"][2]
     assert rows["mnist/vae"][0] == "finished" and rows["mnist/vae"][2].startswith("evaluation/ left out")
-    assert text.table("fid_reference ↓|aaaa1111")[1][:2] == ["gan (mlp)", "2"]
+    assert page.table("fid_reference ↓|aaaa1111")[1][:2] == ["gan (mlp)", "2"]
 
 
 def test_evaluation_of_other_weights_is_left_out(sweep: Path):
     path = sweep / "mnist" / "vae" / "evaluation" / "metrics.json"
     path.write_text(path.read_text().replace("best.ckpt", "last.ckpt"))
-    text = write_report([sweep]).read_text()
-    assert "fid_inception" not in text.split("<script>")[0].replace("Running", "")
-    assert "evaluation/ is of checkpoints/last.ckpt, not of the tested weights" in text
+    run = next(run for run in find_runs([sweep]) if run.name == "mnist/vae")
+    assert {column.protocol for column in run.scores} == {"bbbb2222"}
+    assert run.remarks == ["evaluation/ is of checkpoints/last.ckpt, not of the tested weights: left out"]
 
 
 def test_a_seed_that_was_run_twice_counts_once(tmp_path: Path):
@@ -370,10 +388,9 @@ def test_a_seed_that_was_run_twice_counts_once(tmp_path: Path):
 
 
 def test_models_are_named_by_what_differs(tmp_path: Path):
-    for number_, settings in enumerate(
-        [{}, {"latent_dim": 8}, {"latent_dim": 8, "loss": {"_target_": "losses.Hinge"}}]
-    ):
-        make_run(tmp_path / str(number_), "gan", "digits", 0, 3.0, **settings)
+    hinge = {"_target_": "losses.Hinge", "margin": 1}
+    for index, settings in enumerate([{}, {"latent_dim": 8}, {"latent_dim": 8, "loss": hinge}]):
+        make_run(tmp_path / str(index), "gan", "digits", 0, 3.0, **settings)
     names = [model.name for model in models_of(find_runs([tmp_path]))]
     assert names == ["gan (mlp), latent_dim=4", "gan (mlp), latent_dim=8", "gan (mlp), latent_dim=8, loss=Hinge"]
 
@@ -435,13 +452,8 @@ def test_numbers_are_written_to_what_their_spread_allows():
     assert plus_minus(summarize([6.5, 6.66, 6.9])) == "6.69 ± 0.20"
     assert plus_minus(summarize([1000.0, 2000.0])) == "1,500 ± 707"
     assert plus_minus(summarize([0.1234])) == "0.123"
-    assert [number(value) for value in (0, 3, 0.0456, 12345.6, -0.00788)] == [
-        "0.00",
-        "3",
-        "0.0456",
-        "12,346",
-        "-0.00788",
-    ]
+    values = (0, 3, 0.0456, 99.96, 12345.6, -0.00788)
+    assert [number(value) for value in values] == ["0.00", "3.00", "0.0456", "100", "12,346", "-0.00788"]
 
 
 @pytest.mark.parametrize(
@@ -487,12 +499,11 @@ def browse(page: Path, *options: str) -> str:
 
 
 @needs_browser
-def test_browser_sorts_tables_and_enlarges_pictures(sweep: Path, tmp_path: Path):
-    text = write_report([sweep]).read_text()
+def test_browser_sorts_tables_and_enlarges_pictures(reported: Path, tmp_path: Path):
+    text = (reported / "report" / "index.html").read_text()
     clicks = """<script>
         const buttons = document.querySelectorAll("table")[0].tHead.querySelectorAll("button");
         buttons[2].click(); buttons[2].click();
-        const costs = [...document.querySelectorAll("table")].at(-2).tHead.querySelectorAll("button");
         document.querySelector(".open").click();
         </script>"""
     clicked = tmp_path / "clicked.html"
@@ -500,17 +511,17 @@ def test_browser_sorts_tables_and_enlarges_pictures(sweep: Path, tmp_path: Path)
     dom = browse(clicked, "--dump-dom")
     table = Page(dom).tables[0]
     assert [row[0] for row in table[1:]] == ["vae (mlp)", "gan (mlp)", "floor: real training images"]
-    assert dom.count('aria-sort="descending"') == 1
+    assert [attributes["aria-sort"] for _, attributes in Page(dom).tags if "aria-sort" in attributes] == ["descending"]
     assert re.search(r"<dialog[^>]* open=", dom)
     assert 'alt="Samples from the same latents\' seed: gan (mlp), seed 0"' in dom.split("<dialog")[1]
 
 
 @needs_browser
 @pytest.mark.parametrize("width", [500, 1280])
-def test_page_fits_its_window(width: int, sweep: Path, tmp_path: Path):
-    page = write_report([sweep])
+def test_page_fits_its_window(width: int, reported: Path, tmp_path: Path):
+    page = tmp_path / "page.html"
     probe = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script>"
-    page.write_text(page.read_text().replace("</body>", probe + "</body>"))
+    page.write_text((reported / "report" / "index.html").read_text().replace("</body>", probe + "</body>"))
     picture = tmp_path / "page.png"
     dom = browse(page, f"--window-size={width},900", f"--screenshot={picture}", "--dump-dom")
     assert int(re.search(r"<title>(-?\d+)</title>", dom)[1]) <= 0
