@@ -20,15 +20,17 @@ def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
         yield
     except BaseException as error:
         if before is None or _written_at(run_dir / CONFIG) != before:
-            record = {"status": _status(error), "message": str(error).strip() or type(error).__name__, **identity}
-            write_json(run_dir / STATUS, record)
+            status, message = _in_words(error)
+            write_json(run_dir / STATUS, {"status": status, "message": message, **identity})
         raise
 
 
-def _status(error: BaseException) -> str:
+def _in_words(error: BaseException) -> tuple[str, str]:
+    """The status that an error stands for, and its message."""
     if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning's SIGTERMException is one
-        return "stopped"
-    return "diverged" if DivergenceError in (type(error), type(error.__cause__)) else "failed"
+        return "stopped", f"stopped from outside ({type(error).__name__})"
+    diverged = DivergenceError in (type(error), type(error.__cause__))
+    return "diverged" if diverged else "failed", str(error).strip() or type(error).__name__
 
 
 def _written_at(path: Path) -> int | None:

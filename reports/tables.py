@@ -74,7 +74,7 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         scores_table(models, columns, protocols),
         *([comparison_table(models[0], comparisons, column)] if comparisons else []),
         costs_table(models),
-        unfinished_table(runs),
+        unfinished_table(models),
         differences_table(models),
     ]
     return DataSet(name, models, headline, certainty, column, [table for table in tables if table.rows], protocols)
@@ -139,7 +139,7 @@ def headline_of(
         return sentence + f"{each}: no statement on noise is possible.{left_out}", "unknown"
     sentence += f"The difference of {difference_of(comparison)} {verdict(p, comparison)}{evidence(comparison, p)}."
     if len(comparisons) > 1:
-        sentence += f" It is the nearest of {len(comparisons)} other models; p is corrected for that many tests (Holm)."
+        sentence += f" It is the nearest of {len(comparisons)} other models; p is corrected for all tests (Holm)."
     return sentence + left_out, "sure" if sure else "unsure"
 
 
@@ -291,15 +291,16 @@ def images_per_second(run: Run) -> float | None:
     return seen / seconds if seen and seconds else None
 
 
-def unfinished_table(runs: Sequence[Run]) -> Table:
+def unfinished_table(models: Sequence[Model]) -> Table:
+    """What ended otherwise than it should, and what was left out of a finished run."""
     rows = []
-    for run in runs:
+    for model, run in [(of_run, run) for of_run in models for run in of_run.runs]:
         told = [run.message] if run.status != FINISHED else []
         for words in told + run.remarks:
             seen = run.costs.get("images_seen")
             rows.append([
                 Cell(run.name, order=run.name),
-                Cell(" ".join(filter(None, [run.model, run.network])) or ABSENT),
+                Cell(model.name if run.model else ABSENT, order=model.name),
                 Cell(ABSENT if run.seed is None else str(run.seed), order=run.seed),
                 Cell(run.status, order=run.status),
                 Cell(ABSENT if seen is None else whole(seen), order=seen),

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import yaml
 from conftest import PROJECT, SMALL_PICTURES
+from omegaconf import OmegaConf
 from PIL import Image
 from scipy import stats
 
 from callbacks.divergence import DivergenceError
 from callbacks.run_end import recording_end
+from callbacks.sweep_report import SweepReport
 from reports import ReportError, write_report
 from reports.figures import average
 from reports.models import models_of
@@ -223,9 +225,9 @@ def test_one_seed_has_no_error_bar_and_protocols_share_no_column(page: Page):
 def test_no_run_is_dropped(page: Page, reported: Path):
     rows = {row[0]: row[1:] for row in page.table("status")[1:]}
     assert rows == {
-        "gan_3": ["gan mlp", "3", "diverged", "6,000", "train/loss is nan"],
-        "vae_3_killed": ["vae mlp", "3", "unfinished", "6,000", rows["vae_3_killed"][-1]],
-        "vae_4_damaged": ["vae mlp", "4", "damaged", "—", rows["vae_4_damaged"][-1]],
+        "gan_3": ["gan (mlp)", "3", "diverged", "6,000", "train/loss is nan"],
+        "vae_3_killed": ["vae (mlp)", "3", "unfinished", "6,000", rows["vae_3_killed"][-1]],
+        "vae_4_damaged": ["vae (mlp)", "4", "damaged", "—", rows["vae_4_damaged"][-1]],
         "gan_-1": ["gan", "3", "failed", "—", "seed: at least 0"],
     }
     assert rows["vae_3_killed"][-1].startswith("no metrics.json")
@@ -472,6 +474,14 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path):
     with pytest.raises(ValueError), recording_end(tmp_path, {}):
         raise ValueError
     assert not (tmp_path / "status.json").exists()
+
+
+def test_a_sweep_is_not_failed_by_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    callback = SweepReport()
+    callback.on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    callback.on_multirun_end(OmegaConf.create({}))
+    told = capsys.readouterr().out
+    assert told.startswith("no report: ") and told.count("\n") == 1
 
 
 def test_a_sweep_with_a_failed_job_has_its_report_once(tmp_path: Path):
