@@ -39,6 +39,7 @@ class Table:
     rows: list[list[Cell]]
     note: str = ""
     fixed: list[list[Cell]] = field(default_factory=list)  # rows to compare with, below the others
+    background: bool = False  # for the end of the page
 
 
 @dataclass
@@ -255,7 +256,7 @@ def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, flo
         ])  # fmt: skip
     note = f"{short(column.score)} under protocol {column.protocol}, each model minus the best, {best.name}."
     if several:
-        note += f" Holm's correction is for the {tests} tests of this table; the words go by it."
+        note += f" Holm's correction is for the {tests} tests of this table; the words go by it, the intervals do not."
     return Table("Is the difference more than noise?", list(map(Heading, headings)), rows, note)
 
 
@@ -324,7 +325,7 @@ def differences_table(models: Sequence[Model]) -> Table:
     shared = len({key for model in known for key in model.settings}) - sum(map(len, keys))
     note = f"Only what differs; {shared} other settings are the same for all. Seeds, paths and pictures are left out."
     headings = [Heading("setting"), *(Heading(model.name) for model in known)]
-    return Table("How the settings differ", headings, rows, note)
+    return Table("How the settings differ", headings, rows, note, background=True)
 
 
 def setting(value: Any) -> str:
