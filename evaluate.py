@@ -25,6 +25,7 @@ from callbacks.pictures import PictureCallback, save_figure, save_png, to_uint8
 from callbacks.run_folder import (
     CHECKPOINTS,
     CONFIG,
+    EVALUATION,
     METRICS,
     PICTURES,
     claim,
@@ -47,7 +48,6 @@ from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from train import INPUT_ERRORS, build_model, build_onlookers, build_scores, check_makes_images
 
-FOLDER = "evaluation"  # inside the run folder
 REFERENCE_SCORES = Path(__file__).parent / "conf" / "scores" / "reference.yaml"
 BATCH_SIZE = 500
 
@@ -94,9 +94,9 @@ def evaluate_run(cfg: DictConfig) -> None:
         check_makes_images(model, onlookers)
         checkpoint = restore(model, run_dir, cfg.checkpoint)
         weights = {"checkpoint": checkpoint, "images_seen": model.images_seen, "checkpoint_epoch": model.restored_epoch}
-        earlier = read_earlier(run_dir / FOLDER, weights)
+        earlier = read_earlier(run_dir / EVALUATION, weights)
         trainer = Trainer(
-            default_root_dir=run_dir / FOLDER,
+            default_root_dir=run_dir / EVALUATION,
             accelerator=cfg.accelerator,
             devices=1,
             callbacks=onlookers,
@@ -107,7 +107,7 @@ def evaluate_run(cfg: DictConfig) -> None:
         datamodule.setup()
     with ended_by_sigterm():
         trainer.test(model, datamodule=datamodule, verbose=False)
-    report_run(trainer, weights, earlier, run_dir / FOLDER)
+    report_run(trainer, weights, earlier, run_dir / EVALUATION)
     if out:
         model.to(trainer.strategy.root_device)
         write_samples(model, cfg.samples, cfg.seed, out)

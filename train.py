@@ -22,6 +22,7 @@ from callbacks.continuation import Continuation
 from callbacks.divergence import DivergenceError
 from callbacks.epoch_seed import EpochSeed
 from callbacks.pictures import PictureCallback
+from callbacks.run_end import recording_end
 from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
 from callbacks.run_record import RunRecord
 from callbacks.scores import SampleScores
@@ -38,7 +39,7 @@ INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, Misconfig
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    with reporting():
+    with reporting(), recording_end(Path(cfg.run_dir), identity_of(cfg)):
         train(cfg)
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()
@@ -105,10 +106,15 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
         )
 
 
+def identity_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a run is called by, in its records."""
+    return {**cfg.choices, "seed": cfg.seed}
+
+
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecord({**cfg.choices, "seed": cfg.seed}, OmegaConf.to_container(cfg, resolve=True))
+    record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
     return [EpochSeed(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 

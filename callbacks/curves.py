@@ -1,7 +1,7 @@
 """Scalars over the course of a run, all on one clock: training images seen."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import Callback, Trainer
@@ -12,17 +12,33 @@ from torch.optim import Optimizer
 from lightning_modules.image_model import ImageModel
 
 from .readback import UnderWay
+from .run_record import RunRecord
 
 
-def publish(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float], images_seen: int | None = None) -> None:
-    """Write scalars to every logger at the number of training images seen: so far, if not stated."""
+class Moment(NamedTuple):
+    """A time in training on every clock."""
+
+    images_seen: int
+    others: dict[str, float]  # epoch, and seconds of training where they are recorded
+
+    @staticmethod
+    def now(trainer: Trainer, model: ImageModel) -> "Moment":
+        others = {"epoch": trainer.current_epoch}
+        for callback in trainer.callbacks:
+            if isinstance(callback, RunRecord):
+                others["seconds"] = callback.elapsed()
+        return Moment(model.images_seen, others)
+
+
+def publish(trainer: Trainer, scalars: Mapping[str, float], moment: Moment) -> None:
+    """Write scalars to every logger at the number of training images seen, with the other clocks beside them."""
     for logger in trainer.loggers:
-        logger.log_metrics({**scalars, "epoch": trainer.current_epoch}, step=images_seen or model.images_seen)
+        logger.log_metrics({**scalars, **moment.others}, step=moment.images_seen)
 
 
 def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
     """The same for what an epoch ends with; checkpoints and the progress bar may go by it."""
-    publish(trainer, model, scalars)
+    publish(trainer, scalars, Moment.now(trainer, model))
     model.log_dict(dict(scalars), logger=False)
 
 
@@ -36,7 +52,7 @@ class Curves(Callback):
     def __init__(self) -> None:
         self._terms: dict[str, Tensor] = {}
         self._gradient_norms: dict[str, Tensor] = {}
-        self._under_way: UnderWay[tuple[int, dict[str, float]]] = UnderWay()
+        self._under_way: UnderWay[tuple[Moment, dict[str, float]]] = UnderWay()
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
@@ -65,15 +81,15 @@ class Curves(Callback):
             for optimizer in trainer.optimizers
             for name in _networks_of(optimizer, pl_module)
         }
-        self._under_way.add((pl_module.images_seen, rates), tensors)
-        self._publish_arrived(trainer, pl_module, wait=False)
+        self._under_way.add((Moment.now(trainer, pl_module), rates), tensors)
+        self._publish_arrived(trainer, wait=False)
 
-    def _publish_arrived(self, trainer: Trainer, model: ImageModel, wait: bool) -> None:
-        for (images_seen, rates), scalars in self._under_way.arrived(wait):
-            publish(trainer, model, scalars | rates, images_seen)
+    def _publish_arrived(self, trainer: Trainer, wait: bool) -> None:
+        for (moment, rates), scalars in self._under_way.arrived(wait):
+            publish(trainer, scalars | rates, moment)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        self._publish_arrived(trainer, pl_module, wait=True)
+        self._publish_arrived(trainer, wait=True)
         for logger in trainer.loggers:
             logger.save()
 

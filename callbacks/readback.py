@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-Moment = TypeVar("Moment")
+Occasion = TypeVar("Occasion")
 
 
 class Readback:
@@ -31,16 +31,16 @@ class Readback:
         return dict(zip(self.names, self._values.tolist(), strict=True))
 
 
-class UnderWay(Generic[Moment]):
+class UnderWay(Generic[Occasion]):
     """A queue of readbacks, each with what is to be known of its moment. On a CPU all have arrived at once."""
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Moment, Readback]] = deque()
+        self._queue: deque[tuple[Occasion, Readback]] = deque()
 
-    def add(self, moment: Moment, scalars: Mapping[str, Tensor]) -> None:
+    def add(self, moment: Occasion, scalars: Mapping[str, Tensor]) -> None:
         self._queue.append((moment, Readback(scalars)))
 
-    def arrived(self, wait: bool = False) -> Iterator[tuple[Moment, dict[str, float]]]:
+    def arrived(self, wait: bool = False) -> Iterator[tuple[Occasion, dict[str, float]]]:
         """Those that have come, in their order; with `wait` all of them."""
         while self._queue and (wait or self._queue[0][1].arrived):
             moment, readback = self._queue.popleft()

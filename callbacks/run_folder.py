@@ -13,8 +13,10 @@ from .scoring.published import published_beside
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
+STATUS = "status.json"  # of a run that ended before its metrics.json: see run_end.py
 CURVES = "metrics.csv"
 PICTURES = "pictures"
+EVALUATION = "evaluation"  # what evaluate.py adds to a run
 CHECKPOINTS = "checkpoints"
 
 
@@ -32,6 +34,7 @@ def save_config(cfg: DictConfig, run_dir: Path) -> None:
     """Write the composed config, every reference in it resolved: all that is needed to build the run again."""
     resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     write_atomically(run_dir / CONFIG, lambda partial: OmegaConf.save(resolved, partial))
+    (run_dir / STATUS).unlink(missing_ok=True)  # of an earlier part of the run
 
 
 def tested_checkpoint(run_dir: Path) -> Path:

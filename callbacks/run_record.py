@@ -30,7 +30,7 @@ class RunRecord(Callback):
         self.identity, self.config = identity, config
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a continued run
         self.images_seen = 0
-        self._since = 0.0
+        self._since: float | None = None  # the clock at the start of the fit that goes on
         self._peak_memory = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
@@ -38,12 +38,12 @@ class RunRecord(Callback):
         reset_peak_memory()
 
     def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        self.seconds = self._elapsed()
+        self.seconds, self._since = self.elapsed(), None
         self.images_seen = pl_module.images_seen  # by the last weights; those that are tested may be earlier
         self._peak_memory = peak_memory_bytes()
 
     def state_dict(self) -> dict[str, float]:
-        return {"seconds": self._elapsed()}
+        return {"seconds": self.elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.seconds = state_dict["seconds"]
@@ -74,9 +74,9 @@ class RunRecord(Callback):
                 settled = {**self.identity, **learning, "protocols": " ".join(told["protocols"])}
                 logger.log_hyperparams(settled, results, step=pl_module.images_seen)
 
-    def _elapsed(self) -> float:
+    def elapsed(self) -> float:
         """Seconds of earlier parts and, between start and end of a fit, of this one."""
-        return self.seconds + (time.monotonic() - self._since)
+        return self.seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
 
 
 def settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """Published protocols that can be followed here, and the numbers that were published under them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
-
-from .protocol import Protocol
 
 PUBLISHED = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
 
@@ -40,7 +39,7 @@ def published_num_fakes(protocol: str, num_fakes: int | None) -> int:
     return asked
 
 
-def published_beside(protocol: Protocol) -> list[PublishedScore]:
+def published_beside(protocol: Mapping[str, Any]) -> list[PublishedScore]:
     """The numbers that were published under the same conditions as a score's protocol states."""
     return [
         score

@@ -1,0 +1,37 @@
+"""status.json: how a run ended that has no scores to show for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .divergence import DivergenceError
+from .run_folder import CONFIG, STATUS, write_json
+
+
+@contextmanager
+def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
+    """Around one job. If it fails, diverges or is stopped, say so in the run folder, and which run it was.
+
+    A folder that holds another run, or the run to be continued, is left alone until this job has begun in it.
+    """
+    before = _written_at(run_dir / CONFIG)
+    try:
+        yield
+    except BaseException as error:
+        if before is None or _written_at(run_dir / CONFIG) != before:
+            status, message = _in_words(error)
+            write_json(run_dir / STATUS, {"status": status, "message": message, **identity})
+        raise
+
+
+def _in_words(error: BaseException) -> tuple[str, str]:
+    """The status that an error stands for, and its message."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning's SIGTERMException is one
+        return "stopped", f"stopped from outside ({type(error).__name__})"
+    diverged = DivergenceError in (type(error), type(error.__cause__))
+    return "diverged" if diverged else "failed", str(error).strip() or type(error).__name__
+
+
+def _written_at(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None

@@ -1,0 +1,34 @@
+"""After a sweep, its report: `report/index.html` in the sweep's folder."""
+
+import atexit
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class SweepReport(Callback):
+    """Writes the report when all jobs have ended, and says where it is.
+
+    Hydra does not call `on_multirun_end` if a job failed, or the sweep was stopped; the end of the program always
+    comes. A sweep is never failed by its report: what is wrong is told in one line.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.sweep_dir = Path(config.hydra.sweep.dir).resolve()
+        atexit.register(self.report)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        atexit.unregister(self.report)
+        self.report()
+
+    def report(self) -> None:
+        if not self.sweep_dir.is_dir():  # no job was ever started
+            return
+        try:
+            from reports import write_report  # what it needs takes a while to import, and single runs do without
+
+            print(f"report: {write_report([self.sweep_dir])}", flush=True)
+        except Exception as error:
+            print(f"no report: {error}. Try again with: python report.py {self.sweep_dir}", flush=True)

@@ -1,0 +1,139 @@
+"""The report itself: one page that needs nothing else, the same as Markdown, and a table of all runs."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
+
+from callbacks.run_folder import write_atomically
+
+from .figures import CLOCKS, Panel, colour_of, loss_panels, score_panels
+from .models import Model
+from .run_folders import FINISHED, Run, find_runs
+from .tables import Cell, DataSet, data_sets_of, results
+
+PICTURES = {  # what is set side by side: the run folder's file, and what it shows
+    "samples_fixed_final": "Samples from the same latents' seed",
+    "interpolation_slerp_final": "Interpolations between two latents, a row each (slerp)",
+    "reconstructions_final": "Reconstructions, each row below the val images it is of",
+}
+LARGEST_PICTURE = 760  # pixels a side
+
+
+class Picture(NamedTuple):
+    caption: str
+    alt: str
+    uri: str
+    width: int
+    height: int
+
+
+class Gallery(NamedTuple):
+    title: str
+    pictures: list[Picture]
+
+
+class Legend(NamedTuple):
+    name: str
+    colour: str
+    dashed: bool
+
+
+class Section(NamedTuple):
+    """A data set as the page shows it."""
+
+    told: DataSet
+    legend: list[Legend]
+    scores: list[Panel]
+    losses: dict[str, list[Panel]]  # by clock
+    galleries: list[Gallery]
+
+
+def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write index.html, report.md and results.csv about all runs in and below the folders; return the page's path.
+
+    They go to `out`, or to `report/` in the first folder. Raises ReportError if a folder is missing, or none has a run.
+    """
+    folders = [Path(folder) for folder in folders]
+    runs = find_runs(folders)
+    out = Path(out) if out is not None else folders[0] / "report"
+    data_sets = data_sets_of(runs)
+    pages = Environment(
+        loader=PackageLoader("reports"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    pages.filters |= {"row": markdown_row, "plain": markdown_text}
+    shared = {"summary": summary_of(runs), "data_sets": data_sets}
+    page = pages.get_template("index.html.j2").render(sections=list(map(section_of, data_sets)), **shared)
+    text = pages.get_template("report.md.j2").render(shared)
+    table = results(data_sets)
+    write_atomically(out / "results.csv", lambda partial: table.to_csv(partial, index=False))
+    write_atomically(out / "report.md", lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_atomically(out / "index.html", lambda partial: partial.write_text(page, encoding="utf-8"))
+    return out / "index.html"
+
+
+def summary_of(runs: Sequence[Run]) -> str:
+    """How many runs there are, and how many of them ended otherwise than they should."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.status] = counts.get(run.status, 0) + 1
+    others = [f"{count} {status}" for status, count in counts.items() if status != FINISHED]
+    finished = f"{counts.get(FINISHED, 0)} finished"
+    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}: {', '.join([finished, *others])}"
+
+
+def section_of(told: DataSet) -> Section:
+    models = told.models
+    drawn = [Legend(model.name, colour_of(i), i >= 8) for i, model in enumerate(models) if model.finished]
+    return Section(
+        told,
+        drawn,
+        [panel for clock in CLOCKS for panel in score_panels(models, clock)],
+        {clock: panels for clock in CLOCKS if (panels := loss_panels(models, clock))},
+        [Gallery(title, pictures) for name, title in PICTURES.items() if (pictures := gallery(models, name, title))],
+    )
+
+
+def gallery(models: Sequence[Model], name: str, title: str) -> list[Picture]:
+    """One picture of each model's first seed, where it can be read."""
+    pictures = []
+    for model in models:
+        run = model.first
+        path = run.picture(name) if run else None
+        if path is None:
+            continue
+        seed = "" if run.seed is None else f", seed {run.seed}"
+        try:
+            pictures.append(Picture(f"{model.name}{seed}", f"{title}: {model.name}{seed}", *embedded(path)))
+        except OSError:  # damaged: PIL's errors are OSErrors
+            continue
+    return pictures
+
+
+def embedded(path: Path) -> tuple[str, int, int]:
+    """A picture as a data URI, with its width and height: made smaller if need be, never larger."""
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=88)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", *picture.size
+
+
+def markdown_row(cells: Sequence[Cell]) -> str:
+    """Cells as a line of a Markdown table; the second line of a cell follows its first, the best is bold."""
+    told = []
+    for cell in cells:
+        words = " ".join(filter(None, [f"**{cell.text}**" if cell.best else cell.text, cell.detail]))
+        told.append(markdown_text(words))
+    return f"| {' | '.join(told)} |"
+
+
+def markdown_text(words: object) -> str:
+    """Anybody's words on one line, that start no tag and end no cell."""
+    return " ".join(str(words).split()).replace("|", "\\|").replace("<", "&lt;")

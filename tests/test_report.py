@@ -1,0 +1,539 @@
+"""The report: what its tables say of a folder of known runs, its statistics, and the page in a browser."""
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+import yaml
+from conftest import PROJECT, SMALL_PICTURES
+from omegaconf import OmegaConf
+from PIL import Image
+from scipy import stats
+
+from callbacks.divergence import DivergenceError
+from callbacks.run_end import recording_end
+from callbacks.sweep_report import SweepReport
+from reports import ReportError, write_report
+from reports.figures import average
+from reports.models import models_of
+from reports.run_folders import Column, find_runs
+from reports.statistics import compare, holm, summarize
+from reports.tables import number, plus_minus
+
+GAN, VAE = {0: 3.0, 1: 3.5, 2: 4.0}, {0: 9.0, 1: 9.25, 2: 10.25}
+SCRIPT = "<script>alert(1)</script>"
+PROTOCOLS = {
+    "aaaa1111": {"extractor": "reference/mnist", "data": "Digits", "num_fakes": 300},
+    "bbbb2222": {"extractor": "reference/mnist", "data": "MNIST", "num_fakes": 10000},
+    "cccc3333": {"extractor": "reference/mnist", "data": "MNIST", "num_fakes": 5000},
+    "dddd4444": {"extractor": "inception-v3-compat", "data": "MNIST", "split": "test", "num_fakes": 10000},
+}
+
+
+def config_of(folder: Path, model: str, data: str, seed: int, **settings) -> dict:
+    return {
+        "seed": seed,
+        "run_dir": str(folder),
+        "choices": {"model": model, "network": "mlp", "data": data, "experiment": None},
+        "trainer": {"max_epochs": 2, "default_root_dir": str(folder)},
+        "data": {"_target_": f"datamodules.{data}", "root": str(folder), "seed": seed},
+        "network": {"encoder": {"width": 8}, "decoder": {"width": 8}},
+        "model": {"_target_": f"lightning_modules.{model.upper()}", "_partial_": True, "latent_dim": 4,
+                  "generator": {"width": 8}} | settings,
+    }  # fmt: skip
+
+
+def scores_of(fid: float, protocol: str, name: str = "reference") -> dict:
+    return {
+        f"test/fid_{name}": {"value": fid, "std": 0.25, "floor": 0.5, "protocol": protocol},
+        f"test/recall_{name}": {"value": 1 / fid, "std": None, "floor": None, "protocol": protocol},
+    }
+
+
+def record_of(model: str, data: str, seed: int, fid: float, protocol: str) -> dict:
+    return {
+        "model": model, "network": "mlp", "data": data, "experiment": None, "seed": seed,
+        "scores": scores_of(fid, protocol), "protocols": {protocol: PROTOCOLS[protocol]},
+        "parameters": {"total": 1000}, "images_seen": 6000, "epochs": 2, "seconds": 60.0 + 30 * seed,
+        "peak_memory_bytes": 2**30, "checkpoint": "checkpoints/best.ckpt", "checkpoint_epoch": 2,
+    }  # fmt: skip
+
+
+def make_run(
+    folder: Path, model: str, data: str, seed: int, fid: float | None, protocol: str = "aaaa1111", **settings
+) -> Path:
+    """A run folder like train.py's; without its end where there is no `fid`."""
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config_of(folder, model, data, seed, **settings)))
+    terms = ["loss_generator", "loss_discriminator"] if model == "gan" else ["loss", "kl"]
+    with open(folder / "metrics.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "seconds", "step", *(f"train/{term}" for term in terms), "val/fid_reference"])
+        for epoch in range(6):
+            score = (fid or 5.0) + 20 / (epoch + 1) if epoch % 2 else ""
+            writer.writerow([epoch, 10.0 * (epoch + seed), 1000 * (epoch + 1), 1 / (epoch + 1), 0.5 + seed, score])
+    if fid is not None:
+        (folder / "metrics.json").write_text(json.dumps(record_of(model, data, seed, fid, protocol)))
+        noise = np.random.default_rng(seed).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+        for name in ("samples_fixed_final", "interpolation_slerp_final"):
+            Image.fromarray(noise).save(pictures / f"{name}.png")
+    return folder
+
+
+def make_sweep(top: Path) -> Path:
+    """Two data sets; a diverged, a killed, a damaged and a never begun run; four protocols; another's images."""
+    for seed, fid in GAN.items():
+        make_run(top / f"gan_{seed}", "gan", "digits", seed, fid)
+    for seed, fid in VAE.items():
+        make_run(top / f"vae_{seed}", "vae", "digits", seed, fid)
+    diverged = make_run(top / "gan_3", "gan", "digits", 3, None)
+    end = {"status": "diverged", "message": "train/loss is nan", "model": "gan", "data": "digits", "seed": 3}
+    (diverged / "status.json").write_text(json.dumps(end))
+    make_run(top / "vae_3_killed", "vae", "digits", 3, None)
+    damaged = make_run(top / "vae_4_damaged", "vae", "digits", 4, 1.0)
+    (damaged / "metrics.json").write_text((damaged / "metrics.json").read_text()[:200])
+    refused = top / "gan_-1"
+    refused.mkdir()
+    (refused / "status.json").write_text(json.dumps(end | {"status": "failed", "message": "seed: at least 0"}))
+    make_run(top / "mnist" / "gan", "gan", "mnist", 0, 6.0, "bbbb2222")
+    vae = make_run(top / "mnist" / "vae", "vae", "mnist", 0, 8.0, "bbbb2222")
+    evaluation = {"scores": scores_of(30.0, "dddd4444", "inception"), "protocols": {"dddd4444": PROTOCOLS["dddd4444"]},
+                  "checkpoint": "checkpoints/best.ckpt", "checkpoint_epoch": 2}  # fmt: skip
+    (vae / "evaluation").mkdir()
+    (vae / "evaluation" / "metrics.json").write_text(json.dumps(evaluation))
+    make_run(top / "mnist" / "vae_other", "vae", "mnist", 0, 7.0, "cccc3333", latent_dim=9)
+    images = top / "mnist" / "images"
+    images.mkdir()
+    (images / "config.yaml").write_text(yaml.safe_dump({"images": "theirs.npz", "choices": {"data": "mnist"}}))
+    record = record_of(SCRIPT, "mnist", 0, 2.0, "bbbb2222") | {"network": None, "seed": None}
+    for cost in ("images_seen", "epochs", "seconds", "peak_memory_bytes", "parameters"):
+        del record[cost]
+    (images / "metrics.json").write_text(json.dumps(record))
+    other = top / "another_program"
+    other.mkdir()
+    (other / "config.yaml").write_text("learning_rate: 1\n")
+    return top
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A folder of runs to spoil."""
+    return make_sweep(tmp_path / "sweep")
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs with its report, to look at."""
+    top = make_sweep(tmp_path_factory.mktemp("reported") / "sweep")
+    write_report([top])
+    return top
+
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Tables as lists of rows of cells' texts, and what else the tests ask of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.problems: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        elif tag == "small" and self.open[-2] in ("td", "th", "button"):
+            self.tables[-1][-1][-1] += "|"
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data):
+        if "table" in self.open and {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+    def table(self, first: str, number: int = 0) -> list[list[str]]:
+        """The number-th table with this heading."""
+        return [table for table in self.tables if first in table[0]][number]
+
+
+@pytest.fixture(scope="module")
+def page(reported: Path) -> Page:
+    return Page((reported / "report" / "index.html").read_text())
+
+
+def test_scores_table_has_means_intervals_best_seeds_and_floor(page: Page):
+    table = page.table("fid_reference ↓|aaaa1111")
+    assert table[0] == ["model", "seeds", "fid_reference ↓|aaaa1111", "recall_reference ↑|aaaa1111"]
+    reach = 4.302652729911275 * 0.5 / math.sqrt(3)  # Student's t, two degrees of freedom
+    assert table[1][:3] == [
+        "gan (mlp)",
+        "3",
+        f"3.50 ± 0.50|[{3.5 - reach:.2f}, {3.5 + reach:.2f}] · best 3.00 (seed 0)",
+    ]
+    mean = fmean(VAE.values())
+    reach = 4.302652729911275 * stdev(VAE.values()) / math.sqrt(3)
+    assert table[2][:3] == [
+        "vae (mlp)", "3", f"9.50 ± 0.66|[{mean - reach:.2f}, {mean + reach:.1f}] · best 9.00 (seed 0)"
+    ]  # fmt: skip
+    assert table[3] == ["floor: real training images", "", "0.500", ""]
+    assert len(table) == 4
+
+
+def test_one_seed_has_no_error_bar_and_protocols_share_no_column(page: Page):
+    table = page.table("fid_reference ↓|bbbb2222")
+    assert table[0][2:] == [
+        "fid_reference ↓|bbbb2222", "recall_reference ↑|bbbb2222",
+        "fid_inception ↓|dddd4444", "recall_inception ↑|dddd4444",
+        "fid_reference ↓|cccc3333", "recall_reference ↑|cccc3333",
+    ]  # fmt: skip
+    rows = {row[0]: row[1:] for row in table[1:]}
+    assert rows[SCRIPT] == ["1", "2.00", "0.500", "—", "—", "—", "—"]
+    assert rows["gan (mlp)"] == ["1", "6.00", "0.167", "—", "—", "—", "—"]
+    assert rows["vae (mlp), latent_dim=4"] == ["1", "8.00", "0.125", "30.0", "0.0333", "—", "—"]
+    assert rows["vae (mlp), latent_dim=9"] == ["1", "—", "—", "—", "—", "7.00", "0.143"]
+    wgan = next(row for name, row in rows.items() if name.startswith("published: WGAN|"))
+    assert wgan == ["", "", "", "6.7 ± 0.4", "", "", ""]
+
+
+def test_no_run_is_dropped(page: Page, reported: Path):
+    rows = {row[0]: row[1:] for row in page.table("status")[1:]}
+    assert rows == {
+        "gan_3": ["gan (mlp)", "3", "diverged", "6,000", "train/loss is nan"],
+        "vae_3_killed": ["vae (mlp)", "3", "unfinished", "6,000", rows["vae_3_killed"][-1]],
+        "vae_4_damaged": ["vae (mlp)", "4", "damaged", "—", rows["vae_4_damaged"][-1]],
+        "gan_-1": ["gan", "3", "failed", "—", "seed: at least 0"],
+    }
+    assert rows["vae_3_killed"][-1].startswith("no metrics.json")
+    assert rows["vae_4_damaged"][-1].startswith("metrics.json can't be read: ")
+    with open(reported / "report" / "results.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 14
+
+
+def test_results_have_a_row_a_run_with_scores_costs_and_differences(reported: Path):
+    with open(reported / "report" / "results.csv", newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    told = {name: value for name, value in rows["gan_1"].items() if value}
+    assert told == {
+        "data": "digits", "group": "gan (mlp)", "model": "gan", "network": "mlp", "seed": "1",
+        "status": "finished", "run": "gan_1", "cost/images_seen": "6000.0", "cost/epochs": "2.0",
+        "cost/seconds": "90.0", "cost/peak_memory_bytes": "1073741824.0", "cost/parameters": "1000.0",
+        "cost/images_per_second": told["cost/images_per_second"], "test/fid_reference@aaaa1111": "3.5",
+        "test/fid_reference@aaaa1111/std": "0.25", "test/fid_reference@aaaa1111/floor": "0.5",
+        "test/recall_reference@aaaa1111": told["test/recall_reference@aaaa1111"], "config/model": "GAN",
+    }  # fmt: skip
+    assert float(told["cost/images_per_second"]) == pytest.approx(6000 / 90)
+    assert float(told["test/recall_reference@aaaa1111"]) == pytest.approx(1 / 3.5)
+    assert rows["mnist/vae"]["test/fid_inception@dddd4444"] == "30.0"
+    assert rows["mnist/vae_other"]["config/model.latent_dim"] == "9"
+    assert rows["mnist/images"]["seed"] == ""
+
+
+def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
+    text = (reported / "report" / "report.md").read_text()
+    paired = stats.ttest_rel(list(VAE.values()), list(GAN.values()))
+    interval = paired.confidence_interval()
+    differences = [VAE[seed] - GAN[seed] for seed in GAN]
+    assert (
+        "gan (mlp) beats vae (mlp) on digits: fid_reference 3.50 ± 0.50 (3 seeds) against 9.50 ± 0.66 (3 seeds), "
+        f"smaller is better. The difference of 6.00 [{interval.low:.2f}, {interval.high:.2f}] is far more than noise "
+        f"(paired t-test over seeds, p = {paired.pvalue:.2g}, "
+        f"Cohen's d of the pairs = {6 / stdev(differences):.2g})."
+    ) in text
+    assert "One seed each: no statement on noise is possible. Not compared, for want of this score" in text
+    assert f"{SCRIPT.replace('<', '&lt;')} leads gan (mlp) on mnist" in text and "<script" not in text
+    assert "14 runs: 10 finished, 1 failed, 1 diverged, 1 unfinished, 1 damaged." in text
+
+
+def test_settings_table_has_what_differs_and_nothing_that_is_shared(page: Page):
+    settings = [row[0] for row in page.table("setting", 0)[1:]]
+    assert settings == ["model"]
+    assert {row[0] for row in page.table("setting", 1)[1:]} >= {"model.latent_dim", "images"}
+
+
+def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, reported: Path):
+    text = (reported / "report" / "index.html").read_text()
+    assert page.problems == [] and page.open == []
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "srcset", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes[name])
+        assert tag != "img" or "alt" in attributes
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+    identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    assert SCRIPT not in text and "&lt;script&gt;alert(1)" in text
+    pictures = [attributes["alt"] for tag, attributes in page.tags if tag == "img" and attributes.get("src")]
+    assert "Samples from the same latents' seed: gan (mlp), seed 0" in pictures
+    assert sum("Samples" in alt for alt in pictures) == 2 + 3
+    labels = {
+        attributes["aria-label"] for tag, attributes in page.tags if tag == "figure" and "aria-label" in attributes
+    }
+    assert any(
+        label.startswith("val/fid_reference against wall time in minutes: gan (mlp), vae (mlp)") for label in labels
+    )
+    assert any(label.startswith("loss_generator against images seen: gan (mlp);") for label in labels)
+
+
+def test_reports_are_the_same_each_time(reported: Path, tmp_path: Path):
+    assert write_report([reported], tmp_path).read_bytes() == (reported / "report" / "index.html").read_bytes()
+
+
+def test_folders_are_joined_and_a_run_counts_once(reported: Path):
+    assert len(find_runs([reported / "gan_0", reported])) == len(find_runs([reported])) == 14
+    assert [run.name for run in find_runs([reported / "gan_0"])] == ["gan_0"]
+
+
+def run_report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, PROJECT / "report.py", *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "another program's"])
+def test_nothing_to_report_is_one_line(kind: str, tmp_path: Path):
+    folder = tmp_path / "folder"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "another program's":
+        (folder / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(ReportError, match="no such folder" if kind == "missing" else r"no run of train\.py"):
+        write_report([folder])
+    assert not (folder / "report").exists()
+
+
+def test_command_says_where_the_report_is_or_what_is_wrong(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    done = run_report(run, "--out", tmp_path / "out")
+    assert done.returncode == 0 and done.stdout == f"report: {tmp_path / 'out' / 'index.html'}\n"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"index.html", "report.md", "results.csv"}
+    refused = run_report(run, tmp_path / "none")
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+
+
+def test_reading_needs_neither_torch_nor_lightning(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    probe = (
+        "import sys; from pathlib import Path; from reports import write_report; "
+        f"write_report([Path({str(run)!r})]); print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)}
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"scores": {"test/fid": {"value": 1}}, "protocols": {}}', '{"scores": 1}',
+     '{"scores": {"test/fid": {"value": "x", "protocol": "p"}}, "protocols": {"p": {}}}'],
+)  # fmt: skip
+def test_damaged_records_are_told_of(content: str, tmp_path: Path):
+    folder = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    (folder / "metrics.json").write_text(content)
+    (run,) = find_runs([tmp_path])
+    assert run.status == "damaged" and run.message.startswith("metrics.json") and not run.scores
+    assert (run.model, run.data, run.seed) == ("gan", "digits", 0)
+
+
+def test_what_is_damaged_is_told_and_the_rest_is_reported(sweep: Path):
+    (sweep / "gan_0" / "metrics.json").write_text("")
+    (sweep / "gan_1" / "metrics.csv").write_bytes(b"step,a\nx,\xff\n")
+    (sweep / "gan_2" / "pictures" / "samples_fixed_final.png").write_bytes(b"no picture")
+    (sweep / "vae_0" / "config.yaml").write_text("a: [")
+    (sweep / "mnist" / "vae" / "evaluation" / "metrics.json").write_text("{")
+    page = Page(write_report([sweep]).read_text())
+    rows = {row[0]: row[3:] for table in page.tables if "status" in table[0] for row in table[1:]}
+    assert rows["gan_0"][0] == "damaged" and "metrics.json" in rows["gan_0"][2]
+    assert rows["vae_0"][0] == "damaged" and "config.yaml" in rows["vae_0"][2]
+    assert rows["mnist/vae"][0] == "finished" and rows["mnist/vae"][2].startswith("evaluation/ left out")
+    assert page.table("fid_reference ↓|aaaa1111")[1][:2] == ["gan (mlp)", "2"]
+
+
+def test_evaluation_of_other_weights_is_left_out(sweep: Path):
+    path = sweep / "mnist" / "vae" / "evaluation" / "metrics.json"
+    path.write_text(path.read_text().replace("best.ckpt", "last.ckpt"))
+    run = next(run for run in find_runs([sweep]) if run.name == "mnist/vae")
+    assert {column.protocol for column in run.scores} == {"bbbb2222"}
+    assert run.remarks == ["evaluation/ is of checkpoints/last.ckpt, not of the tested weights: left out"]
+
+
+def test_a_seed_that_was_run_twice_counts_once(tmp_path: Path):
+    for name, seed, fid in (("a", 0, 3.0), ("b", 0, 5.0), ("c", 1, 6.0)):
+        make_run(tmp_path / name, "gan", "digits", seed, fid)
+    (model,) = models_of(find_runs([tmp_path]))
+    assert model.values(Column("test/fid_reference", "aaaa1111")) == {0: 4.0, 1: 6.0}
+
+
+def test_models_are_named_by_what_differs(tmp_path: Path):
+    hinge = {"_target_": "losses.Hinge", "margin": 1}
+    for index, settings in enumerate([{}, {"latent_dim": 8}, {"latent_dim": 8, "loss": hinge}]):
+        make_run(tmp_path / str(index), "gan", "digits", 0, 3.0, **settings)
+    names = [model.name for model in models_of(find_runs([tmp_path]))]
+    assert names == ["gan (mlp), latent_dim=4", "gan (mlp), latent_dim=8", "gan (mlp), latent_dim=8, loss=Hinge"]
+
+
+def test_summary_is_that_of_the_textbook():
+    # NIST/SEMATECH e-Handbook, 1.3.5.2: N = 195, mean 9.261460, s = 0.022789: 95 % interval (9.258242, 9.264679)
+    values = np.array([-1.0, 1.0] * 97 + [0.0])
+    values = 9.261460 + values * 0.022789 / values.std(ddof=1)
+    summary = summarize(values.tolist())
+    assert (summary.low, summary.high) == pytest.approx((9.258242, 9.264679), abs=2e-6)
+    assert summarize([2.0]) == (1, 2.0, None, None, None)
+
+
+def test_paired_test_is_that_of_the_textbook():
+    # Student 1908, hours of sleep gained with two drugs by ten patients: t = −4.0621, df = 9, p = 0.002833,
+    # mean difference −1.58, 95 % interval (−2.4598858, −0.7001142)
+    first = dict(enumerate([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]))
+    second = dict(enumerate([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]))
+    result = compare(first, second)
+    assert result.test == "paired t-test over seeds"
+    assert (result.difference, result.low, result.high) == pytest.approx((-1.58, -2.4598858, -0.7001142), abs=1e-6)
+    assert result.p == pytest.approx(0.002833, abs=1e-6)
+    assert result.effect == pytest.approx(-4.0621 / math.sqrt(10), abs=1e-4)
+    # The same as unpaired samples, Welch: t = −1.8608, df = 17.776, p = 0.07939, (−3.3654832, 0.2054832)
+    welch = compare(first, {seed + 100: value for seed, value in second.items()})
+    assert welch.test == "Welch's t-test"
+    assert (welch.p, welch.low, welch.high) == pytest.approx((0.07939, -3.3654832, 0.2054832), abs=1e-5)
+    pooled = math.sqrt((stdev(first.values()) ** 2 + stdev(second.values()) ** 2) / 2)
+    assert welch.effect == pytest.approx(-1.58 / pooled)
+
+
+def test_seeds_decide_which_test_is_made():
+    a = {0: 1.0, 1: 2.0, 2: 4.0}
+    assert compare(a, {0: 2.0, 1: 3.5}).n == (2, 2)  # one's seeds are the other's: pairs
+    assert compare(a, {1: 2.0, 2: 3.5, 3: 9.0}).test == "Welch's t-test"
+    assert compare(a, {0: 2.0}).test is None and math.isnan(compare(a, {0: 2.0}).p)
+    same = compare(a, {seed: value + 1 for seed, value in a.items()})
+    assert same.difference == -1 and math.isnan(same.p)
+
+
+def test_holm_is_that_of_the_textbook():
+    # Holm 1979, as R's p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") has it
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    corrected = holm([math.nan, 0.02])
+    assert math.isnan(corrected[0]) and corrected[1] == 0.02
+
+
+def test_bands_average_over_seeds_on_a_common_grid():
+    x = np.array([0.0, 1.0, 2.0])
+    grid, mean, std = average([(x, x), (x, x + 2)])
+    assert grid.tolist() == x.tolist() and mean.tolist() == [1, 2, 3] and std == pytest.approx([math.sqrt(2)] * 3)
+    grid, mean, std = average([(x, 2 * x), (x + 0.5, 2 * x + 1)])  # the same line, seen at other points
+    assert (grid[0], grid[-1]) == (0.5, 2.0) and mean == pytest.approx(2 * grid) and std == pytest.approx(0 * grid)
+    assert average([(x, x)])[2] is None
+
+
+def test_numbers_are_written_to_what_their_spread_allows():
+    assert plus_minus(summarize([6.5, 6.66, 6.9])) == "6.69 ± 0.20"
+    assert plus_minus(summarize([1000.0, 2000.0])) == "1,500 ± 707"
+    assert plus_minus(summarize([0.1234])) == "0.123"
+    values = (0, 3, 0.0456, 99.96, 12345.6, -0.00788)
+    assert [number(value) for value in values] == ["0.00", "3.00", "0.0456", "100", "12,346", "-0.00788"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("no"), "failed"), (DivergenceError("nan"), "diverged"), (KeyboardInterrupt(), "stopped")],
+)
+def test_failing_runs_leave_word(error: BaseException, status: str, tmp_path: Path):
+    with pytest.raises(type(error)), recording_end(tmp_path, {"model": "gan", "seed": 1}):
+        raise error
+    end = json.loads((tmp_path / "status.json").read_text())
+    assert end["status"] == status and end["model"] == "gan" and end["message"]
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("a: 1")
+    with pytest.raises(ValueError), recording_end(tmp_path, {}):
+        raise ValueError
+    assert not (tmp_path / "status.json").exists()
+
+
+def test_a_sweep_is_not_failed_by_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    callback = SweepReport()
+    callback.on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    callback.on_multirun_end(OmegaConf.create({}))
+    told = capsys.readouterr().out
+    assert told.startswith("no report: ") and told.count("\n") == 1
+
+
+def test_a_sweep_with_a_failed_job_has_its_report_once(tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, PROJECT / "train.py", "-m", "seed=0,-1", "network=mlp", "trainer.max_epochs=1",
+         "trainer.accelerator=cpu", "every_n_epochs=1", *SMALL_PICTURES, "hydra.sweep.dir=sweep"],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+    assert result.returncode == 1 and "error: seed: expected at least 0" in result.stderr
+    report = tmp_path / "sweep" / "report" / "index.html"
+    assert result.stdout.count(f"report: {report}") == 1
+    (row,) = Page(report.read_text()).table("status")[1:]
+    assert row[2:4] == ["-1", "failed"]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian: apt-get install chromium)")
+
+
+def browse(page: Path, *options: str) -> str:
+    return subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options, page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+
+
+@needs_browser
+def test_browser_sorts_tables_and_enlarges_pictures(reported: Path, tmp_path: Path):
+    text = (reported / "report" / "index.html").read_text()
+    clicks = """<script>
+        const buttons = document.querySelectorAll("table")[0].tHead.querySelectorAll("button");
+        buttons[2].click(); buttons[2].click();
+        document.querySelector(".open").click();
+        </script>"""
+    clicked = tmp_path / "clicked.html"
+    clicked.write_text(text.replace("</body>", clicks + "</body>"))
+    dom = browse(clicked, "--dump-dom")
+    table = Page(dom).tables[0]
+    assert [row[0] for row in table[1:]] == ["vae (mlp)", "gan (mlp)", "floor: real training images"]
+    assert [attributes["aria-sort"] for _, attributes in Page(dom).tags if "aria-sort" in attributes] == ["descending"]
+    assert re.search(r"<dialog[^>]* open=", dom)
+    assert 'alt="Samples from the same latents\' seed: gan (mlp), seed 0"' in dom.split("<dialog")[1]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [500, 1280])
+def test_page_fits_its_window(width: int, reported: Path, tmp_path: Path):
+    page = tmp_path / "page.html"
+    probe = "<script>document.title = document.documentElement.scrollWidth - innerWidth</script>"
+    page.write_text((reported / "report" / "index.html").read_text().replace("</body>", probe + "</body>"))
+    picture = tmp_path / "page.png"
+    dom = browse(page, f"--window-size={width},900", f"--screenshot={picture}", "--dump-dom")
+    assert int(re.search(r"<title>(-?\d+)</title>", dom)[1]) <= 0
+    with Image.open(picture) as shot:
+        assert shot.width == width and len(shot.convert("RGB").getcolors(1 << 24)) > 50
