@@ -17,13 +17,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from callbacks.checkpoints import AtomicCheckpointIO, CheckpointError
+from callbacks.checkpoints import AtomicCheckpointIO, CheckpointError, best_val_score
 from callbacks.continuation import Continuation
 from callbacks.divergence import DivergenceError
 from callbacks.epoch_seed import EpochSeed
 from callbacks.pictures import PictureCallback
 from callbacks.run_end import recording_end
-from callbacks.run_folder import claim, save_config, summary, tested_checkpoint
+from callbacks.run_folder import claim, finished, left_off, save_config, summary, tested_checkpoint
 from callbacks.run_record import RunRecord
 from callbacks.scores import SampleScores
 from callbacks.scoring.extractors import WeightsError
@@ -38,19 +38,34 @@ INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, Misconfig
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
     with reporting(), recording_end(Path(cfg.run_dir), identity_of(cfg)):
-        train(cfg)
+        objective = go_on(cfg) if cfg.sweep.resume else train(cfg)
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()
+    return objective
 
 
-def train(cfg: DictConfig) -> None:
+def go_on(cfg: DictConfig) -> float | None:
+    """One job of a sweep that was stopped: kept if it is finished, else taken up where it was left."""
+    run_dir = Path(cfg.run_dir)
+    record = finished(run_dir)
+    if record is not None:
+        print(f"{run_dir.name}: finished before", flush=True)
+        return record["best_val_score"]
+    cfg.ckpt_path = left_off(run_dir)
+    return train(cfg)
+
+
+def train(cfg: DictConfig) -> float | None:
+    """One job. Returns what a sweeper may go by: the score on val that chose the best checkpoint, if there is one."""
     run_dir = Path(cfg.run_dir)
     with as_user_error(*INPUT_ERRORS):
         check(cfg)
         use_machine(cfg.tf32)
-        continuation = Continuation.of(cfg.ckpt_path, cfg.trainer.max_epochs)
+        continuation = Continuation.of(
+            cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
+        )
         continuation.check_same_run(OmegaConf.to_container(cfg, resolve=True))
         check_processes(cfg.trainer)
         if is_first := rank_zero_only.rank == 0:  # of the processes that train together
@@ -84,6 +99,7 @@ def train(cfg: DictConfig) -> None:
         trainer.test(model, datamodule=datamodule, ckpt_path=str(tested_checkpoint(run_dir)), verbose=False)
     if is_first:
         print(summary(run_dir))
+    return best_val_score(callbacks)
 
 
 def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:

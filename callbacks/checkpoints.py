@@ -2,10 +2,12 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Callback
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -47,6 +49,14 @@ class RunCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if Path(self.dirpath, f"{self.filename}.ckpt").is_file():
             super().load_state_dict(_move_paths(state_dict, state_dict["dirpath"], self.dirpath))
+
+
+def best_val_score(callbacks: Sequence[Callback]) -> float | None:
+    """The monitored score of the best checkpoint; None where nothing was monitored or scored yet."""
+    scores = [
+        callback.best_model_score for callback in callbacks if isinstance(callback, RunCheckpoint) and callback.monitor
+    ]
+    return float(scores[0]) if scores and scores[0] is not None else None
 
 
 def _move_paths(state: Any, old: str, new: str) -> Any:

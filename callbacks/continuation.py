@@ -20,14 +20,18 @@ class Continuation:
     purge_step: int | None = None  # from where on the dashboard forgets what an earlier part of the run drew
 
     @staticmethod
-    def of(ckpt_path: str | None, max_epochs: int) -> "Continuation":
-        """Read the checkpoint to continue from, if there is one. Raises CheckpointError."""
+    def of(ckpt_path: str | None, max_epochs: int, may_be_complete: bool) -> "Continuation":
+        """Read the checkpoint to continue from, if there is one. Raises CheckpointError.
+
+        One that is complete leaves nothing to train: that is refused, unless the run `may_be_complete` but for its
+        test.
+        """
         if ckpt_path is None:
             return Continuation()
         path = Path(ckpt_path)
         checkpoint = read_checkpoint(path)
         completed = checkpoint["epoch"] + 1
-        if completed >= max_epochs:
+        if completed >= max_epochs and not may_be_complete:
             raise CheckpointError(
                 f"{path} has completed {completed} epochs and trainer.max_epochs is {max_epochs}: nothing is left "
                 "to train. Set a larger trainer.max_epochs, or use evaluate.py for a finished run"

@@ -30,6 +30,25 @@ def claim(run_dir: Path, continued_from: str | None) -> None:
         )
 
 
+def finished(run_dir: Path) -> dict[str, Any] | None:
+    """The record of a run that came to its end; None if there is no such run, or its record can't be read."""
+    try:
+        record = json.loads((run_dir / METRICS).read_text())
+        return record if "scores" in record else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def left_off(run_dir: Path) -> str | None:
+    """Where a run that was stopped or failed can go on. Without a checkpoint it begins anew, its config set aside."""
+    last = run_dir / CHECKPOINTS / "last.ckpt"
+    if last.is_file():
+        return str(last)
+    if (run_dir / CONFIG).is_file():
+        os.replace(run_dir / CONFIG, run_dir / f"earlier_{CONFIG}")
+    return None
+
+
 def save_config(cfg: DictConfig, run_dir: Path) -> None:
     """Write the composed config, every reference in it resolved: all that is needed to build the run again."""
     resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))

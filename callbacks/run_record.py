@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_modules.image_model import ImageModel
 
+from .checkpoints import best_val_score
 from .run_folder import METRICS, write_json
 from .score_callback import gather
 
@@ -62,6 +63,7 @@ class RunRecord(Callback):
             "epochs": trainer.fit_loop.epoch_progress.current.completed,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,
+            "best_val_score": best_val_score(trainer.callbacks),
             **told,
             "test": {name: value for name, value in results.items() if name not in told["scores"]},
             "checkpoint_epoch": pl_module.restored_epoch,

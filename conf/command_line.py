@@ -20,6 +20,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from .resume import resumed
+from .schema import ConfigError
+
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
 
@@ -63,6 +66,8 @@ def run(main: Callable[[], None]) -> None:
     quiet_libraries()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     try:
+        with as_user_error(ConfigError):
+            sys.argv[1:] = resumed(sys.argv[1:])
         main()
     except Exception as error:
         end_with(error)

@@ -80,6 +80,8 @@ def check(cfg: DictConfig) -> None:
     for key, hint in TOP_LEVEL.items():
         if key in plain:
             _check_type(key, plain[key], hint)
+    if "sweep" in plain:
+        _check_type("sweep.resume", plain["sweep"]["resume"], str | None)
     for name, section in _sections(plain):
         for key, value in section.items():
             _check_range(f"{name}{key}", key, value)

@@ -11,7 +11,8 @@ from .statistics import Seed
 
 NOT_LEARNING = (  # settings, or sections of them, that change no trained weight
     "seed", "data.seed", "data.root", "run_dir", "ckpt_path", "choices", "logger", "callbacks", "sweep", "folder",
-    "accelerator", "scores.extractor.weights", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices",
+    "accelerator", "data.device", "data.memory_share", "trainer.profiler",
+    "scores.extractor.weights", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices",
     "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch", "trainer.enable_model_summary",
 )  # fmt: skip
 ABSENT = "—"

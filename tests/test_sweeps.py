@@ -1,0 +1,159 @@
+"""Sweeps as people run them: presets, a stopped one continued, launchers for many jobs at once, and their objective."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROJECT, SMALL_PICTURES
+from omegaconf import OmegaConf
+
+from conf.composition import composed
+from conf.resume import resumed
+from conf.schema import ConfigError, check
+from train import train
+
+SHORT = [
+    "network=mlp", "network.encoder.width=16", "network.decoder.width=16", "every_n_epochs=1",
+    "trainer.accelerator=cpu", "scores.repeats=1", "callbacks.likelihood=null", *SMALL_PICTURES,
+]  # fmt: skip
+
+
+def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), *overrides], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_stopped_sweep_is_continued(tmp_path: Path):
+    overrides = ["-m", "seed=0,1,2", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=20"]
+    command = [sys.executable, str(PROJECT / "train.py"), *overrides]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as run:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("sweep/*seed-1/checkpoints/last.ckpt")):
+            assert time.monotonic() < deadline and run.poll() is None
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}")) for seed in (0, 1))
+    assert (first / "metrics.json").is_file() and not (second / "metrics.json").exists()
+    before = (first / "metrics.json").stat().st_mtime_ns
+    stopped_at = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+
+    result = start(tmp_path, "sweep.resume=sweep")
+    assert result.returncode == 0, result.stderr
+    assert "finished before" in result.stdout and "going on with: python train.py -m" in result.stdout
+    assert (first / "metrics.json").stat().st_mtime_ns == before
+    (third,) = tmp_path.glob("sweep/*seed-2")
+    assert len([path for path in (tmp_path / "sweep").iterdir() if (path / "config.yaml").exists()]) == 3
+    for run_dir in (second, third):
+        assert json.loads((run_dir / "metrics.json").read_text())["epochs"] == 20
+    assert (tmp_path / "sweep" / "report" / "index.html").is_file()
+
+    assert stopped_at < 19  # so that there was something to continue
+    whole = start(tmp_path, "seed=1", *SHORT, "hydra.run.dir=whole", "trainer.max_epochs=20")
+    assert whole.returncode == 0, whole.stderr
+    for name, weight in weights(tmp_path / "whole").items():
+        assert torch.equal(weight, weights(second)[name]), name
+
+
+def test_failed_and_untested_jobs_are_tried_again(tmp_path: Path):
+    overrides = ["-m", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=1"]
+    assert start(tmp_path, *overrides).returncode == 0
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}")) for seed in (0, 1))
+    (first / "metrics.json").unlink()  # as if it had been stopped while it was tested
+    (second / "metrics.json").write_text('{"scores": ')  # damaged,
+    for checkpoint in (second / "checkpoints").iterdir():  # and with nothing to continue from
+        checkpoint.unlink()
+    result = start(tmp_path, "sweep.resume=sweep")
+    assert result.returncode == 0, result.stderr
+    for run_dir in (first, second):
+        record = json.loads((run_dir / "metrics.json").read_text())
+        assert record["epochs"] == 1 and record["images_seen"] == 1197 and record["scores"]
+
+
+def test_resuming_repeats_the_command_of_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    overrides = {"task": ["model=vae,gan", "seed=0,1"], "hydra": ["hydra.sweep.dir=there", "hydra/launcher=joblib"]}
+    OmegaConf.save({"hydra": {"overrides": overrides}}, tmp_path / "multirun.yaml")
+    given = [f"sweep.resume={tmp_path}", "hydra.launcher.n_jobs=2"]
+    assert resumed(given) == [
+        "--multirun", "model=vae,gan", "seed=0,1", "hydra/launcher=joblib", f"hydra.sweep.dir={tmp_path}", *given,
+    ]  # fmt: skip
+    assert "python train.py -m 'model=vae,gan'" in capsys.readouterr().out.replace(
+        "model=vae,gan", "'model=vae,gan'", 1
+    )
+    assert resumed(["model=gan"]) == ["model=gan"]
+
+
+def test_only_the_folder_of_a_sweep_can_be_resumed(tmp_path: Path):
+    with pytest.raises(ConfigError, match="is not the folder of a sweep"):
+        resumed([f"sweep.resume={tmp_path}"])
+    result = start(tmp_path, "-m", "sweep.resume=nowhere")
+    assert result.returncode == 1 and "sweep.resume: nowhere" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_job_returns_its_best_score_on_val(tmp_path: Path):
+    cfg = composed(*SHORT, "trainer.max_epochs=3", run_dir=tmp_path / "run")
+    objective = train(cfg)
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val/fid_reference")
+    scores = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert len(scores) == 3
+    assert objective == record["best_val_score"] == pytest.approx(min(scores))
+
+
+def test_job_without_scores_returns_nothing(tmp_path: Path):
+    assert train(composed(*SHORT[:5], "scores=none", "trainer.max_epochs=1", run_dir=tmp_path / "run")) is None
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_run_beside_each_other(launcher: str, tmp_path: Path):
+    pytest.importorskip(
+        f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason=f"pip install -e '.[{launcher}]'"
+    )
+    at_once = {"joblib": "hydra.launcher.n_jobs=2", "submitit_local": "hydra.launcher.timeout_min=5"}[launcher]
+    result = start(
+        tmp_path, "-m", "seed=0,1", *SHORT, f"hydra/launcher={launcher}", at_once, "trainer.max_epochs=1",
+        "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    runs = list(tmp_path.glob("sweep/*seed-*"))
+    assert len(runs) == 2 and all((run / "metrics.json").is_file() for run in runs)
+    assert (tmp_path / "sweep" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "jobs"),
+    [("paper", "vae", 20), ("paper", "gan", 20), ("quick", "gan", 10), ("search/imagenette_mlp", "vae", 36)],
+)
+def test_presets_compose_and_count_their_jobs(preset: str, model: str, jobs: int):
+    check(composed(f"experiment={preset}", f"model={model}"))
+    params = OmegaConf.load(PROJECT / "conf" / "experiment" / f"{preset}.yaml").hydra.sweeper.params
+    count = 1
+    for values in params.values():
+        count *= len(str(values).split(","))
+    assert count == jobs
+
+
+@pytest.mark.parametrize("data", ["mnist", "imagenette"])
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_the_paper_s_sweep_trains_what_its_single_experiments_train(model: str, data: str):
+    swept, single = (
+        composed("experiment=paper", f"model={model}", f"data={data}"), composed(f"experiment=paper/{model}_{data}")
+    )  # fmt: skip
+    for section in ("model", "network", "data", "trainer", "scores", "every_n_epochs"):
+        one, other = (OmegaConf.to_container(cfg, resolve=True)[section] for cfg in (swept, single))
+        assert one == other, section
