@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -43,11 +45,11 @@ def test_stopped_sweep_is_continued(tmp_path: Path):
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as run:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("sweep/*seed-1/checkpoints/last.ckpt")):
+        while not list(tmp_path.glob("sweep/*_1/checkpoints/last.ckpt")):
             assert time.monotonic() < deadline and run.poll() is None
             time.sleep(0.02)
         run.send_signal(signal.SIGKILL)
-    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}")) for seed in (0, 1))
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*_{seed}")) for seed in (0, 1))
     assert (first / "metrics.json").is_file() and not (second / "metrics.json").exists()
     before = (first / "metrics.json").stat().st_mtime_ns
     stopped_at = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
@@ -56,7 +58,7 @@ def test_stopped_sweep_is_continued(tmp_path: Path):
     assert result.returncode == 0, result.stderr
     assert "finished before" in result.stdout and "going on with: python train.py -m" in result.stdout
     assert (first / "metrics.json").stat().st_mtime_ns == before
-    (third,) = tmp_path.glob("sweep/*seed-2")
+    (third,) = tmp_path.glob("sweep/*_2")
     assert len([path for path in (tmp_path / "sweep").iterdir() if (path / "config.yaml").exists()]) == 3
     for run_dir in (second, third):
         assert json.loads((run_dir / "metrics.json").read_text())["epochs"] == 20
@@ -72,7 +74,7 @@ def test_stopped_sweep_is_continued(tmp_path: Path):
 def test_failed_and_untested_jobs_are_tried_again(tmp_path: Path):
     overrides = ["-m", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=1"]
     assert start(tmp_path, *overrides).returncode == 0
-    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}")) for seed in (0, 1))
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*_{seed}")) for seed in (0, 1))
     (first / "metrics.json").unlink()  # as if it had been stopped while it was tested
     (second / "metrics.json").write_text('{"scores": ')  # damaged,
     for checkpoint in (second / "checkpoints").iterdir():  # and with nothing to continue from
@@ -117,6 +119,52 @@ def test_job_without_scores_returns_nothing(tmp_path: Path):
     assert train(composed(*SHORT[:5], "scores=none", "trainer.max_epochs=1", run_dir=tmp_path / "run")) is None
 
 
+def asked(url: str, question: dict | None = None) -> dict:
+    """A server's JSON answer, once it is there."""
+    data = json.dumps(question).encode() if question is not None else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found = json.load(answer)
+                if found:
+                    return found
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, f"no answer from {url}"
+        time.sleep(0.5)
+
+
+def test_dashboard_of_a_sweep_has_named_curves_and_sorts_runs_by_score(tmp_path: Path, free_port: int):
+    scores = {}
+    for seed in (0, 1, 2):
+        run_dir = tmp_path / f"model-vae_seed-{seed}"
+        train(composed(*SHORT, f"seed={seed}", "trainer.max_epochs=1", run_dir=run_dir))
+        scores[seed] = json.loads((run_dir / "metrics.json").read_text())["scores"]["test/fid_reference"]["value"]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", str(free_port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{free_port}/data"
+        tags = asked(f"{address}/plugin/scalars/tags")
+        for seed in scores:
+            assert "train/elbo" in tags[f"model-vae_seed-{seed}/tensorboard"]
+            run = urllib.parse.quote(f"model-vae_seed-{seed}/tensorboard", safe="")
+            points = asked(f"{address}/plugin/scalars/scalars?run={run}&tag=val%2Ffid_reference")
+            assert [point[1] for point in points] == [1197]  # training images seen
+        order = [{"metric": {"group": "", "tag": "test/fid_reference"}, "order": "ORDER_ASC"}]
+        question = {
+            "experimentName": "", "startIndex": 0, "sliceSize": 10, "colParams": order,
+            "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        }  # fmt: skip
+        groups = asked(f"{address}/plugin/hparams/session_groups", question)["sessionGroups"]
+        assert [group["hparams"]["seed"] for group in groups] == sorted(scores, key=scores.get)
+        assert all(group["hparams"]["model"] == "vae" for group in groups)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_run_beside_each_other(launcher: str, tmp_path: Path):
     extra = launcher.split("_")[0]
@@ -127,7 +175,7 @@ def test_jobs_run_beside_each_other(launcher: str, tmp_path: Path):
         "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    runs = list(tmp_path.glob("sweep/*seed-*"))
+    runs = list(tmp_path.glob("sweep/*_[01]"))
     assert len(runs) == 2 and all((run / "metrics.json").is_file() for run in runs)
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
 
