@@ -178,6 +178,7 @@ def test_active_units_are_dimensions_whose_posterior_mean_moves(tmp_path):
     spread[5:9] = 0.05  # variance 0.0025, below
     model.encode = lambda images: torch.randn(len(images), 64, generator=torch.Generator().manual_seed(0)) * spread
     trainer = type("T", (), {"datamodule": datamodule, "loggers": [], "is_global_zero": False, "current_epoch": 0})
+    trainer.callbacks = []
     model.log_dict = lambda *_, **__: None
     scores = LikelihoodScores(num_images=None, num_samples=2, batch_size=50, seed=0)
     scores.on_test_epoch_end(trainer, model)
