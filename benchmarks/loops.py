@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as transforms
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages, to_unit_range
+from jobs.building import build_callbacks, build_loggers, build_model
 from lightning_modules.gan import GAN, to_signed
 from lightning_modules.vae import VAE
-from train import build_callbacks, build_loggers, build_model
 
 LOOPS = ("project", "bare", "notebook")
 

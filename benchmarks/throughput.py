@@ -25,7 +25,7 @@ from callbacks.run_record import peak_memory_bytes, reset_peak_memory
 from conf.command_line import quiet_libraries
 from conf.composition import composed
 from datamodules.image_datamodule import DataError, ImageDataModule, to_unit_range
-from train import build_model
+from jobs.building import build_model
 
 MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
 WARM_UP = 5  # steps

@@ -27,7 +27,7 @@ def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
 
 def _in_words(error: BaseException) -> tuple[str, str]:
     """The status that an error stands for, and its message."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning's SIGTERMException is one
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # at SIGTERM
         return "stopped", f"stopped from outside ({type(error).__name__})"
     diverged = DivergenceError in (type(error), type(error.__cause__))
     return "diverged" if diverged else "failed", str(error).strip() or type(error).__name__

@@ -16,7 +16,6 @@ from typing import NoReturn
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,6 +28,14 @@ WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
 
 class UserError(Exception):
     """Something the user can put right; the message says what, what was expected, and what to do."""
+
+
+class Terminated(SystemExit):
+    """The program was told to end by SIGTERM; its exit code is what a shell says of that."""
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(128 + signal.SIGTERM)
+        self.advice = advice
 
 
 @contextmanager
@@ -71,20 +78,23 @@ def run(main: Callable[[], None]) -> None:
         main()
     except Exception as error:
         end_with(error)
-    except SIGTERMException:  # Lightning ends with 0, as if all were done
-        print("stopped by SIGTERM; continue with ckpt_path=<run folder>/checkpoints/last.ckpt", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
+    except Terminated as end:
+        print(f"stopped by SIGTERM; {end.advice}", file=sys.stderr)
+        raise
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends what is inside at once. Lightning only notes the signal, and looks at its note between batches."""
+def ended_by_sigterm(advice: str) -> Iterator[None]:
+    """SIGTERM ends what is inside at once, with advice what to do next.
+
+    Lightning only notes the signal, looks at its note between batches, and then ends with 0, as if all were done.
+    """
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
         yield
         return
 
     def end(signum: int, frame: FrameType | None) -> NoReturn:
-        raise SIGTERMException
+        raise Terminated(advice)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -17,9 +17,11 @@ from conf.schema import ConfigError
 PROBE = """
 import sys, json, hashlib
 sys.path.insert(0, {project!r})
-import torch, train
+import torch
 from conf.command_line import run
+from jobs import training
 from lightning import Callback
+from train import main
 
 class Witness(Callback):
     noise, seen = None, []
@@ -35,9 +37,9 @@ class Witness(Callback):
         with open(f"rank_{{trainer.global_rank}}.json", "w") as file:
             json.dump({{"weights": told, "noise": self.noise, "seen": self.seen}}, file)
 
-build = train.build_callbacks
-train.build_callbacks = lambda *given: [*build(*given), Witness()]
-run(train.main)
+build = training.build_callbacks
+training.build_callbacks = lambda *given: [*build(*given), Witness()]
+run(main)
 """
 
 

@@ -16,8 +16,8 @@ from callbacks.pictures import to_uint8
 from callbacks.scoring.given_images import read_images
 from conf.command_line import UserError
 from datamodules.digits import Digits
-from evaluate import evaluate, restore
-from train import build_model
+from jobs.building import build_model
+from jobs.evaluation import evaluate, restore
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
 

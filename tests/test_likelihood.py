@@ -11,9 +11,9 @@ from torch.distributions import MultivariateNormal, Normal
 
 from callbacks.likelihood import LikelihoodScores, draw_kl, log_likelihood, posterior_facts
 from datamodules.image_datamodule import to_unit_range
+from jobs.building import build_model
 from lightning_modules.likelihoods import DiscretizedLogisticLikelihood, GaussianLikelihood
 from lightning_modules.priors import Prior
-from train import build_model
 
 SHAPE, PIXELS, LATENTS = (1, 4, 4), 16, 3
 

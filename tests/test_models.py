@@ -6,9 +6,9 @@ from conftest import TinyImages, composed
 from lightning import Trainer
 from torch import Tensor, nn
 
+from jobs.building import build_model
 from lightning_modules.augmentation import RandomAffine, RandomResizedCrop
 from lightning_modules.averaging import ExponentialMovingAverage
-from train import build_model
 
 SHAPE = (1, 8, 8)
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]

@@ -12,17 +12,18 @@ PROBE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {project!r})
-import train
 from conf.command_line import run
-original = train.train
+from jobs import training
+from train import main
+original = training.train
 def resident():
     return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS")).split()[1])
 sizes = []
 def train_and_measure(cfg):
     sizes.append(resident())
     original(cfg)
-train.train = train_and_measure
-run(train.main)
+training.train = train_and_measure
+run(main)
 print("RESIDENT", *sizes, resident())
 """
 

@@ -7,9 +7,9 @@ import torch
 from conftest import TinyImages, composed
 from torch import nn
 
+from jobs.building import build_model
 from lightning_modules.networks import conv, mlp, resnet
 from lightning_modules.networks.pyramid import channels, halvings
-from train import build_model
 
 
 def count(network: nn.Module) -> int:

@@ -13,7 +13,7 @@ from callbacks.observing import observing
 from callbacks.pictures import save_png, tile, to_uint8
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.sample_grid import SampleGrid
-from train import build_model
+from jobs.building import build_model
 
 
 def build(name: str, shape: tuple[int, int, int] = (1, 8, 8)):

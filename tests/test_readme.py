@@ -9,7 +9,7 @@ import pytest
 from conftest import PROJECT, composed
 
 from conf.schema import check
-from evaluate import complete
+from jobs.evaluation import complete
 
 README = (PROJECT / "README.md").read_text().replace("$run", "run")
 COMMANDS = [

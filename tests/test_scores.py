@@ -28,7 +28,7 @@ from callbacks.scoring.scorer import Scorer
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
-from train import build_model
+from jobs.building import build_model
 
 SHAPE = (1, 8, 8)
 

@@ -19,7 +19,7 @@ from callbacks.epoch_seed import EpochSeed
 from callbacks.readback import UnderWay
 from conf.composition import composed
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fits, to_unit_range
-from train import build_model
+from jobs.building import build_model
 
 SMALL = ["network.encoder.width=8", "network.decoder.width=8"]
 

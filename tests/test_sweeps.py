@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from conf.composition import composed
 from conf.resume import resumed
 from conf.schema import ConfigError, check
-from train import train
+from jobs.training import train
 
 SHORT = [
     "network=mlp", "network.encoder.width=16", "network.decoder.width=16", "every_n_epochs=1",
@@ -120,19 +120,21 @@ def test_job_without_scores_returns_nothing(tmp_path: Path):
 
 
 def asked(url: str, question: dict | None = None) -> dict:
-    """A server's JSON answer, once it is there."""
+    """The JSON answer of a server on this machine, once it is there."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     data = json.dumps(question).encode() if question is not None else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with direct.open(request, timeout=10) as answer:
                 found = json.load(answer)
                 if found:
                     return found
-        except OSError:
-            pass
-        assert time.monotonic() < deadline, f"no answer from {url}"
+                problem = f"only {found}"
+        except OSError as error:
+            problem = error
+        assert time.monotonic() < deadline, f"no answer from {url}: {problem}"
         time.sleep(0.5)
 
 
@@ -143,7 +145,8 @@ def test_dashboard_of_a_sweep_has_named_curves_and_sorts_runs_by_score(tmp_path:
         train(composed(*SHORT, f"seed={seed}", "trainer.max_epochs=1", run_dir=run_dir))
         scores[seed] = json.loads((run_dir / "metrics.json").read_text())["scores"]["test/fid_reference"]["value"]
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", str(free_port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         address = f"http://127.0.0.1:{free_port}/data"
         tags = asked(f"{address}/plugin/scalars/tags")
@@ -163,6 +166,7 @@ def test_dashboard_of_a_sweep_has_named_curves_and_sorts_runs_by_score(tmp_path:
     finally:
         server.terminate()
         server.wait(timeout=30)
+        print((tmp_path / "server.log").read_text())
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])

@@ -15,7 +15,7 @@ from callbacks.export_reference import ExportReference
 from callbacks.run_folder import read_rows
 from callbacks.scoring.scorer import Scorer
 from conf.command_line import UserError
-from train import train
+from jobs.training import train
 
 MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
 MODELS = ["vae", "gan"]

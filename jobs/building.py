@@ -1,0 +1,71 @@
+"""From config to objects: the model, what looks on, and the loggers, for training, evaluation and benchmarks."""
+
+from inspect import signature
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import Callback
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from callbacks.checkpoints import CheckpointError
+from callbacks.epoch_seed import EpochSeed
+from callbacks.pictures import PictureCallback
+from callbacks.run_record import RunRecord
+from callbacks.scores import SampleScores
+from callbacks.scoring.extractors import WeightsError
+from conf.schema import ConfigError
+from datamodules.image_datamodule import DataError, ImageDataModule
+from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.image_model import ImageModel
+
+INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
+
+
+def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
+    """Hand the data's facts to the model: those of them that its constructor names."""
+    facts = {"image_shape": datamodule.image_shape, "num_classes": datamodule.num_classes}
+    constructor = instantiate(config)
+    model = constructor(**{name: fact for name, fact in facts.items() if name in signature(constructor).parameters})
+    return model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+
+
+def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
+    """Raise ConfigError if a model that makes no images is to be looked at as if it did."""
+    needing = [
+        type(callback).__name__ for callback in callbacks if isinstance(callback, SampleScores | PictureCallback)
+    ]
+    if needing and not isinstance(model, GenerativeModel):
+        raise ConfigError(
+            f"{type(model).__name__} makes no images, which {', '.join(needing)} would look at; "
+            "leave scores= and callbacks= away, the model brings its own"
+        )
+
+
+def identity_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a run is called by, in its records."""
+    return {**cfg.choices, "seed": cfg.seed}
+
+
+def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    if cfg.callbacks.last_checkpoint is None:
+        raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
+    record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
+    return [EpochSeed(cfg.seed), *build_onlookers(cfg, datamodule), record]
+
+
+def build_onlookers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    """The scores, which checkpoints go by and so come first, and the callbacks of the config."""
+    chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    return [*build_scores(cfg.scores, datamodule), *chosen]
+
+
+def build_scores(config: DictConfig | None, datamodule: ImageDataModule) -> list[SampleScores]:
+    return [instantiate(config)(datamodule=datamodule)] if config else []
+
+
+def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:
+    """Loggers; a continued run's dashboard drops what was drawn after the checkpoint."""
+    extra = {"lightning.pytorch.loggers.TensorBoardLogger": {"purge_step": purge_step}}
+    return [instantiate(node, **extra.get(node._target_, {})) for node in config.values() if node is not None]
