@@ -19,6 +19,7 @@ class ImageModel(LightningModule):
         self.image_shape = tuple(image_shape)
         self.images_seen = 0  # training images consumed so far, over all devices and epochs
         self.restored_epoch = 0  # the epoch, counted from 1, of the checkpoint that was loaded last
+        self.has_graphs = False  # whether steps replay CUDA graphs
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -29,9 +30,11 @@ class ImageModel(LightningModule):
         """Compile the networks in place: names in checkpoints stay. On GPUs their kernels become CUDA graphs."""
         for network in self.networks.values():
             network.compile(mode="reduce-overhead")
+        self.has_graphs = torch.cuda.is_available()
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs gave may be overwritten now
+        if self.has_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs gave may be overwritten now
         self.images_seen += len(batch[0]) * self.trainer.world_size
 
     def on_train_batch_end(self, outputs: dict[str, Tensor], batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
