@@ -229,6 +229,25 @@ def test_traceback_can_be_asked_for(tmp_path: Path):
     assert result.returncode == 1 and "Traceback" in result.stderr and "ConfigError" in result.stderr
 
 
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py"])
+def test_help_does_not_wait_for_the_heavy_libraries(program: str):
+    command = [sys.executable, "-X", "importtime", str(PROJECT / program), "--help"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0 and "== Config ==" in result.stdout
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
+    assert "hydra" in imported and not imported & {"torch", "lightning", "numpy", "matplotlib"}
+
+
+def test_training_does_not_wait_for_a_compiler_that_nobody_asked_for(tmp_path: Path):
+    program = "import sys; from conf.command_line import run; from train import main; run(main); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program, *SHORT, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+    imported = result.stdout.splitlines()[-1].split()
+    assert "lightning_modules.vae" in imported and "torch._inductor.compile_fx" not in imported
+
+
 def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     result = subprocess.run(
         [sys.executable, str(PROJECT / "train.py"), "seed=x"], cwd=tmp_path, capture_output=True, text=True
