@@ -178,12 +178,12 @@ def loader_rate(datamodule: ImageDataModule) -> float:
 
 def show(row: dict[str, Any], with_header: bool) -> None:
     if with_header:
-        print(f"{'images a second':<24}{'project':>16}{'bare':>16}{'notebook':>16}{'of bare':>9}{'of nb':>7}"
+        print(f"{'images a second':<20}{'project':>24}{'bare':>24}{'notebook':>24}{'of bare':>9}{'of nb':>7}"
               f"{'limit':>8}{'of it':>7}{'loader':>9}{'MiB':>6}")  # fmt: skip
     speeds = row["images_per_second"]
     cells = [f"{s['median']:,.0f} ({s['lowest']:,.0f}–{s['highest']:,.0f})" for s in speeds.values()]
     print(
-        f"{row['cell']:<24}" + "".join(f"{cell:>16}" for cell in cells)
+        f"{row['cell']:<20}" + "".join(f"{cell:>24}" for cell in cells)
         + f"{row['of_bare']:>9.2f}{row['of_notebook']:>7.2f}{row['limit_images_per_second']:>8,.0f}"
         f"{speeds['project']['median'] / row['limit_images_per_second']:>7.2f}"
         f"{row['loader_images_per_second']:>9,.0f}{row['peak_memory_bytes']['project'] / 2**20:>6,.0f}",

@@ -57,7 +57,7 @@ class Curves(Callback):
         self._count = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
-        if _is_nearly_logged(trainer):
+        if _is_logged_within(trainer, pl_module.optimizers_period):
             for name, network in _networks_of(optimizer, pl_module).items():
                 gradients = [p.grad for p in network.parameters() if p.grad is not None]
                 self._gradient_norms[f"gradient_norm/{name}"] = get_total_norm(gradients)
@@ -72,7 +72,7 @@ class Curves(Callback):
     ) -> None:
         # The latest of every term: a generator that steps in one batch of several has none in the logged one.
         self._terms |= {f"train/{name}": value.detach() for name, value in outputs.items()}
-        if not _is_logged(trainer):
+        if not _is_logged_within(trainer, 1):
             return
         tensors = self._terms | self._gradient_norms
         self._terms, self._gradient_norms = {}, {}
@@ -117,15 +117,9 @@ class Curves(Callback):
         publish_result(trainer, model, means)
 
 
-def _is_logged(trainer: Trainer) -> bool:
-    """Whether the batch in work is one of those whose scalars are written."""
-    return (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps == 0
-
-
-def _is_nearly_logged(trainer: Trainer) -> bool:
-    """Whether the next logged batch is less than ten away: every optimizer steps at least once till then."""
-    ahead = -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps
-    return ahead < 10
+def _is_logged_within(trainer: Trainer, batches: int) -> bool:
+    """Whether the batch in work, or one of the `batches - 1` after it, is one whose scalars are written."""
+    return -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps < batches
 
 
 def _networks_of(optimizer: Optimizer, model: ImageModel) -> dict[str, torch.nn.Module]:

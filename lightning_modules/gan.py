@@ -34,7 +34,7 @@ class GAN(GenerativeModel):
     ) -> None:
         super().__init__(image_shape, latent_dim)
         self.automatic_optimization = False
-        self.n_critic = n_critic
+        self.n_critic = self.optimizers_period = n_critic
         self.generator = nn.Sequential(generator(image_shape=self.image_shape, latent_dim=latent_dim), nn.Tanh())
         self.discriminator = discriminator(image_shape=self.image_shape, num_outputs=1)
         self.averaged_generator = ExponentialMovingAverage(self.generator, ema_half_life, ema_ramp_up)

@@ -14,6 +14,8 @@ class ImageModel(LightningModule):
     Training, validation and test steps return their terms as a dict of scalars; callbacks log them.
     """
 
+    optimizers_period = 1  # batches in which every optimizer steps at least once
+
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
