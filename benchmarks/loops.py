@@ -49,6 +49,8 @@ class Terminal(io.StringIO):
 def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
     """Seconds for `steps` of train.py's training: its callbacks, loggers and progress bar, nothing scored or drawn."""
     per_epoch = -(-len(datamodule.split("train").images) // cfg.data.batch_size)
+    if per_epoch < warm_up + 2:
+        raise SystemExit(f"error: an epoch of {per_epoch} batches is too short to time: data.batch_size=")
     stopwatch = Stopwatch(warm_up, min(steps, per_epoch - warm_up - 1))
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -45,7 +45,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("axes", nargs="*", choices=list(AXES), metavar="axis", help=f"of {', '.join(AXES)}")
+    parser.add_argument("axes", nargs="*", metavar="axis", help=f"of {', '.join(AXES)}; default: all")
     parser.add_argument("--model", default="gan")
     parser.add_argument("--network", default="conv")
     parser.add_argument("--data", default="imagenette")
@@ -53,7 +53,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each measurement")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if unknown := [axis for axis in arguments.axes if axis not in AXES]:  # argparse's choices refuse an empty list
+        parser.error(f"there is no axis {unknown[0]}; choose from {', '.join(AXES)}")
+    return arguments
 
 
 def choices(arguments: argparse.Namespace) -> list[str]:
