@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
     high: float
     p: float  # two-sided; nan where there is no spread to hold the difference against
     effect: float  # Cohen's d
-    effect_name: str
+    effect_kind: str  # what Cohen's d is of
 
 
 def summarize(values: Sequence[float]) -> Summary:
@@ -63,7 +63,7 @@ def _paired(a: list[float], b: list[float]) -> Comparison:
         return Comparison(*told, mean, mean, nan, nan, "")
     result = stats.ttest_rel(a, b)
     low, high = result.confidence_interval(CONFIDENCE)
-    return Comparison(*told, float(low), float(high), float(result.pvalue), mean / spread, "Cohen's d of the pairs")
+    return Comparison(*told, float(low), float(high), float(result.pvalue), mean / spread, "of the pairs")
 
 
 def _welch(a: list[float], b: list[float]) -> Comparison:
@@ -74,7 +74,7 @@ def _welch(a: list[float], b: list[float]) -> Comparison:
         return Comparison(*told, mean, mean, nan, nan, "")
     result = stats.ttest_ind(a, b, equal_var=False)
     low, high = result.confidence_interval(CONFIDENCE)
-    return Comparison(*told, float(low), float(high), float(result.pvalue), mean / pooled, "Cohen's d, pooled spread")
+    return Comparison(*told, float(low), float(high), float(result.pvalue), mean / pooled, "by the pooled spread")
 
 
 def _is_nothing(spread: float, values: list[float]) -> bool:

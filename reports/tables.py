@@ -148,7 +148,7 @@ def evidence(comparison: Comparison, p: float) -> str:
     if not isfinite(p):
         return ""
     told_p = p_value(p) if p < 1e-4 else f"= {p_value(p)}"
-    return f" ({comparison.test}, p {told_p}, {comparison.effect_name} = {abs(comparison.effect):.2g})"
+    return f" ({comparison.test}, p {told_p}, Cohen's d {comparison.effect_kind} = {abs(comparison.effect):.2g})"
 
 
 def told_of(summary: Summary) -> str:
@@ -249,9 +249,9 @@ def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, flo
                 Cell(p_value(p) if tested else ABSENT, order=p if tested else None)
                 for p in ([comparison.p, corrected] if several else [comparison.p])
             ),
-            Cell(f"{comparison.effect:.2g}" if tested else ABSENT, comparison.effect_name,
+            Cell(f"{comparison.effect:.2g}" if tested else ABSENT, comparison.effect_kind,
                  comparison.effect if tested else None),
-            Cell(comparison.test or "none", f"{comparison.n[0]} and {comparison.n[1]} seeds", comparison.test),
+            Cell(comparison.test or "none", f"({comparison.n[0]} and {comparison.n[1]} seeds)", comparison.test),
             Cell(f"the difference {verdict(corrected, comparison)}"),
         ])  # fmt: skip
     note = f"{short(column.score)} under protocol {column.protocol}, each model minus the best, {best.name}."

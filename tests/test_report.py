@@ -269,6 +269,8 @@ def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
     assert "One seed each: no statement on noise is possible. Not compared, for want of this score" in text
     assert f"{SCRIPT.replace('<', '&lt;')} leads gan (mlp) on mnist" in text and "<script" not in text
     assert "14 runs: 10 finished, 1 failed, 1 diverged, 1 unfinished, 1 damaged." in text
+    first_screen = (reported / "report" / "index.html").read_text().split("<section")[0]
+    assert "on digits: fid_reference 3.50 ± 0.50" in first_screen and "leads gan (mlp) on mnist" in first_screen
 
 
 def test_settings_table_has_what_differs_and_nothing_that_is_shared(page: Page):
