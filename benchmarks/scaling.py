@@ -22,7 +22,6 @@ from benchmarks import loops
 from benchmarks.throughput import WARM_UP, flops_per_image, ready
 from callbacks.run_folder import METRICS
 from callbacks.run_record import peak_memory_bytes, reset_peak_memory
-from conf.command_line import quiet_libraries
 from conf.composition import composed
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset
 
@@ -31,7 +30,6 @@ PROJECT = Path(__file__).parents[1]
 
 def main() -> None:
     arguments = parse()
-    quiet_libraries()
     told = {}
     for axis in arguments.axes or AXES:
         print(f"\n{axis}")

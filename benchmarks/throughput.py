@@ -22,7 +22,6 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks import loops
 from callbacks.run_record import peak_memory_bytes, reset_peak_memory
-from conf.command_line import quiet_libraries
 from conf.composition import composed
 from datamodules.image_datamodule import DataError, ImageDataModule, to_unit_range
 from jobs.building import build_model
@@ -33,7 +32,6 @@ WARM_UP = 5  # steps
 
 def main() -> None:
     arguments = parse()
-    quiet_libraries()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     table = []

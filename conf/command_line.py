@@ -70,7 +70,6 @@ def run(main: Callable[[], None]) -> None:
     HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
     """
     os.environ[TRACEBACK_SWITCH] = "1"  # or Hydra prints errors itself, with a traceback for most
-    quiet_libraries()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     try:
         with as_user_error(ConfigError):
@@ -113,7 +112,7 @@ def end_with(error: Exception) -> NoReturn:
 
 
 def quiet_libraries() -> None:
-    """Silence what the libraries say at every run and no user can act on."""
+    """Silence what the libraries say at every run and no user can act on. Call it once Lightning is imported."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (

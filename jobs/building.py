@@ -15,10 +15,13 @@ from callbacks.pictures import PictureCallback
 from callbacks.run_record import RunRecord
 from callbacks.scores import SampleScores
 from callbacks.scoring.extractors import WeightsError
+from conf.command_line import quiet_libraries
 from conf.schema import ConfigError
 from datamodules.image_datamodule import DataError, ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
+
+quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
 INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
 

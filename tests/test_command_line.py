@@ -238,12 +238,13 @@ def test_help_does_not_wait_for_the_heavy_libraries(program: str):
     assert "hydra" in imported and not imported & {"torch", "lightning", "numpy", "matplotlib"}
 
 
-def test_training_does_not_wait_for_a_compiler_that_nobody_asked_for(tmp_path: Path):
+def test_training_is_quiet_and_waits_for_no_compiler_that_nobody_asked_for(tmp_path: Path):
     program = "import sys; from conf.command_line import run; from train import main; run(main); print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", program, *SHORT, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
+    assert "INFO" not in result.stderr and "GPU available" not in result.stdout + result.stderr
     imported = result.stdout.splitlines()[-1].split()
     assert "lightning_modules.vae" in imported and "torch._inductor.compile_fx" not in imported
 
