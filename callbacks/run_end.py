@@ -1,7 +1,7 @@
 """status.json: how a run ended that has no scores to show for it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
     except BaseException as error:
         if before is None or _written_at(run_dir / CONFIG) != before:
             status, message = _in_words(error)
-            write_json(run_dir / STATUS, {"status": status, "message": message, **identity})
+            plain = {name: value if isinstance(value, int | None) else str(value) for name, value in identity.items()}
+            with suppress(OSError):  # the error itself is what has to be told
+                write_json(run_dir / STATUS, {"status": status, "message": message, **plain})
         raise
 
 

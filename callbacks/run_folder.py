@@ -31,7 +31,12 @@ def claim(run_dir: Path, continued_from: str | None) -> None:
 
 
 def finished(run_dir: Path) -> dict[str, Any] | None:
-    """The record of a run that came to its end; None if there is no such run, or its record can't be read."""
+    """The record of a run that came to its end; None if there is no such run, or its record can't be read.
+
+    A run with a status.json did not, whatever an earlier part of it left.
+    """
+    if (run_dir / STATUS).exists():
+        return None
     try:
         record = json.loads((run_dir / METRICS).read_text())
         return record if "scores" in record else None

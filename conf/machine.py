@@ -42,7 +42,7 @@ def check_processes(trainer: DictConfig) -> None:
     if trainer.get("strategy", "auto") != "auto" and hydra.mode == RunMode.MULTIRUN:
         raise ConfigError(
             f"trainer.strategy={trainer.strategy}: in a sweep (-m) each of its processes would start the sweep again. "
-            "Start the jobs one by one, or let a launcher for clusters start them (README, 'More than one')"
+            "Start the jobs one by one, or let a launcher for clusters start them (docs/scale.md)"
         )
     started_together = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1
     if started_together and not any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):

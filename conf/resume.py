@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from .schema import ConfigError
 
 OPTION = "sweep.resume="
+MAY_CHANGE = ("hydra.", "hydra/", "data.root=", "trainer.accelerator=")  # what is no part of a job's folder name
 RECORD = "multirun.yaml"  # Hydra writes it when a sweep begins
 
 
@@ -29,5 +30,11 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     overrides = OmegaConf.load(folder / RECORD).hydra.overrides
     began = [*overrides.task, *(kept for kept in overrides.hydra if not kept.startswith("hydra.sweep.dir="))]
     added = [argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in began]
+    for override in added:
+        if not override.startswith((OPTION, *MAY_CHANGE)):
+            raise ConfigError(
+                f"sweep.resume: {override} would make other jobs of these, in other folders. Only where and how they "
+                f"run may change: {' '.join(MAY_CHANGE)}"
+            )
     print(f"going on with: python train.py -m {shlex.join(began)}", flush=True)
     return ["--multirun", *(kept for kept in began if not kept.startswith(OPTION)), f"hydra.sweep.dir={folder}", *added]

@@ -37,10 +37,23 @@ class Line(NamedTuple):
 
 
 def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
-    """`val/fid_*` and its like over the course of training."""
-    everyone = {model.name for model in models}
-    names = _scalars(models, lambda name: name.startswith("val/fid_"))
-    panels = [_panel(name, _lines(models, [name], clock, everyone), clock, logarithmic=True) for name in names]
+    """`val/fid_*` and its like over the course of training: a panel for each protocol that test was scored under."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for model in models:
+        for name in _scalars([model], lambda name: name.startswith("val/fid_")):
+            of_test = name.replace("val/", "test/", 1)
+            told = {column.protocol for run in model.finished for column in run.scores if column.score == of_test}
+            groups.setdefault((name, " ".join(sorted(told))), set()).add(model.name)
+    names = [name for name, _ in groups]
+    panels = [
+        _panel(
+            f"{name} {protocol}" if names.count(name) > 1 else name,
+            _lines(models, [name], clock, alike),
+            clock,
+            logarithmic=True,
+        )
+        for (name, protocol), alike in groups.items()
+    ]
     return [panel for panel in panels if panel]
 
 

@@ -12,8 +12,9 @@ from .statistics import Seed
 NOT_LEARNING = (  # settings, or sections of them, that change no trained weight
     "seed", "data.seed", "data.root", "run_dir", "ckpt_path", "choices", "logger", "callbacks", "sweep", "folder",
     "accelerator", "data.device", "data.memory_share", "trainer.profiler",
-    "scores.extractor.weights", "trainer.default_root_dir", "trainer.accelerator", "trainer.devices",
-    "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch", "trainer.enable_model_summary",
+    "scores.extractor.weights", "scores.repeats", "scores.batch_size", "report", "trainer.default_root_dir",
+    "trainer.accelerator", "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch",
+    "trainer.enable_model_summary",
 )  # fmt: skip
 ABSENT = "—"
 

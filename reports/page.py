@@ -110,7 +110,7 @@ def gallery(models: Sequence[Model], name: str, title: str) -> list[Picture]:
         seed = "" if run.seed is None else f", seed {run.seed}"
         try:
             pictures.append(Picture(f"{model.name}{seed}", f"{title}: {model.name}{seed}", *embedded(path)))
-        except OSError:  # damaged: PIL's errors are OSErrors
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what PIL says of damaged files
             continue
     return pictures
 

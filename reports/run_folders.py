@@ -100,6 +100,8 @@ def _of_another_program(config: Path) -> bool:
     try:
         content = yaml.safe_load(config.read_text())
     except (OSError, ValueError, yaml.YAMLError):
+        content = None
+    if content is None:
         # A run's own config can be damaged; what else a run has tells it from another program's.
         return not any((config.parent / name).exists() for name in (METRICS, CURVES, PICTURES, STATUS))
     return not isinstance(content, dict) or not isinstance(content.get("choices"), dict)
@@ -138,7 +140,8 @@ def _read_end(run: Run) -> None:
     elif (run.folder / METRICS).is_file():
         record = _read_json(run.folder / METRICS)
         _identify(run, record)
-        run.costs = {name: float(record[name]) for name in COSTS if record.get(name) is not None}
+        known = {name: float(record[name]) for name in COSTS if record.get(name) is not None}
+        run.costs = {name: value for name, value in known.items() if isfinite(value)}
         if "parameters" in record:
             run.costs["parameters"] = float(record["parameters"]["total"])
         _add_scores(run, record, METRICS)
@@ -185,9 +188,11 @@ def _add_scores(run: Run, record: dict[str, Any], source: str) -> None:
 
 
 def _identify(run: Run, told: dict[str, Any]) -> None:
-    for name in ("model", "network", "data", "experiment", "seed"):
+    for name in ("model", "network", "data", "experiment"):
         if told.get(name) is not None:
-            setattr(run, name, told[name])
+            setattr(run, name, str(told[name]))
+    if type(told.get("seed")) is int:  # a run can have failed because of any other
+        run.seed = told["seed"]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

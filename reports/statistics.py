@@ -46,10 +46,9 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def compare(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Comparison:
-    """Paired over seeds where one's seeds are among the other's, else Welch's test; from two seeds each."""
-    common = sorted(a.keys() & b.keys(), key=str)
-    if len(common) >= 2 and len(common) == min(len(a), len(b)):
-        return _paired([a[seed] for seed in common], [b[seed] for seed in common])
+    """Paired over seeds where both have the same, else Welch's test; from two seeds each."""
+    if len(a) >= 2 and a.keys() == b.keys():
+        return _paired(list(a.values()), [b[seed] for seed in a])
     if min(len(a), len(b)) >= 2:
         return _welch(list(a.values()), list(b.values()))
     return Comparison(None, (len(a), len(b)), fmean(a.values()) - fmean(b.values()), nan, nan, nan, nan, "")

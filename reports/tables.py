@@ -91,16 +91,12 @@ def direction(score: str) -> int:
 
 def headline_column(columns: Sequence[Column], models: Sequence[Model]) -> Column | None:
     """The score that decides, under the protocol in which most models and runs have it."""
-    scores = [column.score for column in columns if direction(column.score)]
-    if not scores:
-        return None
-    score = HEADLINE if HEADLINE in scores else scores[0]
 
-    def spread(column: Column) -> tuple[int, int]:
+    def spread(column: Column) -> tuple[int, bool, int]:
         counts = [len(model.values(column)) for model in models]
-        return sum(map(bool, counts)), sum(counts)
+        return sum(map(bool, counts)), column.score == HEADLINE, sum(counts)
 
-    return max((column for column in columns if column.score == score), key=spread)
+    return max((column for column in columns if direction(column.score)), key=spread, default=None)
 
 
 def rank(model: Model, column: Column) -> tuple[bool, float]:
@@ -172,14 +168,15 @@ def scores_table(models: Sequence[Model], columns: Sequence[Column], protocols: 
     scored = [model for model in models if model.finished]
     best = {column: min(scored, key=lambda model: rank(model, column)) for column in columns} if scored else {}
     compared = {column: sum(bool(model.values(column)) for model in scored) > 1 for column in columns}
+
+    def is_best(model: Model, column: Column) -> bool:
+        return compared[column] and direction(column.score) != 0 and rank(model, column) == rank(best[column], column)
+
     rows = [
         [
             Cell(model.name, order=model.name),
             Cell(str(len(model.seeds)), order=len(model.seeds)),
-            *(
-                score_cell(model, column, best[column] is model and compared[column] and direction(column.score) != 0)
-                for column in columns
-            ),
+            *(score_cell(model, column, is_best(model, column)) for column in columns),
         ]
         for model in scored
     ]
@@ -200,10 +197,11 @@ def score_cell(model: Model, column: Column, best: bool) -> Cell:
     if summary.n == 1:
         return Cell(plus_minus(summary), fewer.removesuffix(" · "), summary.mean, best)
     sign = direction(column.score)
-    detail = f"{fewer}[{number(summary.low)}, {number(summary.high)}]"
+    told = beside(summary)
+    detail = f"{fewer}[{told(summary.low)}, {told(summary.high)}]"
     if sign:
         seed = max(values, key=lambda seed: sign * values[seed])
-        detail += f" · best {number(values[seed])} (seed {seed})"
+        detail += f" · best {told(values[seed])} (seed {seed})"
     return Cell(plus_minus(summary), detail, summary.mean, best)
 
 
@@ -256,7 +254,8 @@ def comparison_table(best: Model, comparisons: list[tuple[Model, Comparison, flo
         ])  # fmt: skip
     note = f"{short(column.score)} under protocol {column.protocol}, each model minus the best, {best.name}."
     if several:
-        note += f" Holm's correction is for the {tests} tests of this table; the words go by it, the intervals do not."
+        note += f" Holm's correction is for the {tests} tests of this table; the words go by it, the intervals do "
+        note += "not; that the best was picked by its mean is not corrected for."
     return Table("Is the difference more than noise?", list(map(Heading, headings)), rows, note)
 
 
@@ -313,7 +312,7 @@ def unfinished_table(models: Sequence[Model]) -> Table:
 
 
 def differences_table(models: Sequence[Model]) -> Table:
-    known = [model for model in models if model.settings]
+    known = [model for model in models if is_trained(model)]
     keys = differences([model.settings for model in known])
     rows = [
         [
@@ -328,6 +327,11 @@ def differences_table(models: Sequence[Model]) -> Table:
     return Table("How the settings differ", headings, rows, note, background=True)
 
 
+def is_trained(model: Model) -> bool:
+    """Whether it is a model whose settings are known, rather than images of another program."""
+    return "model" in model.settings
+
+
 def setting(value: Any) -> str:
     return "null" if value is None else str(value)
 
@@ -336,7 +340,9 @@ def results(data_sets: Sequence[DataSet]) -> pd.DataFrame:
     """A row for every run: identity, status, what differs, every score with its protocol, costs."""
     rows = []
     for data_set in data_sets:
-        differing = [keys[0] for keys in differences([model.settings for model in data_set.models if model.settings])]
+        differing = [
+            keys[0] for keys in differences([model.settings for model in data_set.models if is_trained(model)])
+        ]
         for model in data_set.models:
             for run in model.runs:
                 row: dict[str, Any] = {
@@ -380,9 +386,17 @@ def plus_minus(summary: Summary) -> str:
     if summary.std == 0:
         return f"{number(summary.mean)} ± 0"
     digits = max(0, 1 - exponent(summary.std))
-    if digits + exponent(summary.mean) > 4:  # a spread too small to be told by the mean's digits
+    if digits + exponent(summary.mean) > 9:  # rounding rather than a spread
         return f"{number(summary.mean)} ± {number(summary.std)}"
     return f"{summary.mean:,.{digits}f} ± {summary.std:,.{digits}f}"
+
+
+def beside(summary: Summary) -> Callable[[float], str]:
+    """How to write values near the mean: shortly, unless they would all look the same."""
+    if not summary.std or exponent(summary.mean) - exponent(summary.std) < 3:
+        return number
+    digits = max(0, 1 - exponent(summary.std))
+    return lambda value: f"{value:,.{digits}f}"
 
 
 def exponent(value: float) -> int:

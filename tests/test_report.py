@@ -276,7 +276,8 @@ def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
 def test_settings_table_has_what_differs_and_nothing_that_is_shared(page: Page):
     settings = [row[0] for row in page.table("setting", 0)[1:]]
     assert settings == ["model"]
-    assert {row[0] for row in page.table("setting", 1)[1:]} >= {"model.latent_dim", "images"}
+    differing = {row[0] for row in page.table("setting", 1)[1:]}
+    assert "model.latent_dim" in differing and "images" not in differing  # of images no settings are known
 
 
 def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, reported: Path):
@@ -362,10 +363,21 @@ def test_damaged_records_are_told_of(content: str, tmp_path: Path):
     assert (run.model, run.data, run.seed) == ("gan", "digits", 0)
 
 
+def test_any_seed_and_cost_can_be_told_of(tmp_path: Path, sweep: Path):
+    status = json.loads((sweep / "gan_0" / "metrics.json").read_text()) | {"status": "failed", "message": "seed: ?"}
+    (sweep / "gan_0" / "status.json").write_text(json.dumps(status | {"seed": "abc"}))
+    record = json.loads((sweep / "gan_1" / "metrics.json").read_text())
+    (sweep / "gan_1" / "metrics.json").write_text(json.dumps(record | {"seconds": float("nan")}))
+    (sweep / "vae_0" / "config.yaml").write_text("")  # a disk was full
+    page = Page(write_report([sweep]).read_text())
+    rows = {row[0]: row[3] for table in page.tables if "status" in table[0] for row in table[1:]}
+    assert rows["gan_0"] == "failed" and "gan_1" not in rows and rows["vae_0"] == "damaged"
+
+
 def test_what_is_damaged_is_told_and_the_rest_is_reported(sweep: Path):
     (sweep / "gan_0" / "metrics.json").write_text("")
     (sweep / "gan_1" / "metrics.csv").write_bytes(b"step,a\nx,\xff\n")
-    (sweep / "gan_2" / "pictures" / "samples_fixed_final.png").write_bytes(b"no picture")
+    (sweep / "gan_1" / "pictures" / "samples_fixed_final.png").write_bytes(b"no picture")  # the one to be shown
     (sweep / "vae_0" / "config.yaml").write_text("a: [")
     (sweep / "mnist" / "vae" / "evaluation" / "metrics.json").write_text("{")
     page = Page(write_report([sweep]).read_text())
@@ -428,7 +440,9 @@ def test_paired_test_is_that_of_the_textbook():
 
 def test_seeds_decide_which_test_is_made():
     a = {0: 1.0, 1: 2.0, 2: 4.0}
-    assert compare(a, {0: 2.0, 1: 3.5}).n == (2, 2)  # one's seeds are the other's: pairs
+    assert compare(a, {2: 3.5, 0: 2.0, 1: 3.0}).test == "paired t-test over seeds"
+    fewer = compare(a, {0: 2.0, 1: 3.5})
+    assert fewer.test == "Welch's t-test" and fewer.difference == pytest.approx(7 / 3 - 2.75)  # no seed is left out
     assert compare(a, {1: 2.0, 2: 3.5, 3: 9.0}).test == "Welch's t-test"
     assert compare(a, {0: 2.0}).test is None and math.isnan(compare(a, {0: 2.0}).p)
     same = compare(a, {seed: value + 1 for seed, value in a.items()})

@@ -97,6 +97,13 @@ def test_resuming_repeats_the_command_of_the_sweep(tmp_path: Path, capsys: pytes
     assert resumed(["model=gan"]) == ["model=gan"]
 
 
+def test_what_would_make_other_jobs_can_not_be_added_to_a_resumed_sweep(tmp_path: Path):
+    OmegaConf.save({"hydra": {"overrides": {"task": ["seed=0,1"], "hydra": []}}}, tmp_path / "multirun.yaml")
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs=3 would make other jobs"):
+        resumed([f"sweep.resume={tmp_path}", "trainer.max_epochs=3"])
+    assert resumed([f"sweep.resume={tmp_path}", "data.root=there", "seed=0,1"])[-1] == "data.root=there"
+
+
 def test_only_the_folder_of_a_sweep_can_be_resumed(tmp_path: Path):
     with pytest.raises(ConfigError, match="is not the folder of a sweep"):
         resumed([f"sweep.resume={tmp_path}"])
