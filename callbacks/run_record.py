@@ -32,7 +32,8 @@ class RunRecord(Callback):
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a continued run
         self.images_seen = 0
         self._since: float | None = None  # the clock at the start of the fit that goes on
-        self._peak_memory = 0
+        self._peak_memory = 0  # over all parts, too
+        self._is_trained = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._since = time.monotonic()
@@ -41,13 +42,17 @@ class RunRecord(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self.seconds, self._since = self.elapsed(), None
         self.images_seen = pl_module.images_seen  # by the last weights; those that are tested may be earlier
-        self._peak_memory = peak_memory_bytes()
+        self._peak_memory = max(self._peak_memory, peak_memory_bytes())
+        self._is_trained = True
 
     def state_dict(self) -> dict[str, float]:
-        return {"seconds": self.elapsed()}
+        return {"seconds": self.elapsed(), "peak_memory_bytes": max(self._peak_memory, peak_memory_bytes())}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        if self._is_trained:  # the checkpoint that is tested knows the cost until it was written
+            return
         self.seconds = state_dict["seconds"]
+        self._peak_memory = state_dict.get("peak_memory_bytes", 0)
 
     def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if not trainer.is_global_zero:

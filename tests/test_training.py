@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks.export_reference import ExportReference
 from callbacks.run_folder import read_rows
+from callbacks.run_record import RunRecord
 from callbacks.scoring.scorer import Scorer
 from conf.command_line import UserError
 from jobs.training import train
@@ -282,3 +283,13 @@ def test_exported_command_names_files_without_their_folders_and_no_data_root():
     ]
     command = ExportReference({}, overrides, seed=0).command
     assert command == "python train.py experiment=reference/mnist model.initial_weights=a.safetensors seed=0"
+
+
+def test_cost_is_that_of_all_parts_and_not_of_the_checkpoint_that_is_tested():
+    before, model = {"seconds": 100.0, "peak_memory_bytes": 2**50}, type("Model", (), {"images_seen": 7})
+    record = RunRecord({}, {})
+    record.load_state_dict(before)
+    record.on_fit_start(None, model)
+    record.on_fit_end(None, model)
+    record.load_state_dict({"seconds": 50.0, "peak_memory_bytes": 1})  # best.ckpt, to be tested
+    assert 100 <= record.elapsed() < 101 and record.state_dict()["peak_memory_bytes"] == 2**50
