@@ -8,7 +8,7 @@ python evaluate.py images=samples.npz data=mnist
 import hydra
 from omegaconf import DictConfig
 
-from conf.command_line import run
+from jobs.command_line import run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

@@ -7,7 +7,7 @@ python train.py -m model=vae,gan data=digits,mnist seed=0,1
 import hydra
 from omegaconf import DictConfig
 
-from conf.command_line import reporting, run
+from jobs.command_line import reporting, run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

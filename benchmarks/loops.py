@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from datamodules.image_datamodule import ImageDataModule, LabelledImages, to_unit_range
+from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from datamodules.pixels import to_unit_range
 from jobs.building import build_callbacks, build_loggers, build_model
 from lightning_modules.gan import GAN, to_signed
 from lightning_modules.vae import VAE

@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks import loops
 from benchmarks.throughput import WARM_UP, flops_per_image, ready
-from callbacks.run_folder import METRICS
-from callbacks.run_record import peak_memory_bytes, reset_peak_memory
-from conf.composition import composed
+from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset
+from jobs.composition import composed
+from run_folder.layout import METRICS
 
 PROJECT = Path(__file__).parents[1]
 

@@ -21,10 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import loops
-from callbacks.run_record import peak_memory_bytes, reset_peak_memory
-from conf.composition import composed
-from datamodules.image_datamodule import DataError, ImageDataModule, to_unit_range
+from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
+from datamodules.image_datamodule import DataError, ImageDataModule
+from datamodules.pixels import to_unit_range
 from jobs.building import build_model
+from jobs.composition import composed
 
 MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
 WARM_UP = 5  # steps

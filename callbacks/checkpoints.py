@@ -1,28 +1,11 @@
-"""Checkpoints that are whole or not there, and that continue in another run folder."""
+"""The checkpoints that a run keeps, which continue in another run folder."""
 
-import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
-
-from .run_folder import CHECKPOINTS, write_atomically
-
-
-class CheckpointError(Exception):
-    """A checkpoint can't be used; the message says which file, why, and what to do."""
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and moves the file into place, where Lightning's own goes through $TMPDIR."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        write_atomically(Path(path), lambda partial: torch.save(checkpoint, partial))
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -65,25 +48,3 @@ def _move_paths(state: Any, old: str, new: str) -> Any:
     if isinstance(state, str) and state.startswith(old):
         return new + state.removeprefix(old)
     return state
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this project onto the CPU. Raises CheckpointError."""
-    if not path.is_file():
-        raise CheckpointError(
-            f"there is no checkpoint {path}. Checkpoints lie in <run folder>/{CHECKPOINTS}/ as last.ckpt and best.ckpt"
-        )
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what unpickling arbitrary bytes may raise is not to be listed
-        size = os.path.getsize(path)
-        raise CheckpointError(
-            f"{path} ({size:,} bytes) can't be read as a checkpoint: it is empty, truncated, or no checkpoint at all. "
-            "Use another one of the run, or train anew"
-        ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "images_seen", "epoch", "loops"} <= checkpoint.keys():
-        raise CheckpointError(
-            f"{path} was not written by this project's train.py; only its own checkpoints can be used"
-        )
-    return checkpoint

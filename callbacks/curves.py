@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from lightning_modules.image_model import ImageModel
 
 from .readback import UnderWay
-from .run_record import RunRecord
+from .run_recorder import RunRecord
 
 
 class Moment(NamedTuple):

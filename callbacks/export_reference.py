@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
+from foundation.atomic import write_atomically
 from lightning_modules.classifier import Classifier
-
-from .run_folder import write_atomically
-from .scoring.reference import save_reference
+from scoring.reference import save_reference
 
 
 class ExportReference(Callback):
     """After the test of a classifier writes `<run>/reference.safetensors`; the test sees the rounded weights.
 
-    To make it the project's extractor, copy the file to callbacks/scoring/reference_weights/<data set>.safetensors.
+    To make it the project's extractor, copy the file to scoring/reference_weights/<data set>.safetensors.
     """
 
     def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: int) -> None:

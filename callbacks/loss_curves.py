@@ -7,9 +7,10 @@ from lightning import Callback, Trainer
 from matplotlib.figure import Figure
 
 from lightning_modules.image_model import ImageModel
+from run_folder.curves import read_rows
+from run_folder.layout import CURVES
 
 from .pictures import show_figure
-from .run_folder import CURVES, read_rows
 
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
 

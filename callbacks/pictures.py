@@ -12,18 +12,16 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
+from datamodules.pixels import to_uint8
+from foundation.atomic import write_atomically
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
+from lightning_modules.observing import observing
+from run_folder.layout import PICTURES
 
-from .observing import is_due, observing
-from .run_folder import PICTURES, write_atomically
+from .cadence import is_due
 
 SMALLEST_TILE = 48  # pixels; smaller images are enlarged by a whole factor, so that they can be seen
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Pixels in [0, 1] to uint8, rounded to the nearest: the one way in which pictures and scores see them."""
-    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -99,3 +97,19 @@ def show_figure(trainer: Trainer, model: ImageModel, name: str, figure: Figure) 
 
 def dashboards(trainer: Trainer) -> list[SummaryWriter]:
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def draw_classes(shares: dict[str, dict[str, float]]) -> Figure:
+    """Bars of the share of each class, for every source in {source: {class: share}}."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(shares)
+    for place, (source, classes) in enumerate(shares.items()):
+        offsets = [index + place * width for index in range(len(classes))]
+        axes.bar(offsets, list(classes.values()), width, label=source)
+    middle = (len(shares) - 1) * width / 2
+    axes.set_xticks([index + middle for index in range(len(classes))], list(classes), rotation=30, ha="right")
+    axes.set_ylabel("share of the images")
+    axes.set_title("Classes, as the reference classifier sees them")
+    axes.legend(frameon=False)
+    return figure

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning import Callback
 
-from .scoring.protocol import Protocol
+from scoring.protocol import Protocol
 
 
 class ScoreCallback(Callback):

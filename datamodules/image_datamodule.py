@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from .disk_cache import user_cache
+from .pixels import to_unit_range
 
 
 class DataError(Exception):
@@ -141,11 +142,6 @@ def hold_out(count: int, total: int, seed: int) -> tuple[Tensor, Tensor]:
     """`count` of `total` indices, drawn by `seed`, in the order drawn; and the others, ascending."""
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     return order[:count], order[count:].sort().values
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 pixels to float32 in [0, 1]."""
-    return images.float().div_(255)
 
 
 def _already_a_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,17 +9,18 @@ from lightning import Callback
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from callbacks.checkpoints import CheckpointError
 from callbacks.epoch_seed import EpochSeed
 from callbacks.pictures import PictureCallback
-from callbacks.run_record import RunRecord
-from callbacks.scores import SampleScores
-from callbacks.scoring.extractors import WeightsError
-from conf.command_line import quiet_libraries
-from conf.schema import ConfigError
+from callbacks.run_recorder import RunRecord
+from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import DataError, ImageDataModule
+from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
+from run_folder.checkpoints import CheckpointError
+from scoring.extractors import WeightsError
+
+from .command_line import quiet_libraries
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 

@@ -10,38 +10,31 @@ from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from callbacks.checkpoints import read_checkpoint
-from callbacks.continuation import check_weights_fit, shapes_of
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
-from callbacks.observing import observing
-from callbacks.pictures import PictureCallback, save_figure, save_png, to_uint8
-from callbacks.run_folder import (
-    CHECKPOINTS,
-    CONFIG,
-    EVALUATION,
-    METRICS,
-    PICTURES,
-    claim,
-    save_config,
-    score_table,
-    tested_checkpoint,
-    write_atomically,
-    write_json,
-)
+from callbacks.pictures import PictureCallback, draw_classes, save_figure, save_png
+from callbacks.sample_scores import nearest_train_picture
 from callbacks.score_callback import ScoreCallback, gather
-from callbacks.scores import nearest_train_picture
-from callbacks.scoring.classes import draw_classes
-from callbacks.scoring.features import GivenSamples
-from callbacks.scoring.given_images import read_images
-from callbacks.scoring.protocol import content_hash
-from conf.command_line import as_user_error, ended_by_sigterm
-from conf.schema import ConfigError, check
 from datamodules.image_datamodule import ImageDataModule
+from datamodules.pixels import to_uint8
+from foundation.atomic import write_atomically
+from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
+from lightning_modules.observing import observing
+from run_folder.checkpoints import read_checkpoint
+from run_folder.layout import CHECKPOINTS, CONFIG, EVALUATION, METRICS, PICTURES, tested_checkpoint
+from run_folder.records import write_json
+from scoring.features import GivenSamples
+from scoring.given_images import read_images
+from scoring.protocol import content_hash
 
 from .building import INPUT_ERRORS, build_model, build_onlookers, build_scores, check_makes_images
+from .command_line import as_user_error, ended_by_sigterm
+from .config_check import check
+from .resuming import check_weights_fit, shapes_of
+from .run_start import claim, save_config
+from .summary import score_table
 
 REFERENCE_SCORES = Path(__file__).parents[1] / "conf" / "scores" / "reference.yaml"
 BATCH_SIZE = 500

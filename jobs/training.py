@@ -10,16 +10,20 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from callbacks.checkpoints import AtomicCheckpointIO, best_val_score
-from callbacks.continuation import Continuation
+from callbacks.checkpoints import best_val_score
 from callbacks.divergence import DivergenceError
-from callbacks.run_end import recording_end
-from callbacks.run_folder import claim, finished, left_off, save_config, summary, tested_checkpoint
-from conf.command_line import as_user_error, ended_by_sigterm
-from conf.machine import check_processes, use_machine
-from conf.schema import check
+from run_folder.checkpoints import AtomicCheckpointIO
+from run_folder.layout import tested_checkpoint
+from run_folder.records import finished_record
 
 from .building import INPUT_ERRORS, build_callbacks, build_loggers, build_model, check_makes_images, identity_of
+from .command_line import as_user_error, ended_by_sigterm
+from .config_check import check
+from .machine import check_processes, use_machine
+from .resuming import Continuation
+from .run_end import recording_end
+from .run_start import claim, left_off, save_config
+from .summary import summary
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -34,7 +38,7 @@ def job(cfg: DictConfig) -> float | None:
 def go_on(cfg: DictConfig) -> float | None:
     """One job of a sweep that was stopped: kept if it is finished, else taken up where it was left."""
     run_dir = Path(cfg.run_dir)
-    record = finished(run_dir)
+    record = finished_record(run_dir)
     if record is not None:
         print(f"{run_dir.name}: finished before", flush=True)
         return record["best_val_score"]

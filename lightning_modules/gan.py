@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .adversarial_losses import AdversarialLoss
 from .averaging import ExponentialMovingAverage
 from .generative_model import GenerativeModel
+from .losses import AdversarialLoss
 from .penalties import Penalty
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
-from callbacks.run_folder import write_atomically
+from foundation.atomic import write_atomically
 
 from .figures import CLOCKS, Panel, colour_of, loss_panels, score_panels
 from .models import Model

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from callbacks.run_folder import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS, read_rows
+from run_folder.curves import read_rows
+from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
 
 FINISHED = "finished"
 COSTS = ("images_seen", "epochs", "seconds", "peak_memory_bytes")

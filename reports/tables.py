@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from callbacks.scoring.published import published_beside
+from scoring.published import published_beside
 
 from .models import ABSENT, Model, differences, models_of
 from .run_folders import FINISHED, Column, Run

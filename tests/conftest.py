@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from conf.command_line import quiet_libraries
-from conf.composition import composed
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from jobs.command_line import quiet_libraries
+from jobs.composition import composed
 
 PROJECT = Path(__file__).parents[1]
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", PROJECT.parent / "shared" / "data"))

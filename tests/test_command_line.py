@@ -15,8 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import evaluate
 import train
-from callbacks.checkpoints import read_checkpoint
-from conf.command_line import TRACEBACK_SWITCH, folder_name, run
+from jobs.command_line import TRACEBACK_SWITCH, folder_name, run
+from run_folder.checkpoints import read_checkpoint
 
 SHORT = [
     "network=mlp",
@@ -239,7 +239,7 @@ def test_help_does_not_wait_for_the_heavy_libraries(program: str):
 
 
 def test_training_is_quiet_and_waits_for_no_compiler_that_nobody_asked_for(tmp_path: Path):
-    program = "import sys; from conf.command_line import run; from train import main; run(main); print(*sys.modules)"
+    program = "import sys; from jobs.command_line import run; from train import main; run(main); print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", program, *SHORT, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(PROJECT)},

@@ -17,9 +17,10 @@ from datamodules import imagenette, mnist
 from datamodules.decoding import decode_file
 from datamodules.digits import Digits
 from datamodules.disk_cache import load_cached
-from datamodules.image_datamodule import DataError, to_unit_range
+from datamodules.image_datamodule import DataError
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
+from datamodules.pixels import to_unit_range
 
 
 def digits(seed: int = 0, split_seed: int = 0) -> Digits:

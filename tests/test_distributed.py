@@ -11,14 +11,14 @@ import torch
 from conftest import PROJECT, SMALL_PICTURES, TinyImages
 
 from conf import machine
-from conf.composition import composed
-from conf.schema import ConfigError
+from foundation.errors import ConfigError
+from jobs.composition import composed
 
 PROBE = """
 import sys, json, hashlib
 sys.path.insert(0, {project!r})
 import torch
-from conf.command_line import run
+from jobs.command_line import run
 from jobs import training
 from lightning import Callback
 from train import main

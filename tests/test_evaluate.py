@@ -11,13 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
 
-from callbacks.observing import observing
-from callbacks.pictures import to_uint8
-from callbacks.scoring.given_images import read_images
-from conf.command_line import UserError
 from datamodules.digits import Digits
+from datamodules.pixels import to_uint8
+from foundation.errors import UserError
 from jobs.building import build_model
 from jobs.evaluation import evaluate, restore
+from lightning_modules.observing import observing
+from scoring.given_images import read_images
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
 

@@ -9,10 +9,10 @@ from conftest import DATA_ROOT, composed, needs_real
 from hydra.utils import instantiate
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from callbacks.scoring.extractors import InceptionExtractor, ReferenceExtractor, WeightsError, sha256
-from callbacks.scoring.reference import REFERENCE_FOLDER, load_reference
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
+from scoring.extractors import InceptionExtractor, ReferenceExtractor, WeightsError, sha256
+from scoring.reference import REFERENCE_FOLDER, load_reference
 
 SHAPE = (1, 8, 8)
 

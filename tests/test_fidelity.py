@@ -11,8 +11,9 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from callbacks.scoring.classes import class_scores, draw_classes, missing_modes
-from callbacks.scoring.fidelity import RealSide, kid_subset_size, nearest, radii
+from callbacks.pictures import draw_classes
+from scoring.classes import class_scores, missing_modes
+from scoring.fidelity import RealSide, kid_subset_size, nearest, radii
 
 
 def gaussian(count: int, mean: float = 0.0, scale: float = 1.0, dimensions: int = 4, seed: int = 0) -> Tensor:

@@ -11,14 +11,14 @@ import torch
 from conftest import DATA_ROOT, needs_real
 from PIL import Image
 
-from callbacks.scoring.features import real_features
-from callbacks.scoring.protocol import content_hash
-from callbacks.scoring.scorer import Scorer
 from datamodules import disk_cache, folder
 from datamodules.decoding import decode_file
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.imagenette import Imagenette
+from scoring.features import real_features
+from scoring.protocol import content_hash
+from scoring.scorer import Scorer
 
 SPLITS = ("train", "val", "test")
 

@@ -7,8 +7,8 @@ import torch
 from conftest import PROJECT, TinyImages, composed
 from lightning import Trainer
 
-from conf.schema import check
 from jobs.building import build_model
+from jobs.config_check import check
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 128, 128)]
 GENERATIVE = ["vae", "beta_vae", "gan", "wgan_gp"]

@@ -9,8 +9,8 @@ from conftest import TinyImages, composed
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
-from callbacks.likelihood import LikelihoodScores, draw_kl, log_likelihood, posterior_facts
-from datamodules.image_datamodule import to_unit_range
+from callbacks.likelihood_scores import LikelihoodScores, draw_kl, log_likelihood, posterior_facts
+from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from lightning_modules.likelihoods import DiscretizedLogisticLikelihood, GaussianLikelihood
 from lightning_modules.priors import Prior

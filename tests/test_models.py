@@ -7,7 +7,7 @@ from lightning import Trainer
 from torch import Tensor, nn
 
 from jobs.building import build_model
-from lightning_modules.augmentation import RandomAffine, RandomResizedCrop
+from lightning_modules.augmentations import RandomAffine, RandomResizedCrop
 from lightning_modules.averaging import ExponentialMovingAverage
 
 SHAPE = (1, 8, 8)

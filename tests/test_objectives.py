@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from lightning_modules.adversarial_losses import HingeLoss, MinimaxLoss, NonSaturatingLoss, WassersteinLoss
 from lightning_modules.likelihoods import BernoulliLikelihood, GaussianLikelihood
+from lightning_modules.losses import HingeLoss, MinimaxLoss, NonSaturatingLoss, WassersteinLoss
 from lightning_modules.penalties import GradientPenalty, NoPenalty, R1Penalty
 from lightning_modules.priors import Prior, StandardNormalPrior
 

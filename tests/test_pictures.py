@@ -9,11 +9,12 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from callbacks.interpolation import Interpolation, line, slerp
-from callbacks.observing import observing
-from callbacks.pictures import save_png, tile, to_uint8
+from callbacks.pictures import save_png, tile
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.sample_grid import SampleGrid
+from datamodules.pixels import to_uint8
 from jobs.building import build_model
+from lightning_modules.observing import observing
 
 
 def build(name: str, shape: tuple[int, int, int] = (1, 8, 8)):

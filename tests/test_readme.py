@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import PROJECT, composed
 
-from conf.schema import check
+from jobs.config_check import check
 from jobs.evaluation import complete
 
 README = (PROJECT / "README.md").read_text().replace("$run", "run")

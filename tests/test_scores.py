@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from torch_fidelity import calculate_metrics
 
-from callbacks.scores import SampleScores
-from callbacks.scoring import features as features_module
-from callbacks.scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
-from callbacks.scoring.features import GivenSamples, ModelSamples, features_of
-from callbacks.scoring.fidelity import RealSide
-from callbacks.scoring.protocol import content_hash, short_hash
-from callbacks.scoring.published import published_num_fakes, published_scores
-from callbacks.scoring.scorer import Scorer
+from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
 from jobs.building import build_model
+from scoring import features as features_module
+from scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
+from scoring.features import GivenSamples, ModelSamples, features_of
+from scoring.fidelity import RealSide
+from scoring.protocol import content_hash, short_hash
+from scoring.published import published_num_fakes, published_scores
+from scoring.scorer import Scorer
 
 SHAPE = (1, 8, 8)
 

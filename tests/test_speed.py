@@ -19,9 +19,10 @@ from benchmarks.loops import GANStep, NotebookGANStep, VAEStep
 from benchmarks.throughput import FlopCounter, matches
 from callbacks.epoch_seed import EpochSeed
 from callbacks.readback import UnderWay
-from conf.composition import composed
-from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fits, to_unit_range
+from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fits
+from datamodules.pixels import to_unit_range
 from jobs.building import build_model
+from jobs.composition import composed
 
 SMALL = ["network.encoder.width=8", "network.decoder.width=8"]
 

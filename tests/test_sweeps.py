@@ -15,9 +15,10 @@ import torch
 from conftest import PROJECT, SMALL_PICTURES
 from omegaconf import OmegaConf
 
-from conf.composition import composed
-from conf.resume import resumed
-from conf.schema import ConfigError, check
+from foundation.errors import ConfigError
+from jobs.composition import composed
+from jobs.config_check import check
+from jobs.sweeps import resumed
 from jobs.training import train
 
 SHORT = [

@@ -12,11 +12,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks.export_reference import ExportReference
-from callbacks.run_folder import read_rows
-from callbacks.run_record import RunRecord
-from callbacks.scoring.scorer import Scorer
-from conf.command_line import UserError
+from callbacks.run_recorder import RunRecord
+from foundation.errors import UserError
 from jobs.training import train
+from run_folder.curves import read_rows
+from scoring.scorer import Scorer
 
 MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
 MODELS = ["vae", "gan"]
@@ -240,7 +240,7 @@ def test_diverged_weights_reach_no_checkpoint(train_in, tmp_path: Path):
 
 
 def test_classifier_run_exports_a_reference_of_its_own(train_in):
-    from callbacks.scoring.reference import load_reference
+    from scoring.reference import load_reference
 
     run = train_in("run", "model=classifier", *MLP, "trainer.max_epochs=3")
     classifier, facts = load_reference(run / "reference.safetensors")

@@ -5,8 +5,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .divergence import DivergenceError
-from .run_folder import CONFIG, STATUS, write_json
+from callbacks.divergence import DivergenceError
+from run_folder.layout import CONFIG, STATUS
+from run_folder.records import write_json
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from .schema import ConfigError
+from foundation.errors import ConfigError
 
 
 def use_machine(tf32: bool) -> None:

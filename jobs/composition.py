@@ -9,12 +9,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .command_line import folder_name
 
+PROJECT = Path(__file__).parents[1]
+
 
 def composed(*overrides: str, run_dir: Path | None = None, config: str = "config") -> DictConfig:
     """The config that `train.py <overrides>` would be given."""
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(Path(__file__).parent), version_base="1.3"):
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         cfg = compose(config, list(overrides), return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(run_dir or "unused")

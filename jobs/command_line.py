@@ -19,15 +19,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .resume import resumed
-from .schema import ConfigError
+from foundation.errors import ConfigError, UserError
+
+from .sweeps import resumed
 
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
-
-
-class UserError(Exception):
-    """Something the user can put right; the message says what, what was expected, and what to do."""
 
 
 class Terminated(SystemExit):

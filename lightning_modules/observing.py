@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningModule
 
 
 @contextmanager
@@ -19,8 +19,3 @@ def observing(model: LightningModule, seed: int) -> Iterator[None]:
             yield
         finally:
             model.train(was_training)
-
-
-def is_due(trainer: Trainer, every_n_epochs: int) -> bool:
-    """Whether the epoch that now ends is one of those that are looked at."""
-    return (trainer.current_epoch + 1) % every_n_epochs == 0

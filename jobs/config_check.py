@@ -9,10 +9,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-
-class ConfigError(Exception):
-    """A value can't be used; the message names the key, what is allowed, and what was given."""
-
+from foundation.errors import ConfigError
 
 AT_LEAST = {  # whole words of the keys: the smallest value that means something
     "max_epochs": 1,

@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from callbacks.observing import observing
-from callbacks.pictures import to_uint8
 from datamodules.disk_cache import load_cached, store_cached
+from datamodules.pixels import to_uint8
 from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.observing import observing
 
 from .extractors import FeatureExtractor
 from .protocol import chosen_indices, content_hash, short_hash

@@ -10,8 +10,10 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .checkpoints import CheckpointError, read_checkpoint
-from .run_folder import CHECKPOINTS, CONFIG, CURVES, read_rows, write_atomically
+from foundation.atomic import write_atomically
+from run_folder.checkpoints import CheckpointError, read_checkpoint
+from run_folder.curves import read_rows
+from run_folder.layout import CHECKPOINTS, CONFIG, CURVES
 
 
 class Continuation:

@@ -7,14 +7,15 @@ from lightning import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from datamodules.image_datamodule import ImageDataModule, to_unit_range
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.pixels import to_unit_range
 from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.observing import observing
+from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .curves import publish_result
-from .observing import observing
 from .pictures import show_figure
 from .score_callback import ScoreCallback
-from .scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
 

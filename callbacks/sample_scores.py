@@ -9,17 +9,16 @@ from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
+from scoring.extractors import FeatureExtractor
+from scoring.features import GivenSamples, ModelSamples
+from scoring.protocol import short_hash
+from scoring.published import check_follows, published_num_fakes
+from scoring.scorer import Report, Scorer
 
+from .cadence import is_due
 from .curves import publish_result
-from .observing import is_due
-from .pictures import row_pairs, show_figure, show_picture
+from .pictures import draw_classes, row_pairs, show_figure, show_picture
 from .score_callback import ScoreCallback
-from .scoring.classes import draw_classes
-from .scoring.extractors import FeatureExtractor
-from .scoring.features import GivenSamples, ModelSamples
-from .scoring.protocol import short_hash
-from .scoring.published import check_follows, published_num_fakes
-from .scoring.scorer import Report, Scorer
 
 
 class SampleScores(ScoreCallback):

@@ -12,9 +12,10 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_modules.image_model import ImageModel
+from run_folder.layout import METRICS
+from run_folder.records import write_json
 
 from .checkpoints import best_val_score
-from .run_folder import METRICS, write_json
 from .score_callback import gather
 
 LEARNING = ("model.", "network.", "data.batch_size", "data.image_size", "trainer.max_epochs", "trainer.precision")

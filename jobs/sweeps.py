@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from .schema import ConfigError
+from foundation.errors import ConfigError
 
 OPTION = "sweep.resume="
 MAY_CHANGE = ("hydra.", "hydra/", "data.root=", "trainer.accelerator=")  # what is no part of a job's folder name

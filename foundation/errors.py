@@ -1,0 +1,12 @@
+"""Errors that the person at the command line can mend. Everything else is a fault of this program."""
+
+
+class UserError(Exception):
+    """Something the user can put right; the message says what, what was expected, and what to do.
+
+    At the command line it ends the program with that message alone. Any other exception keeps its traceback.
+    """
+
+
+class ConfigError(UserError):
+    """A value can't be used; the message names the key, what is allowed, and what was given."""
