@@ -1,0 +1,17 @@
+"""A split as batches for a model, outside of Lightning's loops."""
+
+from collections.abc import Iterator
+
+import torch
+
+from datamodules.image_datamodule import LabelledImages
+from datamodules.pixels import to_unit_range
+from lightning_modules.values import Batch
+
+
+def batches_of(data: LabelledImages, size: int, device: torch.device, order: torch.Tensor | None = None) -> Iterator[Batch]:
+    """Images with their labels, in the given order of indices or their own: float32 in [0, 1], on the device."""
+    if order is None:
+        order = torch.arange(len(data.images))
+    for rows in order.split(size):
+        yield Batch(to_unit_range(data.images[rows].to(device)), data.labels[rows].to(device))
