@@ -4,7 +4,6 @@ from math import log, prod
 
 import torch
 from lightning import Trainer
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
@@ -14,7 +13,7 @@ from lightning_modules.observing import observing
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .curves import publish_result
-from .pictures import show_figure
+from .figures import draw_kl, show_figure
 from .score_callback import ScoreCallback
 
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
@@ -92,14 +91,3 @@ def posterior_facts(model: GenerativeModel, images: Tensor, batch_size: int) -> 
     means = torch.cat([model.encode(some) for some in batches]).cpu()
     kl = [model.kl_by_dimension(some) for some in batches]
     return means, None if kl[0] is None else torch.cat(kl).mean(dim=0).cpu()
-
-
-def draw_kl(kl: Tensor) -> Figure:
-    """A bar for each latent dimension, the most used first."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.bar(range(len(kl)), kl.sort(descending=True).values.tolist(), width=1.0, edgecolor="white", linewidth=0.3)
-    axes.set_xlabel("latent dimension, the most used first")
-    axes.set_ylabel("KL, nats")
-    axes.set_title("What each latent dimension tells about an image")
-    return figure
