@@ -268,7 +268,9 @@ def test_pictures_scores_val_losses_and_the_best_checkpoint_have_one_cadence(tra
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1 == 5
 
 
-def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(train_in, monkeypatch: pytest.MonkeyPatch):
+def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
+    train_in, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+):
     kept = []
     save = RunCheckpoint._save_checkpoint
 
@@ -283,6 +285,7 @@ def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(train_in, mon
         ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),
         ("last.ckpt", 5),
     ]  # fmt: skip
+    assert not [warning for warning in recwarn if "could not find the monitored key" in str(warning.message)]
 
 
 @pytest.mark.parametrize("place", ["best_checkpoint", "last_checkpoint", "sample_grid", "interpolation"])
