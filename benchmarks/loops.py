@@ -72,7 +72,6 @@ def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: i
             logger=build_loggers(cfg.logger, purge_step=None),
             limit_train_batches=stopwatch.last + 1,
             enable_progress_bar=True,
-            check_val_every_n_epoch=1000,
         )
         trainer.fit(model, datamodule=datamodule)
     return stopwatch.seconds * steps / (stopwatch.last - stopwatch.warm_up)

@@ -1,13 +1,17 @@
 """Images along the way between two latents: on the straight line, and on the great circle (slerp)."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.values import Latents
 
-from .pictures import PictureCallback, tile
+from .picture_callback import PictureCallback
+from .pictures import tile
 
 
 class Interpolation(PictureCallback):
@@ -16,8 +20,8 @@ class Interpolation(PictureCallback):
     A row keeps one label, where the model knows labels. Models that don't interpolate get no picture.
     """
 
-    def __init__(self, every_n_epochs: int, seed: int, rows: int, steps: int) -> None:
-        super().__init__(every_n_epochs, seed)
+    def __init__(self, seed: Annotated[int, Ge(0)], rows: Annotated[int, Ge(1)], steps: Annotated[int, Ge(2)]) -> None:
+        super().__init__(seed)
         self.rows, self.steps = rows, steps
 
     def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:

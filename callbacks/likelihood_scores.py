@@ -4,7 +4,6 @@ from math import log, prod
 
 import torch
 from lightning import Trainer
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
@@ -14,7 +13,7 @@ from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .batches import batches_of
 from .curves import publish_result
-from .pictures import show_figure
+from .figures import draw_kl, show_figure
 from .score_callback import ScoreCallback
 
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
@@ -46,10 +45,10 @@ class LikelihoodScores(ScoreCallback):
         scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
         if pl_module.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
-        key = short_hash(protocol)
+        key, weights = short_hash(protocol), pl_module.weights_used
         self.protocols = {key: protocol}
         self.results = {
-            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": pl_module.weights_used}
+            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": weights}
             for name, value in scores.items()
         }
         publish_result(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
@@ -70,7 +69,9 @@ class LikelihoodScores(ScoreCallback):
         }
 
 
-def log_likelihood(model: HasLikelihood, data: LabelledImages, num_samples: int, batch_size: int, device: torch.device) -> Tensor:
+def log_likelihood(
+    model: HasLikelihood, data: LabelledImages, num_samples: int, batch_size: int, device: torch.device
+) -> Tensor:
     """log p(x) of images, uint8 (N, C, H, W), by importance sampling: (N,), nats; on average a lower bound.
 
     At most `batch_size` images are decoded at a time, for any number of samples.
@@ -84,7 +85,9 @@ def log_likelihood(model: HasLikelihood, data: LabelledImages, num_samples: int,
     return torch.cat(found).cpu()
 
 
-def posterior_facts(model: HasLikelihood, data: LabelledImages, batch_size: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+def posterior_facts(
+    model: HasLikelihood, data: LabelledImages, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
     """Posterior means (N, D), and each dimension's mean KL, (D,), nats, where that is defined."""
     means, kl = [], []
     for batch in batches_of(data, batch_size, device):
@@ -92,14 +95,3 @@ def posterior_facts(model: HasLikelihood, data: LabelledImages, batch_size: int,
         kl.append(model.kl_by_dimension(batch))
     known = [part for part in kl if part is not None]
     return torch.cat(means).cpu(), torch.cat(known).mean(dim=0).cpu() if known else None
-
-
-def draw_kl(kl: Tensor) -> Figure:
-    """A bar for each latent dimension, the most used first."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.bar(range(len(kl)), kl.sort(descending=True).values.tolist(), width=1.0, edgecolor="white", linewidth=0.3)
-    axes.set_xlabel("latent dimension, the most used first")
-    axes.set_ylabel("KL, nats")
-    axes.set_title("What each latent dimension tells about an image")
-    return figure

@@ -1,5 +1,8 @@
 """Held-out images and what a model that encodes makes of them, one row under the other."""
 
+from typing import Annotated
+
+from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 
@@ -7,14 +10,17 @@ from datamodules.pixels import to_unit_range
 from lightning_modules.generative_model import Encodes, GenerativeModel
 from lightning_modules.values import Batch
 
-from .pictures import PictureCallback, row_pairs
+from .picture_callback import PictureCallback
+from .pictures import row_pairs
 
 
 class ReconstructionGrid(PictureCallback):
     """Draws `rows` rows of val images, each with its reconstructions below; nothing for models that don't encode."""
 
-    def __init__(self, every_n_epochs: int, seed: int, columns: int, rows: int) -> None:
-        super().__init__(every_n_epochs, seed)
+    def __init__(
+        self, seed: Annotated[int, Ge(0)], columns: Annotated[int, Ge(1)], rows: Annotated[int, Ge(1)]
+    ) -> None:
+        super().__init__(seed)
         self.columns, self.rows = columns, rows
 
     def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:

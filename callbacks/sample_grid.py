@@ -1,12 +1,16 @@
 """Grids of generated images: one from latents that never change, to see progress, one from fresh ones."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 
 from lightning_modules.generative_model import GenerativeModel
 
-from .pictures import PictureCallback, tile
+from .picture_callback import PictureCallback
+from .pictures import tile
 
 
 class SampleGrid(PictureCallback):
@@ -15,8 +19,10 @@ class SampleGrid(PictureCallback):
     Of a model that knows labels, each column shows one class.
     """
 
-    def __init__(self, every_n_epochs: int, seed: int, columns: int, rows: int) -> None:
-        super().__init__(every_n_epochs, seed)
+    def __init__(
+        self, seed: Annotated[int, Ge(0)], columns: Annotated[int, Ge(1)], rows: Annotated[int, Ge(1)]
+    ) -> None:
+        super().__init__(seed)
         self.columns, self.rows = columns, rows
 
     def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
-from callbacks.pictures import PictureCallback
+from callbacks.picture_callback import PictureCallback
 from callbacks.run_recorder import RunRecord
 from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import DataError, ImageDataModule

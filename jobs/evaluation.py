@@ -12,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
+from callbacks.figures import draw_classes, save_figure
 from callbacks.latent_fit import LatentFit
-from callbacks.pictures import PictureCallback, draw_classes, save_figure, save_png
+from callbacks.picture_callback import PictureCallback
+from callbacks.pictures import save_png
 from callbacks.sample_scores import nearest_train_picture
 from callbacks.score_callback import ScoreCallback, gather
 from datamodules.image_datamodule import ImageDataModule

@@ -1,7 +1,7 @@
 """Random changes of images, drawn anew for each image of a batch, on its device; none in evaluation mode.
 
-Images (B, C, H, W) to the same, differentiably. What is moved in from outside is 0: black in [0, 1], and in the middle of
-a GAN's range [-1, 1].
+Images (B, C, H, W) to the same, differentiably. What is moved in from outside is 0: black in [0, 1], mid-grey in a
+GAN's range [-1, 1].
 """
 
 from abc import ABC, abstractmethod

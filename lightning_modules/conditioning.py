@@ -106,8 +106,8 @@ class WithLabelVector(nn.Module):
 class OutputOfLabel(nn.Module):
     """A network with one output for each label, of which the label's own counts.
 
-    With features φ(x) before its last linear layer this is ⟨w_y, φ(x)⟩ + b_y: the projection discriminator (Miyato & Koyama
-    2018, arXiv:1802.05637), its term for all labels being part of every w_y.
+    With features φ(x) before its last linear layer this is ⟨w_y, φ(x)⟩ + b_y: the projection discriminator (Miyato &
+    Koyama 2018, arXiv:1802.05637), its term for all labels being part of every w_y.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -67,17 +67,17 @@ class GaussianMixtureDensity(Density):
         if int(self.fitted_at) == images_seen:
             return  # to these very weights
         z = first_rows(latents, self.num_latents).double().cpu().numpy()
-        # Fewer latents than components: as small sets of images have them.
-        fitted = GaussianMixture(min(self.num_components, len(z)), random_state=self.seed, init_params="k-means++").fit(z)
-        unused = self.num_components - fitted.n_components
-        self.log_weights.copy_(torch.from_numpy(np.pad(np.log(fitted.weights_), (0, unused), constant_values=-np.inf)))
-        self.means[: fitted.n_components] = torch.from_numpy(fitted.means_).to(self.means)
-        self.scale_tril[: fitted.n_components] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
+        used = min(self.num_components, len(z))  # a small set of images may have fewer latents than components
+        fitted = GaussianMixture(used, random_state=self.seed, init_params="k-means++").fit(z)
+        self.log_weights.fill_(-torch.inf)
+        self.log_weights[:used] = torch.from_numpy(fitted.weights_).log()
+        self.means[:used] = torch.from_numpy(fitted.means_).to(self.means)
+        self.scale_tril[:used] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
         self.fitted_at.fill_(images_seen)
 
     def sample(self, n: int, prior: Distribution) -> Tensor:
         if int(self.fitted_at) < 0:
-            raise RuntimeError("a density has to be fitted before latents are drawn from it: model.fit_latents(batches)")
+            raise RuntimeError("a density is fitted before latents are drawn from it: model.fit_latents(batches)")
         components = MultivariateNormal(self.means, scale_tril=self.scale_tril, validate_args=False)
         return mixture(self.log_weights, components).sample((n,))
 

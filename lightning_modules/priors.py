@@ -82,7 +82,7 @@ def mixture(logits: Tensor, components: Distribution) -> MixtureSameFamily:
 
 
 def kl_by_dimension(posterior: Independent, prior: Distribution) -> Tensor | None:
-    """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None for a prior that is no product of them."""
+    """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where the prior is no product."""
     if not isinstance(prior, Independent):
         return None
     return kl_divergence(posterior.base_dist, prior.base_dist)

@@ -19,7 +19,10 @@ from .values import Batch, Latents
 
 
 class VAE(GenerativeModel):
-    """Ascends the ELBO, log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), in nats per image, at the KL's price, the rate."""
+    """Ascends the ELBO, log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), in nats per image.
+
+    The loss pays for the KL what the `rate` asks: with β = 1 it is the negative ELBO.
+    """
 
     def __init__(
         self,
