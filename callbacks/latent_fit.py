@@ -3,6 +3,7 @@
 from lightning import Callback, Trainer
 
 from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from scoring.protocol import chosen_indices
 
@@ -23,14 +24,16 @@ class LatentFit(Callback):
         """`seed` orders the training images, for models that fit to some of them, and draws their latents."""
         self.seed = seed
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if is_due(trainer):
             self.fit(trainer, pl_module)
 
-    def on_test_start(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self.fit(trainer, pl_module)
 
-    def fit(self, trainer: Trainer, model: GenerativeModel) -> None:
+    def fit(self, trainer: Trainer, model: ImageModel) -> None:
+        if not isinstance(model, GenerativeModel):
+            return
         train = trainer.datamodule.split("train")
         order = chosen_indices(len(train.images), None, self.seed)
         with observing(model, self.seed):
