@@ -20,9 +20,9 @@ from .building import INPUT_ERRORS, build_callbacks, build_loggers, build_model,
 from .command_line import as_user_error, ended_by_sigterm
 from .config_check import check
 from .machine import check_processes, use_machine
-from .resuming import Continuation
+from .resuming import Resumption
 from .run_end import recording_end
-from .run_start import claim, left_off, save_config
+from .run_start import claim, resumable_checkpoint, save_config
 from .summary import summary
 
 
@@ -42,7 +42,7 @@ def go_on(cfg: DictConfig) -> float | None:
     if record is not None:
         print(f"{run_dir.name}: finished before", flush=True)
         return record["best_val_score"]
-    cfg.ckpt_path = left_off(run_dir)
+    cfg.ckpt_path = resumable_checkpoint(run_dir)
     return train(cfg)
 
 
@@ -52,22 +52,22 @@ def train(cfg: DictConfig) -> float | None:
     with as_user_error(*INPUT_ERRORS):
         check(cfg)
         use_machine(cfg.tf32)
-        continuation = Continuation.of(
+        resumption = Resumption.of(
             cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
         )
-        continuation.check_same_run(OmegaConf.to_container(cfg, resolve=True))
+        resumption.check_same_run(OmegaConf.to_container(cfg, resolve=True))
         check_processes(cfg.trainer)
         if is_first := rank_zero_only.rank == 0:  # of the processes that train together
-            claim(run_dir, continued_from=cfg.ckpt_path)
+            claim(run_dir, resumed_from=cfg.ckpt_path)
         datamodule = instantiate(cfg.data)
         callbacks = build_callbacks(cfg, datamodule)
         seed_everything(cfg.seed, workers=True, verbose=False)  # here, so that no callback can change a weight
         model = build_model(cfg.model, datamodule)
         check_makes_images(model, callbacks)
-        continuation.check_fits(model)
+        resumption.check_fits(model)
         if cfg.compile:
             model.compile_networks()
-        loggers = build_loggers(cfg.logger, continuation.purge_step)
+        loggers = build_loggers(cfg.logger, resumption.purge_step)
         trainer = instantiate(
             cfg.trainer,
             callbacks=callbacks,
@@ -80,8 +80,8 @@ def train(cfg: DictConfig) -> float | None:
             datamodule.setup()
     if is_first:
         save_config(cfg, run_dir)
-        continuation.carry_over(run_dir, loggers)
-    going_on = f"continue with ckpt_path={run_dir}/checkpoints/last.ckpt"
+        resumption.copy_history(run_dir, loggers)
+    going_on = f"resume with ckpt_path={run_dir}/checkpoints/last.ckpt"
     with as_user_error(DivergenceError, MisconfigurationException), ended_by_sigterm(going_on):
         trainer.fit(model, datamodule=datamodule, ckpt_path=cfg.ckpt_path)
         if is_first:

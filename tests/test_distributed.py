@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import PROJECT, SMALL_PICTURES, TinyImages
 
-from conf import machine
 from foundation.errors import ConfigError
+from jobs import machine
 from jobs.composition import composed
 
 PROBE = """

@@ -33,7 +33,7 @@ def test_sweep_has_a_folder_a_job_and_its_memory_does_not_grow(tmp_path: Path):
     overrides = [
         "-m", "model=vae,gan", "seed=0,1,2,3,4", "network=mlp,conv", "trainer.max_epochs=1", "every_n_epochs=1",
         "data.batch_size=400", *SMALL_PICTURES, "hydra.sweep.dir=sweep",
-        "~hydra.reports.sweep_report",  # its libraries would count as growth
+        "~hydra.callbacks.sweep_report",  # its libraries would count as growth
     ]  # fmt: skip
     probe = PROBE.format(project=str(PROJECT))
     result = subprocess.run(
