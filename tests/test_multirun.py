@@ -12,18 +12,17 @@ PROBE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {project!r})
+import train
 from jobs.command_line import run
-from jobs import training
-from train import main
-original = training.train
+original = train.train
 def resident():
     return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS")).split()[1])
 sizes = []
 def train_and_measure(cfg):
     sizes.append(resident())
     original(cfg)
-training.train = train_and_measure
-run(main)
+train.train = train_and_measure
+run(train.main)
 print("RESIDENT", *sizes, resident())
 """
 
