@@ -7,12 +7,13 @@ from typing import Any
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from foundation.errors import UserError
 from lightning_modules.image_model import ImageModel
 
 from .readback import UnderWay
 
 
-class DivergenceError(Exception):
+class DivergenceError(UserError):
     """A loss is no longer a finite number; the message says which and when."""
 
 

@@ -10,13 +10,13 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, UserError
 
 from .disk_cache import user_cache
 from .pixels import to_unit_range
 
 
-class DataError(Exception):
+class DataError(UserError):
     """A data set is missing or damaged; the message says which file, what was expected and what to do."""
 
 

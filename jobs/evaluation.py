@@ -107,7 +107,7 @@ def evaluate_images(cfg: DictConfig) -> None:
             raise ConfigError("data: say which real images these are to be compared with: images=… data=mnist")
         if cfg.scores is None:
             raise ConfigError("scores: with scores=none there is nothing to do")
-        claim(folder, continued_from=None)
+        claim(folder, resumed_from=None)
         datamodule = instantiate(cfg.data)
         device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
         images = read_images(Path(cfg.images), datamodule.image_shape)
