@@ -1,33 +1,39 @@
-"""The checkpoints that a run keeps, which continue in another run folder."""
+"""The checkpoints that a run keeps, and goes on keeping where it is resumed in another run folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lightning import Callback
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from .cadence import is_due
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps one file, `<filename>.ckpt`: the latest, or the best by `monitor`.
+    """Keeps one file, `<filename>.ckpt`: the latest of every epoch, or the best by `monitor` of those that are scored.
 
-    When a run is continued in another folder, the best checkpoint so far counts there too (see continuation.py).
+    When a run is resumed in another folder, its best checkpoint so far counts there too.
     """
 
     def __init__(
-        self, dirpath: str, filename: str, every_n_epochs: int, monitor: str | None = None, mode: str = "min"
+        self, dirpath: str, filename: str, monitor: str | None = None, mode: Literal["min", "max"] = "min"
     ) -> None:
         super().__init__(
             dirpath=dirpath,
             filename=filename,
             monitor=monitor,
             mode=mode,
-            every_n_epochs=every_n_epochs,
+            every_n_epochs=1,
             save_top_k=1,
             save_on_train_epoch_end=True,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor is None or is_due(trainer):  # between two scores the monitored value is the earlier one
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if Path(self.dirpath, f"{self.filename}.ckpt").is_file():

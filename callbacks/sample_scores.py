@@ -17,12 +17,13 @@ from scoring.scorer import Report, Scorer
 
 from .cadence import is_due
 from .curves import publish_result
-from .pictures import draw_classes, row_pairs, show_figure, show_picture
+from .figures import draw_classes, show_figure
+from .pictures import row_pairs, show_picture
 from .score_callback import ScoreCallback
 
 
 class SampleScores(ScoreCallback):
-    """`val/fid_<name>` every few epochs, for choosing a checkpoint; `test/<score>_<name>`, for reporting.
+    """`val/fid_<name>` at the run's cadence, for choosing a checkpoint; `test/<score>_<name>`, for reporting.
 
     Each test score is the mean over `repeats` draws of fakes (Scorer says which scores there are). Fakes are as
     many as the split has real images, unless `num_fakes` says otherwise or `protocol` names a published one to
@@ -35,7 +36,6 @@ class SampleScores(ScoreCallback):
         name: str,
         extractor: Callable[..., FeatureExtractor],
         datamodule: ImageDataModule,
-        every_n_epochs: int,
         protocol: str | None,
         num_fakes: int | None,
         num_train: int | None,
@@ -44,7 +44,7 @@ class SampleScores(ScoreCallback):
         seed: int,
     ) -> None:
         super().__init__()
-        self.name, self.every_n_epochs, self.repeats = name, every_n_epochs, repeats
+        self.name, self.repeats = name, repeats
         self.batch_size, self.seed = batch_size, seed
         if protocol:
             num_fakes = published_num_fakes(protocol, num_fakes)
@@ -56,7 +56,7 @@ class SampleScores(ScoreCallback):
         self.scorer = Scorer(network, datamodule, num_fakes, num_train, batch_size, seed)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
-        if is_due(trainer, self.every_n_epochs):
+        if is_due(trainer):
             self.scorer.device = pl_module.device
             value = self.scorer.frechet_distance(ModelSamples(pl_module, self.batch_size), "val", self.seed)
             publish_result(trainer, pl_module, {f"val/fid_{self.name}": value})

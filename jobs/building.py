@@ -1,23 +1,27 @@
 """From config to objects: the model, what looks on, and the loggers, for training, evaluation and benchmarks."""
 
+from collections.abc import Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
+import lightning
 import torch
 from hydra.utils import instantiate
-from lightning import Callback
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
-from callbacks.pictures import PictureCallback
+from callbacks.latent_fit import LatentFit
+from callbacks.picture_callback import PictureCallback
 from callbacks.run_recorder import RunRecord
 from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import DataError, ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from run_folder.checkpoints import CheckpointError
+from run_folder.checkpoints import AtomicCheckpointIO, CheckpointError
 from scoring.extractors import WeightsError
 
 from .command_line import quiet_libraries
@@ -27,12 +31,54 @@ quiet_libraries()  # here, because Lightning turns its log on when it is importe
 INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
 
 
-def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
-    """Hand the data's facts to the model: those of them that its constructor names."""
-    facts = {"image_shape": datamodule.image_shape, "num_classes": datamodule.num_classes}
-    constructor = instantiate(config)
-    model = constructor(**{name: fact for name, fact in facts.items() if name in signature(constructor).parameters})
-    return model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+def build_datamodule(config: DictConfig) -> ImageDataModule:
+    return instantiate(config)
+
+
+def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool = False) -> ImageModel:
+    """The model of a config, for this data."""
+    facts = {
+        "image_shape": datamodule.image_shape,
+        "num_classes": datamodule.num_classes,
+        "training_images": datamodule.training_images,
+    }
+    model = offer(facts, instantiate(config))()
+    model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+    if compiled:
+        model.compile_networks()
+    return model
+
+
+def offer(facts: Mapping[str, Any], factory: partial) -> partial:
+    """Hand facts that exist only at run time to a factory, and to the factories among its arguments.
+
+    Each gets those that its constructor names. So a part needs `_partial_: true` in its yaml to be offered a fact.
+    """
+    arguments = {
+        name: offer(facts, value) if isinstance(value, partial) else value for name, value in factory.keywords.items()
+    }
+    named = facts.keys() & signature(factory.func).parameters.keys()
+    return partial(factory.func, *factory.args, **{name: facts[name] for name in named} | arguments)
+
+
+def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback], purge_step: int | None) -> Trainer:
+    """Lightning's trainer, with the callbacks and loggers of the config. Raises ConfigError if they don't suit a model.
+
+    `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
+    """
+    check_makes_images(model, callbacks)
+    return instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=build_loggers(cfg.logger, purge_step),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=cfg.callbacks.progress_bar is not None,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all global generators: weights depend on what is drawn from here on."""
+    lightning.seed_everything(seed, workers=True, verbose=False)
 
 
 def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
@@ -56,7 +102,7 @@ def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
-    return [EpochSeed(cfg.seed), *build_onlookers(cfg, datamodule), record]
+    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 
 def build_onlookers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -11,7 +11,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from callbacks.pictures import draw_classes
+from callbacks.figures import draw_classes
 from scoring.classes import class_scores, missing_modes
 from scoring.fidelity import RealSide, kid_subset_size, nearest, radii
 

@@ -9,7 +9,8 @@ from conftest import TinyImages, composed
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal
 
-from callbacks.likelihood_scores import LikelihoodScores, draw_kl, log_likelihood, posterior_facts
+from callbacks.figures import draw_kl
+from callbacks.likelihood_scores import LikelihoodScores, log_likelihood, posterior_facts
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from lightning_modules.likelihoods import DiscretizedLogisticLikelihood, GaussianLikelihood

@@ -94,7 +94,7 @@ def test_observing_restores_mode_and_random_state(name: str):
 
 def test_fixed_latents_stay_and_fresh_ones_change():
     model, datamodule = build("gan")
-    grid = SampleGrid(every_n_epochs=1, seed=0, columns=3, rows=2)
+    grid = SampleGrid(seed=0, columns=3, rows=2)
     drawn = []
     for model.images_seen in (100, 200):
         with observing(model, grid.seed):
@@ -106,7 +106,7 @@ def test_fixed_latents_stay_and_fresh_ones_change():
 
 def test_interpolations_have_a_row_for_each_pair():
     model, datamodule = build("vae")
-    pictures = Interpolation(every_n_epochs=1, seed=0, rows=3, steps=10).draw(model.eval(), datamodule)
+    pictures = Interpolation(seed=0, rows=3, steps=10).draw(model.eval(), datamodule)
     assert set(pictures) == {"interpolation_line", "interpolation_slerp"}
     for picture in pictures.values():
         assert picture.shape == (3, 3 * 50 + 2, 10 * 50 + 2)
@@ -115,7 +115,7 @@ def test_interpolations_have_a_row_for_each_pair():
 def test_reconstructions_stand_under_their_originals():
     model, datamodule = build("vae")
     model.decode = lambda z: torch.zeros(len(z), 1, 8, 8)
-    picture = ReconstructionGrid(1, seed=0, columns=4, rows=2).draw(model.eval(), datamodule)["reconstructions"]
+    picture = ReconstructionGrid(seed=0, columns=4, rows=2).draw(model.eval(), datamodule)["reconstructions"]
     originals = datamodule.split("val").images[:8] / 255
     blank = torch.zeros(4, 1, 8, 8)
     assert torch.equal(picture, tile(torch.cat([originals[:4], blank, originals[4:], blank]), columns=4))
@@ -123,4 +123,4 @@ def test_reconstructions_stand_under_their_originals():
 
 def test_models_without_encoder_get_no_reconstructions():
     model, datamodule = build("gan")
-    assert ReconstructionGrid(1, seed=0, columns=4, rows=2).draw(model, datamodule) == {}
+    assert ReconstructionGrid(seed=0, columns=4, rows=2).draw(model, datamodule) == {}

@@ -86,7 +86,7 @@ def scorer_of(datamodule: ImageDataModule, extractor: FeatureExtractor | None = 
 
 def score(datamodule: ImageDataModule, extractor: Callable = Pixels, **options) -> SampleScores:
     defaults = {
-        "every_n_epochs": 1, "protocol": None, "num_fakes": None, "num_train": None, "repeats": 3, "batch_size": 16,
+        "protocol": None, "num_fakes": None, "num_train": None, "repeats": 3, "batch_size": 16,
         "seed": 0,
     }  # fmt: skip
     return SampleScores("pixels", extractor, datamodule, **(defaults | options))

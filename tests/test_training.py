@@ -11,12 +11,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from callbacks.checkpoints import RunCheckpoint
 from callbacks.export_reference import ExportReference
 from callbacks.run_recorder import RunRecord
 from foundation.errors import UserError
-from jobs.training import train
 from run_folder.curves import read_rows
 from scoring.scorer import Scorer
+from train import train
 
 MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
 MODELS = ["vae", "gan"]
@@ -253,10 +254,44 @@ def test_classifier_run_exports_a_reference_of_its_own(train_in):
         torch.testing.assert_close(told, weight.half().to(weight.dtype))
 
 
-def test_pictures_are_drawn_at_their_own_cadence(train_in):
-    run = train_in("run", *MLP, "trainer.max_epochs=4", "callbacks.sample_grid.every_n_epochs=2")
-    drawn = {path.name for path in (run / "pictures").glob("samples_fixed_*")}
-    assert drawn == {f"samples_fixed_{moment}.png" for moment in ("epoch_0002", "epoch_0004", "final")}
+def test_pictures_scores_val_losses_and_the_best_checkpoint_have_one_cadence(train_in):
+    run = train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2", "trainer.log_every_n_steps=1000")
+    due = [2, 4]
+    for name in ("samples_fixed", "interpolation_line", "reconstructions"):
+        drawn = {path.name for path in (run / "pictures").glob(f"{name}_*")}
+        assert drawn == {f"{name}_{stage}.png" for stage in (*(f"epoch_{epoch:04d}" for epoch in due), "final")}
+    rows = read_rows(run / "metrics.csv")
+    for scalar in ("val/fid_reference", "val/elbo"):
+        assert [images_seen for images_seen, row in rows if scalar in row] == [1197 * epoch for epoch in due], scalar
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] + 1 in due
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1 == 5
+
+
+def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
+    train_in, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+):
+    kept = []
+    save = RunCheckpoint._save_checkpoint
+
+    def noted(self, trainer, filepath):
+        kept.append((Path(filepath).name, trainer.current_epoch + 1))
+        save(self, trainer, filepath)
+
+    monkeypatch.setattr(RunCheckpoint, "_save_checkpoint", noted)
+    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_, values=iter([2.0, 1.0]): next(values))
+    train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2")
+    assert kept == [
+        ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),
+        ("last.ckpt", 5),
+    ]  # fmt: skip
+    assert not [warning for warning in recwarn if "could not find the monitored key" in str(warning.message)]
+
+
+@pytest.mark.parametrize("place", ["best_checkpoint", "last_checkpoint", "sample_grid", "interpolation"])
+def test_a_second_cadence_is_refused(place: str, train_in):
+    with pytest.raises(UserError, match=rf"callbacks\.{place}\.every_n_epochs: .* has no such option"):
+        train_in("run", f"+callbacks.{place}.every_n_epochs=3")
 
 
 def test_classifier_begins_another_cycle_from_an_earlier_runs_weights(train_in):
