@@ -107,7 +107,7 @@ def test_held_out_images_are_dealt_out_once(world_size: int):
     shown = []
     for rank in range(world_size):
         place = property(lambda self, rank=rank: (rank, world_size))
-        module = type("Placed", (TinyImages,), {"_place": place})((1, 4, 4), num_learn=15)
+        module = type("Placed", (TinyImages,), {"_rank_and_world_size": place})((1, 4, 4), num_learn=15)
         module.setup()
         shown += [image for images, _ in module.val_dataloader() for image in images]
     assert len(shown) == len(datamodule.split("val").images)
