@@ -1,8 +1,10 @@
 """How probable a model finds unseen images, and what it uses its latents for: for models with a likelihood."""
 
 from math import log, prod
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from lightning import Trainer
 from torch import Tensor
 
@@ -12,8 +14,8 @@ from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
-from .curves import publish_result
 from .figures import draw_kl, show_figure
+from .scalars import log_results
 from .score_callback import ScoreCallback
 
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
@@ -27,7 +29,13 @@ class LikelihoodScores(ScoreCallback):
     `batch_size` counts images that are decoded at a time.
     """
 
-    def __init__(self, num_images: int | None, num_samples: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_images: Annotated[int, Ge(1)] | None,
+        num_samples: Annotated[int, Ge(1)],
+        batch_size: Annotated[int, Ge(1)],
+        seed: Annotated[int, Ge(0)],
+    ) -> None:
         """`num_images` of None takes the whole test split; fewer are drawn by `seed`, for they may lie in order."""
         super().__init__()
         self.num_images, self.num_samples, self.batch_size, self.seed = num_images, num_samples, batch_size, seed
@@ -49,7 +57,7 @@ class LikelihoodScores(ScoreCallback):
             f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": "raw"}
             for name, value in scores.items()
         }
-        publish_result(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
+        log_results(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
         if kl is not None:
             self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
             show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))

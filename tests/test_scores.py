@@ -21,11 +21,12 @@ from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
+from foundation.errors import ConfigError
 from jobs.building import build_model
 from scoring import features as features_module
 from scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
 from scoring.features import GivenSamples, ModelSamples, features_of
-from scoring.fidelity import RealSide
+from scoring.fidelity import RealFeatures
 from scoring.protocol import content_hash, short_hash
 from scoring.published import published_num_fakes, published_scores
 from scoring.scorer import Scorer
@@ -103,7 +104,7 @@ def first_pixels(samples: ModelSamples, count: int, seed: int) -> Tensor:
 def test_fid_is_of_a_draw_against_a_split(split: str, images: Pictured):
     samples = ModelSamples(gan(), 16)
     real = images.split(split).images.flatten(1)[:, :5] / 255
-    expected = RealSide(real).frechet_distance(first_pixels(samples, len(real), seed=3))
+    expected = RealFeatures(real).frechet_distance(first_pixels(samples, len(real), seed=3))
     assert scorer_of(images).frechet_distance(samples, split, seed=3) == pytest.approx(expected, rel=1e-9)
 
 
@@ -114,7 +115,7 @@ def test_report_is_the_mean_and_deviation_over_draws_of_every_score(images: Pict
         "fid", "kid", "kid_subset_std", "precision", "recall", "density", "coverage", "missing_modes", "confidence",
         "nearest_train",
     }  # fmt: skip
-    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
     drawn = [first_pixels(samples, 40, seed) for seed in (5, 6, 7, 8)]
     for name, values in {
         "fid": [real.frechet_distance(fakes) for fakes in drawn],
@@ -130,7 +131,7 @@ def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
     report = scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     train = images.split("train").images[order[:40]].flatten(1)[:, :5] / 255
-    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
     assert report.scores["fid"]["floor"] == pytest.approx(real.frechet_distance(train))
     assert report.scores["kid"]["floor"] == pytest.approx(real.kernel_distance(train, seed=0)[0])
     assert report.scores["coverage"]["floor"] == real.manifold_scores(train)["coverage"]
@@ -180,7 +181,7 @@ def test_number_of_fakes_and_of_training_images_can_be_chosen(images: Pictured):
     scorer = scorer_of(images, num_fakes=21, num_train=33)
     assert scorer.protocol["num_fakes"] == 21 and scorer.protocol["num_train"] == 33
     report = scorer.report(ModelSamples(gan(), 16), repeats=1)
-    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
     assert report.scores["fid"]["value"] == pytest.approx(
         real.frechet_distance(first_pixels(ModelSamples(gan(), 16), 21, seed=0))
     )
@@ -208,7 +209,7 @@ def test_scoring_leaves_training_as_it_was(images: Pictured):
 @pytest.mark.parametrize("num_fakes", [None, 4])
 def test_too_few_images_for_the_extractor_are_refused(num_fakes: int | None, tmp_path: Path):
     datamodule = Pictured(tmp_path, num_test=40 if num_fakes else 4)
-    with pytest.raises(ValueError, match="4 images are too few for fid_pixels, whose extractor has 5 features"):
+    with pytest.raises(ConfigError, match="4 images are too few for fid_pixels, whose extractor has 5 features"):
         score(datamodule, num_fakes=num_fakes)
 
 
@@ -219,7 +220,7 @@ def test_a_draw_of_given_images_is_some_of_them_from_all_over():
     assert len(drawn.unique()) == 100 and 80 < drawn.float().mean() < 120
     assert torch.equal(samples.at(torch.tensor([7, 99]), 100, seed=0).flatten(), drawn[[7, 99]])
     assert not torch.equal(torch.cat([make() for make in samples.draw(100, seed=1)]).flatten(), drawn)
-    with pytest.raises(ValueError, match="201 are to be scored and 200 are given"):
+    with pytest.raises(ConfigError, match="201 are to be scored and 200 are given"):
         samples.draw(201, seed=0)
 
 
@@ -294,12 +295,12 @@ def test_published_numbers_are_those_of_their_sources():
 
 def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_not_cover(images: Pictured):
     assert published_num_fakes("lucic2018", None) == published_num_fakes("lucic2018", 10_000) == 10_000
-    with pytest.raises(ValueError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
+    with pytest.raises(ConfigError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
         score(images, protocol="lucic2018", num_fakes=500)
     mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, device="auto")
-    with pytest.raises(ValueError, match="asks for extractor inception-v3-compat, not pixels"):
+    with pytest.raises(ConfigError, match="asks for extractor inception-v3-compat, not pixels"):
         score(mnist, protocol="lucic2018")
-    with pytest.raises(ValueError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
+    with pytest.raises(ConfigError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
         score(images, protocol="lucic2019")
 
     class Inception(Pixels):
@@ -307,7 +308,7 @@ def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_no
             super().__init__(image_shape)
             self.protocol = {"extractor": "inception-v3-compat"}
 
-    with pytest.raises(ValueError, match="asks for data MNIST, not Pictured"):
+    with pytest.raises(ConfigError, match="asks for data MNIST, not Pictured"):
         score(images, Inception, protocol="lucic2018")
     assert score(mnist, Inception, protocol="lucic2018").scorer.num_fakes == 10_000
 
@@ -424,7 +425,7 @@ def test_two_processes_agree_on_whether_features_are_stored(monkeypatch: pytest.
         monkeypatch.setattr(
             dist, "all_gather_object", lambda found, own, others=others: found.__setitem__(slice(0, 2), [own, others])
         )
-        assert features_module.everywhere(True) is agreed
+        assert features_module.true_on_all_ranks(True) is agreed
 
 
 # That the scores rank as they should, on real images
@@ -475,7 +476,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_every_growing_disturbance_of_real_images_raises_fid(disturbance: str, real: ImageDataModule):
     change, strengths = DISTURBANCES[disturbance]
     test, train = real.split("test").images[::5][:500], real.split("train")
-    side = RealSide(features_of_real(test))
+    side = RealFeatures(features_of_real(test))
     found = []
     for strength in strengths:
         kept = train.images[train.labels >= strength] if disturbance == "dropped classes" else train.images
@@ -517,5 +518,5 @@ def test_inception_fid_is_that_of_torch_fidelitys_command(inception_weights: Pat
         features_of(GivenSamples(images, 12).draw(len(images), 0), extractor, torch.device("cpu"))
         for images in (real, fake)
     )
-    ours = RealSide(real_features).frechet_distance(fake_features)
+    ours = RealFeatures(real_features).frechet_distance(fake_features)
     assert ours == pytest.approx(theirs, rel=1e-3)

@@ -271,7 +271,7 @@ def test_pictures_scores_val_losses_and_the_best_checkpoint_have_one_cadence(tra
 def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
     train_in, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ):
-    kept = []
+    kept, values = [], iter([2.0, 1.0])
     save = RunCheckpoint._save_checkpoint
 
     def noted(self, trainer, filepath):
@@ -279,7 +279,7 @@ def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
         save(self, trainer, filepath)
 
     monkeypatch.setattr(RunCheckpoint, "_save_checkpoint", noted)
-    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_, values=iter([2.0, 1.0]): next(values))
+    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_: next(values))
     train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2")
     assert kept == [
         ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),
