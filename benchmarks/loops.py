@@ -21,8 +21,9 @@ from torchvision import transforms
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
 from jobs.building import build_callbacks, build_loggers, build_model
-from lightning_modules.gan import GAN, to_signed
+from lightning_modules.gan import GAN, signed
 from lightning_modules.vae import VAE
+from lightning_modules.values import Batch
 
 LOOPS = ("project", "bare", "notebook")
 
@@ -151,10 +152,8 @@ class VAEStep:
 
     def __call__(self, images: Tensor) -> Tensor:
         with autocast(images.device, self.precision):
-            loss = self.model.objective(images)["loss"]
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+            loss = self.model.objective(Batch(images))["loss"]
+        descend(self.optimizer, loss)
         return loss
 
 
@@ -162,50 +161,39 @@ class GANStep:
     """One step of each player and of the generator's average; a single generator forward. Returns D's loss."""
 
     def __init__(self, model: GAN, precision: str) -> None:
-        self.model, self.precision, self.images_seen = model, precision, 0
+        self.model, self.precision = model, precision
         self.optimizer_g, self.optimizer_d = model.configure_optimizers()
 
     def __call__(self, images: Tensor) -> Tensor:
-        model, real = self.model, to_signed(images)
-        with autocast(real.device, self.precision):
-            fake = model.generator(self.latents(real))
-            loss = self.discriminator_loss(real, fake.detach())
+        model, real = self.model, signed(Batch(images))
+        with autocast(images.device, self.precision):
+            fake = self.fakes(len(images))
+            terms = model.discriminator_objective(real, fake.detach())
+            loss = terms["loss_discriminator"] + terms["penalty"]
         descend(self.optimizer_d, loss)
-        model.discriminator.requires_grad_(False)
-        with autocast(real.device, self.precision):
-            loss_g = model.loss.generator(model.discriminator(fake))
-        descend(self.optimizer_g, loss_g)
-        model.discriminator.requires_grad_(True)
-        self.average(len(real))
+        self.generator_step(real, fake)
+        model.images_seen += len(images)
+        model.update_averages()
         return loss
 
-    def latents(self, real: Tensor) -> Tensor:
-        return torch.randn(len(real), self.model.latent_dim, device=real.device)
+    def fakes(self, n: int) -> Batch:
+        return self.model.fakes(self.model.sample_latents(n))
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        discriminator = self.model.discriminator
-        adversarial = self.model.loss.discriminator(discriminator(real), discriminator(fake))
-        return adversarial + self.model.penalty(discriminator, real, fake)
-
-    def average(self, batch_size: int) -> None:
-        self.images_seen += batch_size
-        self.model.averaged_generator.update(self.model.generator, batch_size, self.images_seen)
+    def generator_step(self, real: Batch, fake: Batch) -> None:
+        self.model.discriminator.requires_grad_(False)
+        with autocast(real.images.device, self.precision):
+            loss = self.model.generator_objective(real, fake)["loss_generator"]
+        descend(self.optimizer_g, loss)
+        self.model.discriminator.requires_grad_(True)
 
 
 class NotebookGANStep(GANStep):
     """The generator runs anew for its own step, whose backward pass also fills the discriminator's gradients."""
 
-    def __call__(self, real: Tensor) -> Tensor:
-        model = self.model
-        with autocast(real.device, self.precision):
-            fake = model.generator(self.latents(real))
-            loss = self.discriminator_loss(real, fake.detach())
-        descend(self.optimizer_d, loss)
-        with autocast(real.device, self.precision):
-            loss_g = model.loss.generator(model.discriminator(model.generator(self.latents(real))))
-        descend(self.optimizer_g, loss_g)
-        self.average(len(real))
-        return loss
+    def generator_step(self, real: Batch, fake: Batch) -> None:
+        with autocast(real.images.device, self.precision):
+            loss = self.model.generator_objective(real, self.fakes(len(real.images)))["loss_generator"]
+        descend(self.optimizer_g, loss)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -8,37 +8,48 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.values import Latents
 
 from .picture_callback import PictureCallback
 from .pictures import tile
 
 
 class Interpolation(PictureCallback):
-    """Draws `rows` fixed pairs of latents with `steps` images from one end to the other, ends included."""
+    """Draws `rows` fixed pairs of latents with `steps` images from one end to the other, ends included.
+
+    A row keeps one label, where the model knows labels. Models that don't interpolate get no picture.
+    """
 
     def __init__(self, seed: Annotated[int, Ge(0)], rows: Annotated[int, Ge(1)], steps: Annotated[int, Ge(2)]) -> None:
         super().__init__(seed)
         self.rows, self.steps = rows, steps
 
     def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
-        start, end = model.sample_latents(2 * self.rows).chunk(2)
+        if not model.interpolates:
+            return {}
+        latents = model.sample_latents(2 * self.rows)
+        start, end = latents.z.chunk(2)
+        labels = None if latents.labels is None else latents.labels[: self.rows].repeat_interleave(self.steps)
         paths = {"line": line(start, end, self.steps), "slerp": slerp(start, end, self.steps)}
         return {
-            f"interpolation_{name}": tile(model.decode(path.flatten(0, 1)), self.steps) for name, path in paths.items()
+            f"interpolation_{name}": tile(model.decode(Latents(path.flatten(0, 1), labels)), self.steps)
+            for name, path in paths.items()
         }
 
 
 def line(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Pairs of latents (B, D) to `steps` equidistant points on the straight line: (B, steps, D)."""
-    share = torch.linspace(0, 1, steps, device=start.device).view(1, -1, 1)
+    """Pairs of latents (B, *shape) to `steps` equidistant points on the straight line: (B, steps, *shape)."""
+    share = torch.linspace(0, 1, steps, device=start.device).view(1, -1, *[1] * (start.dim() - 1))
     return torch.lerp(start.unsqueeze(1), end.unsqueeze(1), share)
 
 
 def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Spherical interpolation (Shoemake 1985; for latents White 2016, arXiv:1609.04468): (B, steps, D).
+    """Spherical interpolation (Shoemake 1985; for latents White 2016, arXiv:1609.04468): (B, steps, *shape).
 
     A Gaussian's mass in high dimensions lies near a sphere, which the straight line leaves and this does not.
     """
+    shape = start.shape[1:]
+    start, end = start.flatten(1), end.flatten(1)
     share = torch.linspace(0, 1, steps, device=start.device).view(1, -1, 1)
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1)
     angle = cosine.arccos().view(-1, 1, 1)
@@ -46,4 +57,4 @@ def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
         torch.sin(angle)
     )
     on_one_line = torch.sin(angle).abs() < 1e-4  # no great circle, or no single one, between the two
-    return torch.where(on_one_line, line(start, end, steps), arc)
+    return torch.where(on_one_line, line(start, end, steps), arc).unflatten(2, shape)

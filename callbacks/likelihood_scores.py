@@ -8,12 +8,12 @@ from annotated_types import Ge
 from lightning import Trainer
 from torch import Tensor
 
-from datamodules.image_datamodule import ImageDataModule
-from datamodules.pixels import to_unit_range
-from lightning_modules.generative_model import GenerativeModel
+from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
+from .batches import batches_of
 from .figures import draw_kl, show_figure
 from .scalars import log_results
 from .score_callback import ScoreCallback
@@ -41,29 +41,28 @@ class LikelihoodScores(ScoreCallback):
         self.num_images, self.num_samples, self.batch_size, self.seed = num_images, num_samples, batch_size, seed
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
-        if not hasattr(pl_module, "log_importance_weights"):
+        if not isinstance(pl_module, HasLikelihood):
             return
-        images = self._chosen(trainer.datamodule.split("test").images)
-        protocol = self._protocol(trainer.datamodule, images, pl_module.likelihood.kind)
+        data = trainer.datamodule.split("test")
+        chosen = chosen_indices(len(data.images), self.num_images, self.seed)
+        test = LabelledImages(data.images[chosen], data.labels[chosen])
+        protocol = self._protocol(trainer.datamodule, test.images, pl_module.likelihood_kind)
         with observing(pl_module, self.seed):
-            nll = -log_likelihood(pl_module, images, self.num_samples, self.batch_size).mean().item()
-            means, kl = posterior_facts(pl_module, images, self.batch_size)
+            nll = -log_likelihood(pl_module, test, self.num_samples, self.batch_size, pl_module.device).mean().item()
+            means, kl = posterior_facts(pl_module, test, self.batch_size, pl_module.device)
         scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
-        if pl_module.likelihood.is_over_bytes:
+        if pl_module.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
-        key = short_hash(protocol)
+        key, weights = short_hash(protocol), pl_module.weights_used
         self.protocols = {key: protocol}
         self.results = {
-            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": "raw"}
+            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": weights}
             for name, value in scores.items()
         }
         log_results(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
         if kl is not None:
             self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
             show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))
-
-    def _chosen(self, images: Tensor) -> Tensor:
-        return images[chosen_indices(len(images), self.num_images, self.seed)]
 
     def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {
@@ -78,24 +77,29 @@ class LikelihoodScores(ScoreCallback):
         }
 
 
-def log_likelihood(model: GenerativeModel, images: Tensor, num_samples: int, batch_size: int) -> Tensor:
-    """log p(x) of uint8 images (N, C, H, W) by importance sampling: (N,), nats; on average a lower bound.
+def log_likelihood(
+    model: HasLikelihood, data: LabelledImages, num_samples: int, batch_size: int, device: torch.device
+) -> Tensor:
+    """log p(x) of images, uint8 (N, C, H, W), by importance sampling: (N,), nats; on average a lower bound.
 
     At most `batch_size` images are decoded at a time, for any number of samples.
     """
     at_once = min(num_samples, batch_size)
     found = []
-    for some in images.split(max(1, batch_size // at_once)):
-        pixels = to_unit_range(some.to(model.device))
+    for batch in batches_of(data, max(1, batch_size // at_once), device):
         parts = torch.arange(num_samples).split(at_once)
-        sums = [model.log_importance_weights(pixels, len(part)).logsumexp(dim=0) for part in parts]
+        sums = [model.log_importance_weights(batch, len(part)).logsumexp(dim=0) for part in parts]
         found.append(torch.stack(sums).logsumexp(dim=0) - log(num_samples))
     return torch.cat(found).cpu()
 
 
-def posterior_facts(model: GenerativeModel, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor | None]:
-    """Posterior means (N, latent_dim), and each dimension's mean KL (latent_dim,), nats, where that is defined."""
-    batches = [to_unit_range(some.to(model.device)) for some in images.split(batch_size)]
-    means = torch.cat([model.encode(some) for some in batches]).cpu()
-    kl = [model.kl_by_dimension(some) for some in batches]
-    return means, None if kl[0] is None else torch.cat(kl).mean(dim=0).cpu()
+def posterior_facts(
+    model: HasLikelihood, data: LabelledImages, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Posterior means (N, D), and each dimension's mean KL, (D,), nats, where that is defined."""
+    means, kl = [], []
+    for batch in batches_of(data, batch_size, device):
+        means.append(model.encode(batch).z.flatten(1))
+        kl.append(model.kl_by_dimension(batch))
+    known = [part for part in kl if part is not None]
+    return torch.cat(means).cpu(), torch.cat(known).mean(dim=0).cpu() if known else None

@@ -6,14 +6,16 @@ from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 
-from lightning_modules.generative_model import GenerativeModel
+from datamodules.pixels import to_unit_range
+from lightning_modules.generative_model import Encodes, GenerativeModel
+from lightning_modules.values import Batch
 
 from .picture_callback import PictureCallback
 from .pictures import row_pairs
 
 
 class ReconstructionGrid(PictureCallback):
-    """Draws `rows` rows of val images, each with its reconstructions below; nothing for models without `encode`."""
+    """Draws `rows` rows of val images, each with its reconstructions below; nothing for models that don't encode."""
 
     def __init__(
         self, seed: Annotated[int, Ge(0)], columns: Annotated[int, Ge(1)], rows: Annotated[int, Ge(1)]
@@ -22,8 +24,10 @@ class ReconstructionGrid(PictureCallback):
         self.columns, self.rows = columns, rows
 
     def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
-        if not hasattr(model, "encode"):
+        if not isinstance(model, Encodes):
             return {}
-        originals = datamodule.split("val").images[: self.columns * self.rows].to(model.device) / 255
-        reconstructions = model.decode(model.encode(originals))
-        return {"reconstructions": row_pairs(originals, reconstructions, self.columns)}
+        images, labels = datamodule.split("val")
+        shown = slice(self.columns * self.rows)
+        batch = Batch(to_unit_range(images[shown].to(model.device)), labels[shown].to(model.device))
+        reconstructions = model.decode(model.encode(batch))
+        return {"reconstructions": row_pairs(batch.images, reconstructions, self.columns)}

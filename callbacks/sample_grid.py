@@ -14,7 +14,10 @@ from .pictures import tile
 
 
 class SampleGrid(PictureCallback):
-    """Draws `columns` x `rows` images twice: `samples_fixed` and `samples_fresh`."""
+    """Draws `columns` x `rows` images twice: `samples_fixed` and `samples_fresh`.
+
+    Of a model that knows labels, each column shows one class.
+    """
 
     def __init__(
         self, seed: Annotated[int, Ge(0)], columns: Annotated[int, Ge(1)], rows: Annotated[int, Ge(1)]
@@ -23,8 +26,10 @@ class SampleGrid(PictureCallback):
         self.columns, self.rows = columns, rows
 
     def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
-        count = self.columns * self.rows
-        fixed = model.decode(model.sample_latents(count))
+        count, labels = self.columns * self.rows, None
+        if model.num_classes is not None:  # a column a class
+            labels = torch.arange(count, device=model.device) % self.columns % model.num_classes
+        fixed = model.decode(model.sample_latents(count, labels))
         torch.manual_seed(self.seed + 1 + model.images_seen)  # other latents at every point of the run
-        fresh = model.decode(model.sample_latents(count))
+        fresh = model.decode(model.sample_latents(count, labels))
         return {"samples_fixed": tile(fixed, self.columns), "samples_fresh": tile(fresh, self.columns)}

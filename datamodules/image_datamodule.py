@@ -10,6 +10,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
+from foundation.errors import ConfigError
+
 from .disk_cache import user_cache
 from .pixels import to_unit_range
 
@@ -93,6 +95,24 @@ class ImageDataModule(LightningDataModule, ABC):
     def split(self, name: str) -> LabelledImages:
         """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W)."""
         return self._splits[name]
+
+    def training_images(self, count: int) -> tuple[Tensor, Tensor]:
+        """`count` images of train, float32 (count, C, H, W) in [0, 1], and their labels, (count,).
+
+        They are the first ones of an order that `split_seed` alone decides. The data is prepared and read where that
+        has not been done. Raises ConfigError if train has fewer.
+        """
+        if not self._splits:
+            self.prepare_data()
+            self.setup()
+        images, labels = self.split("train")
+        if count > len(images):
+            raise ConfigError(
+                f"{count:,} training images are needed at once, and {type(self).__name__} has {len(images):,} to train "
+                "on; choose a smaller number"
+            )
+        chosen, _ = hold_out(count, len(images), self.split_seed)
+        return to_unit_range(images[chosen]), labels[chosen]
 
     def train_dataloader(self) -> DataLoader:
         # Seeded by the epoch, which Lightning hands to it: a resumed run sees the order it would have seen.

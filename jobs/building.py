@@ -1,5 +1,7 @@
 """From config to objects: the model, what looks on, and the loggers, for training, evaluation and benchmarks."""
 
+from collections.abc import Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -10,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
+from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
 from callbacks.run_recorder import RunRecord
 from callbacks.sample_scores import SampleScores
@@ -28,11 +31,26 @@ INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, Misconfig
 
 
 def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
-    """Hand the data's facts to the model: those of them that its constructor names."""
-    facts = {"image_shape": datamodule.image_shape, "num_classes": datamodule.num_classes}
-    constructor = instantiate(config)
-    model = constructor(**{name: fact for name, fact in facts.items() if name in signature(constructor).parameters})
+    """The model of a config, for this data."""
+    facts = {
+        "image_shape": datamodule.image_shape,
+        "num_classes": datamodule.num_classes,
+        "training_images": datamodule.training_images,
+    }
+    model = offer(facts, instantiate(config))()
     return model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+
+
+def offer(facts: Mapping[str, Any], factory: partial) -> partial:
+    """Hand facts that exist only at run time to a factory, and to the factories among its arguments.
+
+    Each gets those that its constructor names. So a part needs `_partial_: true` in its yaml to be offered a fact.
+    """
+    arguments = {
+        name: offer(facts, value) if isinstance(value, partial) else value for name, value in factory.keywords.items()
+    }
+    named = facts.keys() & signature(factory.func).parameters.keys()
+    return partial(factory.func, *factory.args, **{name: facts[name] for name in named} | arguments)
 
 
 def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
@@ -56,7 +74,7 @@ def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
-    return [EpochSeed(cfg.seed), *build_onlookers(cfg, datamodule), record]
+    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 
 def build_onlookers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
 from callbacks.figures import draw_classes, save_figure
+from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
 from callbacks.pictures import save_png
 from callbacks.sample_scores import nearest_train_picture
@@ -154,7 +155,7 @@ def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[C
     """Those of the run's callbacks that look at a finished model, and what gathers the terms of the test."""
     looking = ScoreCallback | PictureCallback | Curves
     chosen = [callback for callback in build_onlookers(run_config, datamodule) if isinstance(callback, looking)]
-    return [EpochSeed(run_config.seed), *chosen]
+    return [EpochSeed(run_config.seed), LatentFit(run_config.seed), *chosen]
 
 
 def read_earlier(folder: Path, weights: dict[str, Any]) -> dict[str, Any]:

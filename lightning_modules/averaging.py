@@ -3,14 +3,14 @@
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class ExponentialMovingAverage(nn.Module):
     """A frozen copy of a network whose weights follow it with a half-life counted in images; buffers are copied.
 
     Early in training the half-life is `ramp_up` times the images seen, so that short runs forget their
-    random start too. A half-life of 0 follows without delay: no averaging.
+    random start too.
     """
 
     # torch's AveragedModel reads its counter from the device at each step, for which a GPU has to be waited for.
@@ -20,13 +20,13 @@ class ExponentialMovingAverage(nn.Module):
         self.module = deepcopy(network).requires_grad_(False)
         self.half_life, self.ramp_up = half_life, ramp_up
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.module(*inputs)
-
     @torch.no_grad()
-    def update(self, network: nn.Module, batch_size: int, images_seen: int) -> None:
+    def update(self, network: nn.Module, elapsed: int, images_seen: int) -> None:
+        """Follow the network, `elapsed` images after the last update and `images_seen` after the start."""
         half_life = min(self.half_life, self.ramp_up * images_seen)
-        decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
-        torch._foreach_lerp_(list(self.module.parameters()), list(network.parameters()), 1 - decay)
-        for ours, theirs in zip(self.module.buffers(), network.buffers(), strict=True):
-            ours.copy_(theirs)
+        decay = 0.5 ** (elapsed / half_life) if half_life > 0 else 0.0
+        ours, theirs = list(self.module.parameters()), list(network.parameters())
+        if ours:
+            torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for copy, buffer in zip(self.module.buffers(), network.buffers(), strict=True):
+            copy.copy_(buffer)

@@ -1,47 +1,57 @@
 """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .averaging import ExponentialMovingAverage
+from .augmentations import Augmentation
+from .conditioning import Conditioning
+from .constraints import Constraint
 from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
 from .penalties import Penalty
+from .values import Batch, Latents
 
 
 class GAN(GenerativeModel):
-    """A generator and a discriminator, each with its own optimizer, and the generator's moving average.
+    """A generator and a discriminator, each with its own optimizer.
 
-    The networks work on pixels in [-1, 1]; images are in [0, 1] at every door of this class.
+    The networks work on pixels in [-1, 1], here called signed; images are in [0, 1] at every door of this class.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: int,
-        n_critic: int,
-        ema_half_life: float,
-        ema_ramp_up: float,
+        latent_dim: Annotated[int, Ge(1)],
+        n_critic: Annotated[int, Ge(1)],
+        ema_half_life: Annotated[float, Ge(0)],
+        ema_ramp_up: Annotated[float, Ge(0)],
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
+        conditioning: Callable[..., Conditioning],
+        constraint: Constraint,
+        augmentation: Augmentation,
         loss: AdversarialLoss,
         penalty: Penalty,
         generator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        super().__init__(image_shape, latent_dim)
+        networks = conditioning()
+        super().__init__(image_shape, (latent_dim,), networks.num_classes, ema_half_life, ema_ramp_up)
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
-        self.generator = nn.Sequential(generator(image_shape=self.image_shape, latent_dim=latent_dim), nn.Tanh())
-        self.discriminator = discriminator(image_shape=self.image_shape, num_outputs=1)
-        self.averaged_generator = ExponentialMovingAverage(self.generator, ema_half_life, ema_ramp_up)
-        self.decodes_averaged = ema_half_life > 0
+        self.generator = networks.decoder(generator, self.image_shape, latent_dim)
+        self.discriminator = networks.discriminator(discriminator, self.image_shape)
+        constraint(self.discriminator)
+        self.augmentation = augmentation
         self.loss, self.penalty = loss, penalty
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
+        self.keep_averages("generator")
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -52,46 +62,68 @@ class GAN(GenerativeModel):
         self.penalty = torch.compile(self.penalty)  # a gradient's gradient is compiled as a whole or not at all
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        images, _ = batch
-        real = to_signed(images)
-        generator_is_due = (self.trainer.fit_loop.epoch_loop.total_batch_idx + 1) % self.n_critic == 0
-        with torch.set_grad_enabled(generator_is_due):
-            fake = self.generator(self.sample_latents(len(real)))  # this one forward serves both players
+        real = signed(Batch(*batch))
+        with torch.set_grad_enabled(self.generator_is_due()):
+            fake = self.fakes(self.sample_latents(len(real.images), real.labels))  # this forward serves both players
         terms = self.discriminator_step(real, fake.detach())
-        if generator_is_due:
-            terms |= self.generator_step(fake)
+        if self.generator_is_due():
+            terms |= self.generator_step(real, fake)
         return terms
 
-    def discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def generator_is_due(self) -> bool:
+        """Whether the batch in work is one of those, one in `n_critic`, in which the generator steps too."""
+        return (self.trainer.fit_loop.epoch_loop.total_batch_idx + 1) % self.n_critic == 0
+
+    averages_are_due = generator_is_due
+
+    def discriminator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         _, optimizer = self.optimizers()
         with self.toggled_optimizer(optimizer):
-            real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-            loss = self.loss.discriminator(real_logits, fake_logits)
-            penalty = self.penalty(self.discriminator, real, fake)
+            terms = self.discriminator_objective(real, fake)
             optimizer.zero_grad()
-            self.manual_backward(loss + penalty)
+            self.manual_backward(terms["loss_discriminator"] + terms["penalty"])
             optimizer.step()
-        return {"loss_discriminator": loss, "penalty": penalty} | judgement(real_logits, fake_logits)
+        return terms
 
-    def generator_step(self, fake: Tensor) -> dict[str, Tensor]:
+    def generator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         optimizer, _ = self.optimizers()
         with self.toggled_optimizer(optimizer):
-            loss = self.loss.generator(self.discriminator(fake))
+            terms = self.generator_objective(real, fake)
             optimizer.zero_grad()
-            self.manual_backward(loss)
+            self.manual_backward(terms["loss_generator"])
             optimizer.step()
-        images = len(fake) * self.n_critic * self.trainer.world_size
-        self.averaged_generator.update(self.generator, images, self.images_seen)
-        return {"loss_generator": loss}
+        return terms
+
+    def discriminator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """What the discriminator descends, `loss_discriminator` + `penalty`, and its judgement. Signed images."""
+        real_logits, fake_logits = self.critic(real), self.critic(fake)
+        return {
+            "loss_discriminator": self.loss.discriminator(real_logits, fake_logits),
+            "penalty": self.penalty(self.critic, real, fake),
+        } | judgement(real_logits, fake_logits)
+
+    def generator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """What the generator descends, `loss_generator`. Signed images."""
+        real_logits = self.critic(real) if self.loss.needs_real_logits else None
+        return {"loss_generator": self.loss.generator(self.critic(fake), real_logits)}
+
+    def critic(self, batch: Batch) -> Tensor:
+        """Signed images to logits (B, 1): the one way in which the discriminator is asked."""
+        return self.discriminator(self.augmentation(batch.images), batch.labels)
+
+    def fakes(self, latents: Latents) -> Batch:
+        """Latents to signed images with their labels; with averaged weights outside training."""
+        return Batch(self.in_use(self.generator)(latents.z, latents.labels).tanh(), latents.labels)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Both losses on held-out images: a D(x) far below training's says that the discriminator overfits."""
-        images, _ = batch
-        fake = to_signed(self.decode(self.sample_latents(len(images))))
-        real_logits, fake_logits = self.discriminator(to_signed(images)), self.discriminator(fake)
+        real = signed(Batch(*batch))
+        latents = self.sample_latents(len(real.images), real.labels)
+        fake = signed(Batch(self.decode(latents), latents.labels))
+        real_logits, fake_logits = self.critic(real), self.critic(fake)
         return {
             "loss_discriminator": self.loss.discriminator(real_logits, fake_logits),
-            "loss_generator": self.loss.generator(fake_logits),
+            "loss_generator": self.loss.generator(fake_logits, real_logits),
         } | judgement(real_logits, fake_logits)
 
     test_step = validation_step
@@ -102,17 +134,16 @@ class GAN(GenerativeModel):
             self.discriminator_optimizer(self.discriminator.parameters()),
         ]
 
-    def sample_latents(self, n: int) -> Tensor:
-        return torch.randn(n, self.latent_dim, device=self.device)
+    def sample_z(self, n: int) -> Tensor:
+        return torch.randn(n, *self.latent_shape, device=self.device)
 
-    def decode(self, z: Tensor) -> Tensor:
-        generator = self.generator if self.training else self.averaged_generator
-        return (generator(z) + 1) / 2
+    def decode(self, latents: Latents) -> Tensor:
+        return (self.fakes(latents).images + 1) / 2
 
 
-def to_signed(images: Tensor) -> Tensor:
-    """Pixels in [0, 1] to the generator's range, [-1, 1]."""
-    return images * 2 - 1
+def signed(batch: Batch) -> Batch:
+    """Pixels in [0, 1] to the networks' range, [-1, 1]."""
+    return batch._replace(images=batch.images * 2 - 1)
 
 
 def judgement(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Adversarial losses on logits (B, 1): scalars to descend, one for each player."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import relu, softplus
@@ -9,11 +10,15 @@ from torch.nn.functional import relu, softplus
 class AdversarialLoss(ABC):
     """What the discriminator and the generator each descend, given raw logits."""
 
-    @abstractmethod
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor: ...
+    needs_real_logits: ClassVar[bool] = False  # whether the generator's loss looks at real images too
 
     @abstractmethod
-    def generator(self, fake_logits: Tensor) -> Tensor: ...
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The discriminator's loss, a scalar."""
+
+    @abstractmethod
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        """The generator's loss, a scalar. `real_logits` are given where `needs_real_logits` says so."""
 
 
 class MinimaxLoss(AdversarialLoss):
@@ -23,14 +28,14 @@ class MinimaxLoss(AdversarialLoss):
         # −log D(x) = softplus(−logit) and −log(1 − D(x)) = softplus(logit): finite for any logit.
         return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
-    def generator(self, fake_logits: Tensor) -> Tensor:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         return -softplus(fake_logits).mean()
 
 
 class NonSaturatingLoss(MinimaxLoss):
     """The same discriminator; the generator ascends E[log D(G(z))] (Goodfellow et al. 2014, section 3)."""
 
-    def generator(self, fake_logits: Tensor) -> Tensor:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         return softplus(-fake_logits).mean()
 
 
@@ -40,7 +45,7 @@ class HingeLoss(AdversarialLoss):
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
-    def generator(self, fake_logits: Tensor) -> Tensor:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         return -fake_logits.mean()
 
 
@@ -50,5 +55,33 @@ class WassersteinLoss(AdversarialLoss):
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return fake_logits.mean() - real_logits.mean()
 
-    def generator(self, fake_logits: Tensor) -> Tensor:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         return -fake_logits.mean()
+
+
+class LeastSquaresLoss(AdversarialLoss):
+    """LSGAN: logits are drawn to 1 for real, 0 for fake (Mao et al. 2017, arXiv:1611.04076, eq. 9)."""
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        return (fake_logits - 1).square().mean() / 2
+
+
+class RelativisticLoss(AdversarialLoss):
+    """Each fake is judged against one real image: softplus(−(C(x) − C(G(z)))), and the reverse for the generator.
+
+    The relativistic pairing GAN (Jolicoeur-Martineau 2018, arXiv:1807.00734, eq. 7 and 8; R3GAN, Huang et al. 2024,
+    arXiv:2501.05441).
+    """
+
+    needs_real_logits = True
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return softplus(fake_logits - real_logits).mean()
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+        if real_logits is None:
+            raise ValueError("the relativistic loss of a generator needs the logits of real images")
+        return softplus(real_logits - fake_logits).mean()

@@ -2,59 +2,69 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from annotated_types import Ge, Interval
+from torch import Tensor
+
+from .values import Batch
+
+Critic = Callable[[Batch], Tensor]  # a batch (B, …) to logits (B, 1): the discriminator as the losses see it
 
 
 class Penalty(ABC):
-    """A scalar, given the discriminator and the batches (B, C, H, W) it has just judged."""
+    """A scalar, given the critic and the batches that it has just judged."""
 
     @abstractmethod
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor: ...
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor: ...
 
 
 class NoPenalty(Penalty):
     """The neutral element: zero."""
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        return real.new_zeros(())
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        return real.images.new_zeros(())
 
 
 class R1Penalty(Penalty):
     """weight / 2 · E[‖∇D(x)‖²] on real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9).
 
-    The mean is taken over the first `share` of the batch, in (0, 1]: the same in expectation, at that share of
-    the cost.
+    The mean is taken over the first `share` of the batch: the same in expectation, at that share of the cost.
     """
 
-    def __init__(self, weight: float, share: float) -> None:
+    def __init__(self, weight: Annotated[float, Ge(0)], share: Annotated[float, Interval(gt=0, le=1)]) -> None:
         self.weight, self.share = weight, share
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        some = real[: math.ceil(self.share * len(real))]
-        return self.weight / 2 * squared_gradient_norm(discriminator, some).mean()
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        first = real[: math.ceil(self.share * len(real.images))]
+        return self.weight / 2 * squared_gradient_norm(critic, first).mean()
 
 
 class GradientPenalty(Penalty):
-    """weight · E[(‖∇D(x̂)‖ − 1)²], x̂ between real and fake (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028)."""
+    """weight · E[(‖∇D(x̂)‖ − 1)²], x̂ between real and fake (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028).
 
-    def __init__(self, weight: float) -> None:
+    With labels, x̂ has the real image's: a model that draws fakes with the labels of the real batch pairs them so.
+    """
+
+    def __init__(self, weight: Annotated[float, Ge(0)]) -> None:
         self.weight = weight
 
-    def __call__(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
-        between = torch.lerp(real, fake, share)
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        share = torch.rand(len(real.images), 1, 1, 1, device=real.images.device, dtype=real.images.dtype)
+        between = real._replace(images=torch.lerp(real.images, fake.images, share))
         # The square root's slope is infinite at zero.
-        norm = (squared_gradient_norm(discriminator, between) + 1e-12).sqrt()
+        norm = (squared_gradient_norm(critic, between) + 1e-12).sqrt()
         return self.weight * (norm - 1).square().mean()
 
 
-def squared_gradient_norm(discriminator: nn.Module, images: Tensor) -> Tensor:
+def squared_gradient_norm(critic: Critic, batch: Batch) -> Tensor:
     """‖∇ₓ D(x)‖² for each image: (B,), differentiable in the discriminator's weights."""
+    images = batch.images.detach()
     if torch.compiler.is_compiling():  # autograd's gradient can't be differentiated when it is compiled
-        gradient = torch.func.grad(lambda pixels: discriminator(pixels).sum())(images.detach())
+        gradient = torch.func.grad(lambda pixels: critic(batch._replace(images=pixels)).sum())(images)
     else:  # torch.func's can't follow the running statistics of a batch norm
-        images = images.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+        images.requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(batch._replace(images=images)).sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1)

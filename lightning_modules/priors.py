@@ -1,58 +1,96 @@
-"""Priors p(z) over latents (B, latent_dim)."""
+"""Priors p(z) over latents (B, latent_dim), as distributions."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, kl_divergence
+
+from .values import Batch
+
+Posterior = Callable[[Batch], Independent]  # images to q(z|x), of batch shape (B,) and event shape (latent_dim,)
+TrainingImages = Callable[[int], tuple[Tensor, Tensor]]  # how many, to images in [0, 1] and their labels
 
 
 class Prior(nn.Module, ABC):
     """p(z), possibly with parameters of its own, which the ELBO then trains."""
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-
     @abstractmethod
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z), summed over latents: (B,), nats."""
-
-    @abstractmethod
-    def sample(self, n: int) -> Tensor:
-        """Draw (n, latent_dim)."""
-
-    def kl(self, posterior: Normal, z: Tensor) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), (B,), nats: estimated from the one draw z ~ q where no closed form is known."""
-        return Independent(posterior, 1).log_prob(z) - self.log_prob(z)
-
-    def kl_by_dimension(self, posterior: Normal) -> Tensor | None:
-        """The KL of each latent dimension, (B, latent_dim), nats; None for a prior that is no product over them."""
-        return None
+    def distribution(self, posterior: Posterior) -> Distribution:
+        """p(z), of event shape (latent_dim,), given the model's posterior."""
 
 
 class StandardNormalPrior(Prior):
     """N(0, I)."""
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__(latent_dim)
+    def __init__(self, latent_dim: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
         # Buffers, so that the distribution is on the model's device; not persistent: they are constants.
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
 
-    @property
-    def distribution(self) -> Normal:
-        return Normal(self.loc, self.scale, validate_args=False)
+    def distribution(self, posterior: Posterior) -> Distribution:
+        return diagonal_normal(self.loc, self.scale)
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        return self.distribution.log_prob(z).sum(dim=1)
 
-    def sample(self, n: int) -> Tensor:
-        return self.distribution.sample((n,))
+class MixturePrior(Prior):
+    """A mixture of diagonal Gaussians, all of whose parameters are learned."""
 
-    def kl(self, posterior: Normal, z: Tensor) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), (B,), nats, in closed form."""
-        return self.kl_by_dimension(posterior).sum(dim=1)
+    def __init__(self, latent_dim: Annotated[int, Ge(1)], num_components: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.means = nn.Parameter(torch.randn(num_components, latent_dim))
+        self.log_scales = nn.Parameter(torch.zeros(num_components, latent_dim))
 
-    def kl_by_dimension(self, posterior: Normal) -> Tensor:
-        return kl_divergence(posterior, self.distribution)
+    def distribution(self, posterior: Posterior) -> Distribution:
+        return mixture(self.logits, diagonal_normal(self.means, self.log_scales.exp()))
+
+
+class VampPrior(Prior):
+    """An even mixture of the posteriors at learned pseudo-inputs (Tomczak & Welling 2018, arXiv:1705.07120).
+
+    The pseudo-inputs begin as training images.
+    """
+
+    def __init__(
+        self,
+        latent_dim: Annotated[int, Ge(1)],
+        num_components: Annotated[int, Ge(1)],
+        training_images: TrainingImages,
+    ) -> None:
+        super().__init__()
+        images, labels = training_images(num_components)
+        self.logits_of_pixels = nn.Parameter(torch.logit(images, eps=0.01))  # so that any value is a pixel in [0, 1]
+        self.register_buffer("labels", labels)
+
+    def distribution(self, posterior: Posterior) -> Distribution:
+        components = posterior(Batch(self.logits_of_pixels.sigmoid(), self.labels))
+        return mixture(self.logits_of_pixels.new_zeros(len(self.labels)), components)
+
+
+def diagonal_normal(loc: Tensor, scale: Tensor) -> Independent:
+    """A Gaussian with independent latents: batch shape (B,), event shape (latent_dim,)."""
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def mixture(logits: Tensor, components: Distribution) -> MixtureSameFamily:
+    """Of K components, chosen with probabilities softmax(logits): (K,)."""
+    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+
+
+def kl_by_dimension(posterior: Independent, prior: Distribution) -> Tensor | None:
+    """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where the prior is no product."""
+    if not isinstance(prior, Independent):
+        return None
+    return kl_divergence(posterior.base_dist, prior.base_dist)
+
+
+def kl(posterior: Independent, prior: Distribution, z: Tensor) -> Tensor:
+    """KL(q(z|x) ‖ p(z)), (B,), nats: torch's closed form where it has one, else estimated from the draw z ~ q."""
+    try:
+        return kl_divergence(posterior, prior)
+    except NotImplementedError:
+        return posterior.log_prob(z) - prior.log_prob(z)

@@ -1,96 +1,139 @@
 """Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Independent
 from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
+from .conditioning import Conditioning
+from .densities import Density
 from .generative_model import GenerativeModel
 from .likelihoods import Likelihood
-from .priors import Prior
+from .priors import Prior, diagonal_normal, kl, kl_by_dimension
+from .rates import Rate
+from .values import Batch, Latents
 
 
 class VAE(GenerativeModel):
-    """Ascends the ELBO, log p(x) ≥ E_q[log p(x|z)] − β KL(q(z|x) ‖ p(z)), in nats per image (β = 1)."""
+    """Ascends the ELBO, log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), in nats per image.
+
+    The loss pays for the KL what the `rate` asks: with β = 1 it is the negative ELBO.
+    """
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: int,
-        beta: float,
+        latent_dim: Annotated[int, Ge(1)],
+        ema_half_life: Annotated[float, Ge(0)],
+        ema_ramp_up: Annotated[float, Ge(0)],
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
+        conditioning: Callable[..., Conditioning],
         likelihood: Likelihood,
         prior: Callable[..., Prior],
+        rate: Rate,
+        density: Callable[..., Density],
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        super().__init__(image_shape, latent_dim)
-        self.beta = beta
-        self.encoder = encoder(image_shape=self.image_shape, num_outputs=2 * latent_dim)
-        self.decoder = decoder(image_shape=self.image_shape, latent_dim=latent_dim)
+        networks = conditioning()
+        super().__init__(image_shape, (latent_dim,), networks.num_classes, ema_half_life, ema_ramp_up)
+        self.encoder = networks.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
+        self.decoder = networks.decoder(decoder, self.image_shape, latent_dim)
         self.likelihood = likelihood
         self.prior = prior(latent_dim=latent_dim)
+        self.rate = rate
+        self.density = density(latent_dim=latent_dim)
         self.optimizer = optimizer
+        self.keep_averages("encoder", "decoder", "likelihood", "prior")
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        return {"encoder": self.encoder, "decoder": self.decoder}
+        learned = {"prior": self.prior} if any(True for _ in self.prior.parameters()) else {}
+        return {"encoder": self.encoder, "decoder": self.decoder, **learned}
 
-    def posterior(self, images: Tensor) -> Normal:
-        """q(z|x): a diagonal Gaussian, batch shape (B, latent_dim)."""
-        mean, raw_scale = self.encoder(images).chunk(2, dim=1)
-        return Normal(mean, softplus(raw_scale) + 1e-4, validate_args=False)  # never a scale of zero
+    def posterior(self, batch: Batch) -> Independent:
+        """q(z|x): a diagonal Gaussian, batch shape (B,), event shape (latent_dim,)."""
+        mean, raw_scale = self.in_use(self.encoder)(batch.images, batch.labels).chunk(2, dim=1)
+        return diagonal_normal(mean, softplus(raw_scale) + 1e-4)  # never a scale of zero
 
-    def objective(self, images: Tensor) -> dict[str, Tensor]:
+    def likelihood_of(self, latents: Latents, batch: Batch) -> Tensor:
+        """log p(x|z), (B,), nats per image."""
+        parameters = self.in_use(self.decoder)(latents.z, latents.labels)
+        return self.in_use(self.likelihood).log_prob(parameters, batch.images)
+
+    def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The loss to descend and its terms, each a mean over the batch, in nats per image."""
-        posterior = self.posterior(images)
+        posterior = self.posterior(batch)
+        prior = self.in_use(self.prior).distribution(self.posterior)
         z = posterior.rsample()
-        reconstruction = -self.likelihood.log_prob(self.decoder(z), images).mean()
-        kl = self.prior.kl(posterior, z).mean()
+        reconstruction = -self.likelihood_of(Latents(z, batch.labels), batch).mean()
+        parts = kl_by_dimension(posterior, prior)  # (B, latent_dim), nats
+        if parts is None:
+            parts = kl(posterior, prior, z).unsqueeze(1)  # (B, 1)
+        total = parts.sum(dim=1).mean()
         return {
-            "loss": reconstruction + self.beta * kl,
-            "elbo": -(reconstruction + kl),
+            "loss": reconstruction + self.rate(parts, self.images_seen),
+            "elbo": -(reconstruction + total),
             "reconstruction": reconstruction,
-            "kl": kl,
+            "kl": total,
         }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        images, _ = batch
-        return self.objective(images)
+        return self.objective(Batch(*batch))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        images, _ = batch
-        return self.objective(images)
+        return self.objective(Batch(*batch))
 
     test_step = validation_step
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.parameters())
+        return self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
 
-    def sample_latents(self, n: int) -> Tensor:
-        return self.prior.sample(n)
+    @property
+    def latents_from(self) -> str:
+        return self.density.name
 
-    def decode(self, z: Tensor) -> Tensor:
-        return self.likelihood.mean(self.decoder(z))
+    def fit_latents(self, batches: Iterable[Batch]) -> None:
+        """Fit the density to draws from the posteriors of training images; of no more of them than it asks for."""
+        self.density.fit((self.posterior(batch).sample() for batch in batches), self.images_seen)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [0, 1] to the mean of their posterior, (B, latent_dim)."""
-        return self.posterior(images).mean
+    def sample_z(self, n: int) -> Tensor:
+        return self.density.sample(n, self.in_use(self.prior).distribution(self.posterior))
 
-    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+    def decode(self, latents: Latents) -> Tensor:
+        return self.in_use(self.likelihood).mean(self.in_use(self.decoder)(latents.z, latents.labels))
+
+    def encode(self, batch: Batch) -> Latents:
+        """Images in [0, 1] to the means of their posteriors."""
+        labels = None if self.num_classes is None else batch.labels
+        return Latents(self.posterior(batch).mean, labels)
+
+    @property
+    def likelihood_kind(self) -> str:
+        return self.likelihood.kind
+
+    @property
+    def is_over_bytes(self) -> bool:
+        return self.likelihood.is_over_bytes
+
+    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
         """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image.
 
         The log of their mean estimates log p(x) from below, ever closer with more samples (Burda et al. 2016,
-        arXiv:1509.00519).
+        arXiv:1509.00519). p(z) is the prior, whatever density latents are drawn from to make images.
         """
-        posterior = self.posterior(images)
+        posterior = self.posterior(batch)
+        prior = self.in_use(self.prior).distribution(self.posterior)
         z = posterior.sample((num_samples,))  # (num_samples, B, latent_dim)
-        flat, repeated = z.flatten(0, 1), images.repeat(num_samples, 1, 1, 1)
-        log_joint = self.likelihood.log_prob(self.decoder(flat), repeated) + self.prior.log_prob(flat)
-        return log_joint.view(num_samples, -1) - posterior.log_prob(z).sum(dim=2)
+        repeated = batch.repeat(num_samples)
+        log_likelihood = self.likelihood_of(Latents(z.flatten(0, 1), repeated.labels), repeated)
+        log_joint = log_likelihood + prior.log_prob(z.flatten(0, 1))
+        return log_joint.view(num_samples, -1) - posterior.log_prob(z)
 
-    def kl_by_dimension(self, images: Tensor) -> Tensor | None:
+    def kl_by_dimension(self, batch: Batch) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where it does not part so."""
-        return self.prior.kl_by_dimension(self.posterior(images))
+        return kl_by_dimension(self.posterior(batch), self.in_use(self.prior).distribution(self.posterior))

@@ -14,6 +14,7 @@ from datamodules.pixels import to_uint8
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
+from lightning_modules.values import Latents
 
 from .extractors import FeatureExtractor
 from .protocol import chosen_indices, content_hash, short_hash
@@ -26,28 +27,28 @@ class ModelSamples:
 
     def __init__(self, model: GenerativeModel, batch_size: int) -> None:
         self.model, self.batch_size = model, batch_size
-        self.weights = "averaged (EMA)" if model.decodes_averaged else "raw"
+        self.weights, self.latents_from = model.weights_used, model.latents_from
 
     def draw(self, count: int, seed: int) -> Batches:
         with observing(self.model, seed):
             latents = self.model.sample_latents(count)  # all of them on every device, whichever decodes them
-        return [partial(self._decode, z) for z in latents.split(self.batch_size)]
+        return [partial(self._decode, part) for part in latents.split(self.batch_size)]
 
     def at(self, indices: Tensor, count: int, seed: int) -> Tensor:
         """Those images of a draw of `count`, uint8 on the CPU."""
         with observing(self.model, seed):
             latents = self.model.sample_latents(count)
-        return self._decode(latents[indices.to(latents.device)]).cpu()
+        return self._decode(latents[indices.to(latents.z.device)]).cpu()
 
-    def _decode(self, z: Tensor) -> Tensor:
+    def _decode(self, latents: Latents) -> Tensor:
         with observing(self.model, seed=0):
-            return to_uint8(self.model.decode(z))
+            return to_uint8(self.model.decode(latents))
 
 
 class GivenSamples:
     """Images that some other program made, uint8 (N, C, H, W), of which a draw takes some, chosen by its seed."""
 
-    weights = "given images"
+    weights, latents_from = "given images", None
 
     def __init__(self, images: Tensor, batch_size: int) -> None:
         self.images, self.batch_size = images, batch_size

@@ -1,0 +1,92 @@
+"""Densities: what a trained VAE's latents are drawn from, fitted to the latents of training images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+from torch.distributions import Distribution, MultivariateNormal
+
+from .priors import mixture
+
+
+class Density(nn.Module, ABC):
+    """A distribution over z whose parameters are in the model's checkpoints."""
+
+    name: ClassVar[str]  # as a score's record states it
+
+    @abstractmethod
+    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
+        """Fit to draws z ~ q(z|x) of training images, (B, latent_dim) each, that took `images_seen` to train."""
+
+    @abstractmethod
+    def sample(self, n: int, prior: Distribution) -> Tensor:
+        """Draw (n, latent_dim)."""
+
+
+class PriorDensity(Density):
+    """The neutral element: the prior itself, which training has made room for."""
+
+    name = "prior"
+
+    def __init__(self, latent_dim: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+
+    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
+        pass
+
+    def sample(self, n: int, prior: Distribution) -> Tensor:
+        return prior.sample((n,))
+
+
+class GaussianMixtureDensity(Density):
+    """A mixture of full Gaussians, fitted by EM (ex-post density estimation, Ghosh et al. 2020, arXiv:1903.12436)."""
+
+    name = "gaussian_mixture"
+
+    def __init__(
+        self,
+        latent_dim: Annotated[int, Ge(1)],
+        num_components: Annotated[int, Ge(1)],
+        num_latents: Annotated[int, Ge(2)],
+        seed: Annotated[int, Ge(0)],
+    ) -> None:
+        """`num_latents`: to fit to, at most. `seed`: of EM's start."""
+        super().__init__()
+        self.num_components, self.num_latents, self.seed = num_components, num_latents, seed
+        self.register_buffer("fitted_at", torch.tensor(-1))  # training images seen; -1: not fitted
+        self.register_buffer("log_weights", torch.zeros(num_components))
+        self.register_buffer("means", torch.zeros(num_components, latent_dim))
+        self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(num_components, 1, 1))
+
+    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
+        if int(self.fitted_at) == images_seen:
+            return  # to these very weights
+        z = first_rows(latents, self.num_latents).double().cpu().numpy()
+        used = min(self.num_components, len(z))  # a small set of images may have fewer latents than components
+        fitted = GaussianMixture(used, random_state=self.seed, init_params="k-means++").fit(z)
+        self.log_weights.fill_(-torch.inf)
+        self.log_weights[:used] = torch.from_numpy(fitted.weights_).log()
+        self.means[:used] = torch.from_numpy(fitted.means_).to(self.means)
+        self.scale_tril[:used] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
+        self.fitted_at.fill_(images_seen)
+
+    def sample(self, n: int, prior: Distribution) -> Tensor:
+        if int(self.fitted_at) < 0:
+            raise RuntimeError("a density is fitted before latents are drawn from it: model.fit_latents(batches)")
+        components = MultivariateNormal(self.means, scale_tril=self.scale_tril, validate_args=False)
+        return mixture(self.log_weights, components).sample((n,))
+
+
+def first_rows(parts: Iterable[Tensor], count: int) -> Tensor:
+    """The first `count` rows of all parts, of which no more are made than are needed."""
+    taken: list[Tensor] = []
+    for part in parts:
+        taken.append(part)
+        if sum(map(len, taken)) >= count:
+            break
+    return torch.cat(taken)[:count]

@@ -1,0 +1,50 @@
+"""Rates: what a VAE's loss pays for the KL divergence. The ELBO that is reported knows nothing of them."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from annotated_types import Ge
+from torch import Tensor
+
+
+class Rate(ABC):
+    """A scalar, the price of the KL."""
+
+    @abstractmethod
+    def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
+        """From the KL by latent dimension, (B, D), nats, or its total, (B, 1), where it does not part so."""
+
+
+class ConstantRate(Rate):
+    """β times the KL: 1 is the VAE's own objective, more is β-VAE's (Higgins et al. 2017)."""
+
+    def __init__(self, beta: Annotated[float, Ge(0)]) -> None:
+        self.beta = beta
+
+    def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
+        return self.beta * kl.sum(dim=1).mean()
+
+
+class WarmUpRate(ConstantRate):
+    """β grows linearly from 0 over the first `images` training images (Bowman et al. 2016, Sønderby et al. 2016)."""
+
+    def __init__(self, beta: Annotated[float, Ge(0)], images: Annotated[int, Ge(1)]) -> None:
+        super().__init__(beta)
+        self.images = images
+
+    def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
+        return min(1.0, images_seen / self.images) * super().__call__(kl, images_seen)
+
+
+class FreeBitsRate(ConstantRate):
+    """The first `nats` of each latent dimension, on average over the batch, are not paid for less.
+
+    β Σ_d max(nats, E[KL_d]) (Kingma et al. 2016, arXiv:1606.04934, eq. 15): no gradient presses a dimension below that.
+    """
+
+    def __init__(self, beta: Annotated[float, Ge(0)], nats: Annotated[float, Ge(0)]) -> None:
+        super().__init__(beta)
+        self.nats = nats
+
+    def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
+        return self.beta * kl.mean(dim=0).clamp(min=self.nats).sum()
