@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from lightning_modules.image_model import ImageModel
 
 from .readback import UnderWay
-from .run_recorder import RunRecord
+from .run_recorder import RunRecorder
 
 
 class Moment(NamedTuple):
@@ -25,7 +25,7 @@ class Moment(NamedTuple):
     def now(trainer: Trainer, model: ImageModel) -> "Moment":
         others = {"epoch": trainer.current_epoch}
         for callback in trainer.callbacks:
-            if isinstance(callback, RunRecord):
+            if isinstance(callback, RunRecorder):
                 others["seconds"] = callback.elapsed()
         return Moment(model.images_seen, others)
 
