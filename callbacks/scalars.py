@@ -7,7 +7,7 @@ from lightning import Trainer
 
 from lightning_modules.image_model import ImageModel
 
-from .run_recorder import RunRecord
+from .run_recorder import RunRecorder
 
 
 class TrainingTime(NamedTuple):
@@ -20,7 +20,7 @@ class TrainingTime(NamedTuple):
     def now(trainer: Trainer, model: ImageModel) -> "TrainingTime":
         others: dict[str, float] = {"epoch": trainer.current_epoch}
         for callback in trainer.callbacks:
-            if isinstance(callback, RunRecord):
+            if isinstance(callback, RunRecorder):
                 others["seconds"] = callback.elapsed()
         return TrainingTime(model.images_seen, others)
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
-from callbacks.run_recorder import RunRecord
+from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import DataError, ImageDataModule
 from foundation.errors import ConfigError
@@ -73,7 +73,7 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
+    record = RunRecorder(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
     return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 

@@ -41,7 +41,7 @@ def go_on(cfg: DictConfig) -> float | None:
     record = finished_record(run_dir)
     if record is not None:
         print(f"{run_dir.name}: finished before", flush=True)
-        return record["best_val_score"]
+        return record.best_val_score
     cfg.ckpt_path = left_off(run_dir)
     return train(cfg)
 

@@ -41,7 +41,7 @@ def published_num_fakes(protocol: str, num_fakes: int | None) -> int:
     return asked
 
 
-def published_beside(protocol: Mapping[str, Any]) -> list[PublishedScore]:
+def published_under(protocol: Mapping[str, Any]) -> list[PublishedScore]:
     """The numbers that were published under the same conditions as a score's protocol states."""
     return [
         score
