@@ -5,9 +5,10 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
+import lightning
 import torch
 from hydra.utils import instantiate
-from lightning import Callback
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,7 +21,7 @@ from datamodules.image_datamodule import DataError, ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from run_folder.checkpoints import CheckpointError
+from run_folder.checkpoints import AtomicCheckpointIO, CheckpointError
 from scoring.extractors import WeightsError
 
 from .command_line import quiet_libraries
@@ -30,7 +31,11 @@ quiet_libraries()  # here, because Lightning turns its log on when it is importe
 INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
 
 
-def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
+def build_datamodule(config: DictConfig) -> ImageDataModule:
+    return instantiate(config)
+
+
+def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool = False) -> ImageModel:
     """The model of a config, for this data."""
     facts = {
         "image_shape": datamodule.image_shape,
@@ -38,7 +43,10 @@ def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
         "training_images": datamodule.training_images,
     }
     model = offer(facts, instantiate(config))()
-    return model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+    model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+    if compiled:
+        model.compile_networks()
+    return model
 
 
 def offer(facts: Mapping[str, Any], factory: partial) -> partial:
@@ -51,6 +59,26 @@ def offer(facts: Mapping[str, Any], factory: partial) -> partial:
     }
     named = facts.keys() & signature(factory.func).parameters.keys()
     return partial(factory.func, *factory.args, **{name: facts[name] for name in named} | arguments)
+
+
+def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback], purge_step: int | None) -> Trainer:
+    """Lightning's trainer, with the callbacks and loggers of the config. Raises ConfigError if they don't suit a model.
+
+    `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
+    """
+    check_makes_images(model, callbacks)
+    return instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=build_loggers(cfg.logger, purge_step),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=cfg.callbacks.progress_bar is not None,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all global generators: weights depend on what is drawn from here on."""
+    lightning.seed_everything(seed, workers=True, verbose=False)
 
 
 def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:

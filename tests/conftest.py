@@ -74,7 +74,7 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Run train.py's train on digits, short and small unless overridden; returns the run folder."""
-    from jobs.training import train
+    from train import train
 
     def run(name: str, *overrides: str) -> Path:
         short = ["data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu", "every_n_epochs=1"]

@@ -19,7 +19,7 @@ from foundation.errors import ConfigError
 from jobs.composition import composed
 from jobs.config_check import check
 from jobs.sweeps import resumed
-from jobs.training import train
+from train import train
 
 SHORT = [
     "network=mlp", "network.encoder.width=16", "network.decoder.width=16", "every_n_epochs=1",

@@ -15,9 +15,9 @@ from callbacks.checkpoints import RunCheckpoint
 from callbacks.export_reference import ExportReference
 from callbacks.run_recorder import RunRecorder
 from foundation.errors import UserError
-from jobs.training import train
 from run_folder.curves import read_rows
 from scoring.scorer import Scorer
+from train import train
 
 MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
 MODELS = ["vae", "gan"]
