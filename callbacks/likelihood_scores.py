@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
+from run_folder.records import Score
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .batches import batches_of
@@ -18,6 +19,7 @@ from .figures import draw_kl, show_figure
 from .scalars import log_results
 from .score_callback import ScoreCallback
 
+OF_THE_PRIOR = ("nll", "bits_per_dim")  # p(x) is over the prior, whatever density samples are drawn from
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
 
 
@@ -53,13 +55,20 @@ class LikelihoodScores(ScoreCallback):
         scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
         if pl_module.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
-        key, weights = short_hash(protocol), pl_module.weights_used
+        key = short_hash(protocol)
         self.protocols = {key: protocol}
         self.results = {
-            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": weights}
+            f"test/{name}": Score(
+                value=value,
+                std=None,
+                floor=None,
+                protocol=key,
+                weights=pl_module.weights_used,
+                latents="prior" if name in OF_THE_PRIOR else None,
+            )
             for name, value in scores.items()
         }
-        log_results(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
+        log_results(trainer, pl_module, {name: float(score.value) for name, score in self.results.items()})
         if kl is not None:
             self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
             show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))

@@ -13,7 +13,7 @@ from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from scoring.extractors import FeatureExtractor
-from scoring.features import GivenSamples, ModelSamples
+from scoring.features import ModelSamples, Samples
 from scoring.protocol import short_hash
 from scoring.published import check_matches_published, published_num_fakes
 from scoring.scorer import Scorer, ScoreReport
@@ -66,16 +66,16 @@ class SampleScores(ScoreCallback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)
-        log_results(trainer, pl_module, {name: result["value"] for name, result in self.results.items()})
+        log_results(trainer, pl_module, {name: float(score.value) for name, score in self.results.items()})
         show_picture(trainer, pl_module, "nearest_train", "final", nearest_train_picture(report))
         if report.classes:
             show_figure(trainer, pl_module, "classes", draw_classes(report.classes))
 
-    def measure(self, samples: ModelSamples | GivenSamples, device: torch.device, repeats: int) -> ScoreReport:
+    def measure(self, samples: Samples, device: torch.device, repeats: int) -> ScoreReport:
         """Score samples against the test split; the callback then holds them for the run's record."""
         self.scorer.device = device
         report = self.scorer.report(samples, repeats)
-        self.results = {f"test/{score}_{self.name}": result for score, result in report.scores.items()}
+        self.results = {f"test/{name}_{self.name}": score for name, score in report.scores.items()}
         self.protocols = {short_hash(report.protocol): report.protocol}
         self.details = {"classes": report.classes} if report.classes else {}
         return report

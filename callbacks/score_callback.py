@@ -13,12 +13,12 @@ from scoring.protocol import Protocol
 class ScoreCallback(Callback):
     """Base of the callbacks that score: a test fills `results`, `protocols` and `details`.
 
-    `results` is {test/<score>: its Score, or the fields of one}; `protocols` is {hash: protocol}; `details` are
-    other keys of the run's record, such as `classes`.
+    `results` is {test/<score>: its Score}; `protocols` is {hash: protocol}; `details` are other keys of the run's
+    record, such as `classes`.
     """
 
     def __init__(self) -> None:
-        self.results: dict[str, Any] = {}
+        self.results: dict[str, Score] = {}
         self.protocols: dict[str, Protocol] = {}
         self.details: dict[str, Any] = {}
 
@@ -36,7 +36,7 @@ def gather(callbacks: Sequence[Callback]) -> Measured:
     """The results of those callbacks that score, in their order."""
     scoring = [callback for callback in callbacks if isinstance(callback, ScoreCallback)]
     return Measured(
-        {name: Score.model_validate(score) for callback in scoring for name, score in callback.results.items()},
+        {name: score for callback in scoring for name, score in callback.results.items()},
         {key: protocol for callback in scoring for key, protocol in callback.protocols.items()},
         {name: detail for callback in scoring for name, detail in callback.details.items()},
     )

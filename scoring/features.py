@@ -48,7 +48,8 @@ class ModelSamples:
 class GivenSamples:
     """Images that some other program made, uint8 (N, C, H, W), of which a draw takes some, chosen by its seed."""
 
-    weights, latents_from = "given images", None
+    weights = "given images"
+    latents_from: str | None = None
 
     def __init__(self, images: Tensor, batch_size: int) -> None:
         self.images, self.batch_size = images, batch_size
@@ -64,6 +65,9 @@ class GivenSamples:
         if count > len(self.images):
             raise ConfigError(f"images: {count} are to be scored and {len(self.images)} are given")
         return chosen_indices(len(self.images), count, seed)
+
+
+Samples = ModelSamples | GivenSamples
 
 
 def batches_of(images: Tensor, batch_size: int) -> Batches:

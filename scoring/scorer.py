@@ -3,17 +3,18 @@
 import json
 from functools import cached_property
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from run_folder.records import Score
 
 from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
-from .features import GivenSamples, ModelSamples, cached_features, features_of, true_on_all_ranks
+from .features import Samples, cached_features, features_of, true_on_all_ranks
 from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealFeatures, kid_subset_size, nearest
 from .protocol import Protocol, chosen_indices, content_hash, short_hash
 
@@ -24,7 +25,7 @@ CLOSEST = 10  # fakes that are shown beside their nearest training images
 class ScoreReport(NamedTuple):
     """Every score of one model's samples, and the images and class shares that go with them."""
 
-    scores: dict[str, dict[str, Any]]  # {score: {value, std, floor, protocol's hash, weights}}
+    scores: dict[str, Score]
     protocol: Protocol
     classes: dict[str, dict[str, float]]  # {"real" and "generated": {class: share}}; empty for unknown classes
     closest: Tensor  # (CLOSEST, C, H, W) in [0, 1]: the fakes nearest to a training image
@@ -58,12 +59,12 @@ class Scorer:
         self.device = torch.device("cpu")  # where features are computed and compared
         self._real_by_split: dict[str, RealFeatures] = {}
 
-    def frechet_distance(self, samples: ModelSamples | GivenSamples, split: str, seed: int) -> float:
+    def frechet_distance(self, samples: Samples, split: str, seed: int) -> float:
         """FID between one draw of fakes and the real images of `val` or `test`."""
         fakes = self._features(samples, self.num_fakes or len(self.datamodule.split(split).images), seed)
         return self._real(split).frechet_distance(fakes)
 
-    def report(self, samples: ModelSamples | GivenSamples, repeats: int) -> ScoreReport:
+    def report(self, samples: Samples, repeats: int) -> ScoreReport:
         """Every score against the test split: its mean and standard deviation over draws of fakes."""
         protocol = self.protocol
         num_fakes = protocol["num_fakes"]
@@ -77,7 +78,7 @@ class Scorer:
         closest, neighbours = closest_pairs(*to_train[0])
         return ScoreReport(
             scores={
-                name: _score([scores[name] for scores in measured], real.get(name), protocol, samples.weights)
+                name: _score([scores[name] for scores in measured], real.get(name), protocol, samples)
                 for name in measured[0]
             },
             protocol=protocol,
@@ -188,19 +189,20 @@ class Scorer:
     def _cached_features(self, images: Tensor) -> Tensor:
         return cached_features(images, self.extractor, self.batch_size, self.device, self.datamodule.cache_folders)
 
-    def _features(self, samples: ModelSamples | GivenSamples, count: int, seed: int) -> Tensor:
+    def _features(self, samples: Samples, count: int, seed: int) -> Tensor:
         return features_of(samples.draw(count, seed), self.extractor, self.device)
 
 
-def _score(values: list[float], floor: float | None, protocol: Protocol, weights: str) -> dict[str, Any]:
-    """A score's record: the mean and standard deviation of its values over draws of fakes."""
-    return {
-        "value": fmean(values),
-        "std": stdev(values) if len(values) > 1 else None,
-        "floor": floor,
-        "protocol": short_hash(protocol),
-        "weights": weights,
-    }
+def _score(values: list[float], floor: float | None, protocol: Protocol, samples: Samples) -> Score:
+    """The mean and standard deviation of a score's values over draws of fakes."""
+    return Score(
+        value=fmean(values),
+        std=stdev(values) if len(values) > 1 else None,
+        floor=floor,
+        protocol=short_hash(protocol),
+        weights=samples.weights,
+        latents=samples.latents_from,
+    )
 
 
 def ranks(indices: Tensor) -> Tensor:

@@ -122,8 +122,8 @@ def test_report_is_the_mean_and_deviation_over_draws_of_every_score(images: Pict
         "kid": [real.kernel_distance(fakes, seed=5)[0] for fakes in drawn],
         "recall": [real.manifold_scores(fakes)["recall"] for fakes in drawn],
     }.items():
-        assert report.scores[name]["value"] == pytest.approx(fmean(values)), name
-        assert report.scores[name]["std"] == pytest.approx(stdev(values)), name
+        assert report.scores[name].value == pytest.approx(fmean(values)), name
+        assert report.scores[name].std == pytest.approx(stdev(values)), name
     assert len({float(fakes.sum()) for fakes in drawn}) == 4
 
 
@@ -132,23 +132,23 @@ def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     train = images.split("train").images[order[:40]].flatten(1)[:, :5] / 255
     real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
-    assert report.scores["fid"]["floor"] == pytest.approx(real.frechet_distance(train))
-    assert report.scores["kid"]["floor"] == pytest.approx(real.kernel_distance(train, seed=0)[0])
-    assert report.scores["coverage"]["floor"] == real.manifold_scores(train)["coverage"]
-    assert report.scores["nearest_train"]["floor"] is None
+    assert report.scores["fid"].floor == pytest.approx(real.frechet_distance(train))
+    assert report.scores["kid"].floor == pytest.approx(real.kernel_distance(train, seed=0)[0])
+    assert report.scores["coverage"].floor == real.manifold_scores(train)["coverage"]
+    assert report.scores["nearest_train"].floor is None
 
 
 def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(images: Pictured):
     report = scorer_of(images, num_fakes=61).report(ModelSamples(gan(), 16), repeats=1)
-    assert report.scores["fid"]["floor"] is None
+    assert report.scores["fid"].floor is None
 
 
 def test_copies_of_training_images_are_found_out(images: Pictured):
     copies = scorer_of(images).report(GivenSamples(images.split("train").images[:40], 16), repeats=1)
-    assert copies.scores["nearest_train"]["value"] == pytest.approx(0, abs=1e-3)
+    assert copies.scores["nearest_train"].value == pytest.approx(0, abs=1e-3)
     assert torch.equal(copies.closest, copies.neighbours)
     new = scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
-    assert new.scores["nearest_train"]["value"] == pytest.approx(1, abs=1e-6)
+    assert new.scores["nearest_train"].value == pytest.approx(1, abs=1e-6)
     assert not torch.equal(new.closest, new.neighbours)
 
 
@@ -182,7 +182,7 @@ def test_number_of_fakes_and_of_training_images_can_be_chosen(images: Pictured):
     assert scorer.protocol["num_fakes"] == 21 and scorer.protocol["num_train"] == 33
     report = scorer.report(ModelSamples(gan(), 16), repeats=1)
     real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
-    assert report.scores["fid"]["value"] == pytest.approx(
+    assert report.scores["fid"].value == pytest.approx(
         real.frechet_distance(first_pixels(ModelSamples(gan(), 16), 21, seed=0))
     )
 
@@ -236,7 +236,7 @@ def test_protocol_states_everything_that_two_numbers_must_share(images: Pictured
         "pixels": "uint8, rounded", "weights": "averaged (EMA) where the model keeps them", "seed": 5,
         "kid": "100 subsets of 20", "precision_recall": "k = 3", "density_coverage": "k = 5",
     }  # fmt: skip
-    assert {result["protocol"] for result in report.scores.values()} == {short_hash(report.protocol)}
+    assert {score.protocol for score in report.scores.values()} == {short_hash(report.protocol)}
 
 
 def test_protocol_hash_is_the_same_for_the_same_protocol_alone(images: Pictured, tmp_path: Path):
@@ -256,7 +256,7 @@ def test_models_of_either_kind_and_given_images_share_a_protocol(images: Picture
     reports = [
         scorer_of(images).report(samples, 1) for samples in (ModelSamples(gan(), 16), ModelSamples(vae, 16), given)
     ]
-    assert len({report.scores["fid"]["protocol"] for report in reports}) == 1
+    assert len({report.scores["fid"].protocol for report in reports}) == 1
 
 
 def test_record_and_dashboard_carry_the_protocol(train_in):
@@ -268,8 +268,8 @@ def test_record_and_dashboard_carry_the_protocol(train_in):
     assert key == short_hash(record["protocols"][key])
     assert {name.split("_")[-1] for name in record["scores"]} == {"reference"}
     for result in record["scores"].values():
-        assert set(result) == {"value", "std", "floor", "protocol", "weights"} and result["protocol"] == key
-        assert result["weights"] == "averaged (EMA)"
+        assert set(result) == {"value", "std", "floor", "protocol", "weights", "latents"} and result["protocol"] == key
+        assert result["weights"] == "averaged (EMA)" and result["latents"] == "prior"
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     session = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert key.encode() in session
@@ -334,9 +334,9 @@ def test_scores_of_real_images_are_those_of_these_training_images(images: Pictur
     images.split("train").images.copy_(images.split("train").images.flip(0, 3))  # as another split would
     images.split("train").images[:30] //= 2
     second = scorer_of(images).report(samples, repeats=1)
-    assert second.scores["nearest_train"]["value"] == pytest.approx(1, abs=1e-6)
-    assert second.scores["fid"]["floor"] != first.scores["fid"]["floor"]
-    assert second.scores["fid"]["protocol"] != first.scores["fid"]["protocol"]
+    assert second.scores["nearest_train"].value == pytest.approx(1, abs=1e-6)
+    assert second.scores["fid"].floor != first.scores["fid"].floor
+    assert second.scores["fid"].protocol != first.scores["fid"].protocol
 
 
 def test_features_of_training_images_serve_every_seed(images: Pictured):
@@ -348,11 +348,11 @@ def test_features_of_training_images_serve_every_seed(images: Pictured):
 
 def test_scores_of_real_images_are_kept_by_their_protocol(images: Pictured):
     samples = ModelSamples(gan(), 16)
-    first = scorer_of(images).report(samples, repeats=1).scores["fid"]["floor"]
-    assert scorer_of(images, seed=1).report(samples, repeats=1).scores["fid"]["floor"] != first
+    first = scorer_of(images).report(samples, repeats=1).scores["fid"].floor
+    assert scorer_of(images, seed=1).report(samples, repeats=1).scores["fid"].floor != first
     (stored, _) = sorted(images.folder.glob("real-*"), key=lambda path: path.stat().st_mtime)
     stored.write_bytes(stored.read_bytes()[:-3])
-    assert scorer_of(images).report(samples, repeats=1).scores["fid"]["floor"] == first
+    assert scorer_of(images).report(samples, repeats=1).scores["fid"].floor == first
 
 
 def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):
@@ -398,7 +398,8 @@ def two_processes(rank: int, folder: str) -> None:
     extractor, model = Pixels(SHAPE), gan()
     model.load_state_dict(torch.load(Path(folder, "model.pt"), weights_only=True))
     report = scorer_of(Pictured(Path(folder)), extractor).report(ModelSamples(model, 16), repeats=2)
-    Path(folder, f"{rank}.json").write_text(json.dumps({"scores": report.scores, "calls": extractor.calls}))
+    scores = {name: score.model_dump() for name, score in report.scores.items()}
+    Path(folder, f"{rank}.json").write_text(json.dumps({"scores": scores, "calls": extractor.calls}))
     dist.destroy_process_group()
 
 
@@ -413,8 +414,8 @@ def test_two_processes_share_the_work_and_find_the_scores_of_one(images: Picture
     told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     for scores in (rank["scores"] for rank in told):
         for name, result in expected.items():
-            assert scores[name]["value"] == pytest.approx(result["value"], rel=1e-6), name
-            assert scores[name]["std"] == pytest.approx(result["std"], rel=1e-6, abs=1e-9), name
+            assert scores[name]["value"] == pytest.approx(result.value, rel=1e-6), name
+            assert scores[name]["std"] == pytest.approx(result.std, rel=1e-6, abs=1e-9), name
     assert told[0]["calls"] + told[1]["calls"] == alone.calls and told[1]["calls"] > 3
 
 
