@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import DATA_ROOT, TinyImages, composed, needs_real
+from conftest import DATA_ROOT, Pixels, TinyImages, composed, needs_real
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -32,26 +32,6 @@ from scoring.published import published_num_fakes, published_scores
 from scoring.scorer import Scorer
 
 SHAPE = (1, 8, 8)
-
-
-class Pixels(FeatureExtractor):
-    """Some pixels as features, and the brightest of three of them as the class."""
-
-    num_features = 5
-    class_names = TinyImages.class_names
-
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.calls = 0
-        self.protocol = {"extractor": "pixels"}
-
-    def forward(self, images: Tensor) -> Tensor:
-        assert images.dtype == torch.uint8
-        self.calls += 1
-        return images.flatten(1)[:, : self.num_features].float() / 255
-
-    def classify(self, features: Tensor) -> Tensor:
-        return (20 * features[:, :3]).softmax(dim=1)
 
 
 class Pictured(TinyImages):
