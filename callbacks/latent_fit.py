@@ -16,8 +16,8 @@ BATCH_SIZE = 500
 class LatentFit(Callback):
     """Has the model fit its latents' density whenever val is about to be scored, and before a test.
 
-    So val's score, best.ckpt, which is saved after it, and test speak of the same model. To models that have nothing to
-    fit it does nothing.
+    So val's score, best.ckpt, which is saved after it, and test speak of the same model. It does nothing to
+    models that have nothing to fit, or make no images.
     """
 
     def __init__(self, seed: int) -> None:

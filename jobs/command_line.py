@@ -37,15 +37,6 @@ class Terminated(SystemExit):
 
 
 @contextmanager
-def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
-    """Errors of these kinds, raised inside, are the user's to know: their message is shown without a traceback."""
-    try:
-        yield
-    except kinds as error:
-        raise UserError(str(error)) from error
-
-
-@contextmanager
 def reporting() -> Iterator[None]:
     """Around one job: end the program with its error; in a sweep, whose other jobs still run, only print it.
 

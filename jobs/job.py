@@ -29,6 +29,6 @@ def resume_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> 
     record = finished_record(run_dir)
     if record is not None:
         print(f"{run_dir.name}: finished before", flush=True)
-        return record["best_val_score"]
+        return record.best_val_score
     cfg.ckpt_path = resumable_checkpoint(run_dir)
     return train(cfg)

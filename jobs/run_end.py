@@ -7,7 +7,7 @@ from typing import Any
 
 from callbacks.divergence import DivergenceError
 from run_folder.layout import CONFIG, STATUS
-from run_folder.records import write_json
+from run_folder.records import EndRecord, project_version, write_record
 
 
 @contextmanager
@@ -22,9 +22,9 @@ def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
     except BaseException as error:
         if config_before is None or modified_at(run_dir / CONFIG) != config_before:
             status, message = status_of(error)
-            plain = {name: value if isinstance(value, int | None) else str(value) for name, value in identity.items()}
+            end = EndRecord(status=status, message=message, **identity, version=project_version())
             with suppress(OSError):  # the error itself matters more
-                write_json(run_dir / STATUS, {"status": status, "message": message, **plain})
+                write_record(run_dir / STATUS, end)
         raise
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import PROJECT, composed
 
 from jobs.config_check import check
-from jobs.evaluation import complete
+from jobs.given_images import complete
 
 README = (PROJECT / "README.md").read_text().replace("$run", "run")
 COMMANDS = [
