@@ -146,7 +146,9 @@ def limits(error: ErrorDetails) -> dict[str, Any]:
 def given(error: ErrorDetails) -> str:
     """The value that was given, as yaml writes it, but for texts, whose quotes tell them from numbers."""
     value = error["input"]
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )
 
 
 def check_cadence(plain: Mapping[str, Any]) -> None:

@@ -217,6 +217,15 @@ def test_floor_is_of_train_against_test(run: Witnessed):
     assert run.record["scores"]["test/fid_reference"]["floor"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_nearness_to_train_is_measured_against_that_of_test(run: Witnessed):
+    train, test = (pixels_of(run.data.split(split).images) for split in ("train", "test"))
+    samples = ModelSamples(run.model, BATCH_SIZE)
+    draws = [torch.cat([make() for make in samples.draw(len(test), seed)]) for seed in range(REPEATS)]
+    made = fmean(float(torch.cdist(pixels_of(fakes), train).min(dim=1).values.median()) for fakes in draws)
+    unseen = float(torch.cdist(test, train).min(dim=1).values.median())
+    assert run.record["scores"]["test/nearest_train_reference"]["value"] == pytest.approx(made / unseen, rel=1e-4)
+
+
 def test_losses_are_means_over_the_images_of_their_split(run: Witnessed):
     """Not over batches: the last one is smaller and of another mean, which must be seen here."""
     for split in ("val", "test"):

@@ -72,7 +72,7 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     for told in (
         "pictures",
         "metrics.json",
-        f"tensorboard --logdir {Path(*run.parts[-1:])}"[:20],
+        f"tensorboard --logdir {run}",
         "test/fid_reference",
     ):
         assert told in out
@@ -106,7 +106,8 @@ def test_dashboard_has_scalars_images_figures_and_hparams_on_the_clock_of_images
     assert [event.step for event in board.Images("samples_fixed")][:2] == [1197, 2394]
     hparams = board.SummaryMetadata("_hparams_/session_start_info")
     assert hparams.plugin_data.plugin_name == "hparams"
-    assert b"learning_rate" in hparams.plugin_data.content or b"max_epochs" in hparams.plugin_data.content
+    for setting in (b"trainer.max_epochs", b"data.batch_size", b"protocols"):
+        assert setting in hparams.plugin_data.content
 
 
 def test_curves_in_the_table_are_those_of_the_dashboard(train_in):
@@ -247,7 +248,7 @@ def test_classifier_run_exports_a_reference_of_its_own(train_in):
     classifier, facts = load_reference(run / "reference.safetensors")
     record = json.loads((run / "metrics.json").read_text())
     assert float(facts["test_accuracy"]) == pytest.approx(record["test"]["test/accuracy"], abs=1e-4)
-    assert facts["test_accuracy"] > "0.3"
+    assert 0.3 < float(facts["test_accuracy"]) <= 1
     assert classifier.image_shape == (1, 8, 8)
     for key, weight in last_weights(run, "best.ckpt").items():
         told = classifier.state_dict()[key.removeprefix("network.")]
