@@ -24,11 +24,12 @@ from callbacks.divergence import DivergenceError
 from jobs.run_end import recording_end
 from reports import ReportError, write_report
 from reports.figures import average
+from reports.formatting import number, plus_minus
 from reports.models import models_of
-from reports.run_folders import Column, find_runs
+from reports.run_folders import find_runs
+from reports.runs import Column
 from reports.statistics import compare, holm, summarize
 from reports.sweep_report import SweepReport
-from reports.tables import number, plus_minus
 
 GAN, VAE = {0: 3.0, 1: 3.5, 2: 4.0}, {0: 9.0, 1: 9.25, 2: 10.25}
 SCRIPT = "<script>alert(1)</script>"
