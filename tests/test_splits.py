@@ -79,7 +79,9 @@ class Witness(GenerativeModel):
         return {"layer": self.layer}
 
     def note(self, what: str, images: Tensor) -> None:
-        self.read[what, self.trainer.state.fn.value] |= sources(images)
+        running = self.trainer.state.fn
+        assert running is not None
+        self.read[what, running.value] |= sources(images)
 
     def step(self, name: str, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         self.note(name, batch[0])
@@ -112,7 +114,8 @@ class Witness(GenerativeModel):
     def encode(self, batch: Batch) -> Latents:
         """As many latents vary as the split's place in train, val, test."""
         self.note("encode", batch.images)
-        count = 1 + ["train", "val", "test"].index(*sources(batch.images))
+        (source,) = sources(batch.images)
+        count = 1 + ["train", "val", "test"].index(source)
         return Latents(torch.rand(len(batch.images), LATENTS) * (torch.arange(LATENTS) < count))
 
     def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
