@@ -1,89 +1,18 @@
-"""The two models' algorithms: the ELBO, and the alternation of two players."""
+"""The GAN's algorithm: the alternation of two players, and what each of them sees."""
 
 import pytest
 import torch
-from conftest import TinyImages, composed
-from lightning import Trainer
+from conftest import TinyImages
+from lightning import Callback
+from small_models import SHAPE, build, fit, random_batch, same, weights
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
-from jobs.building import build_model
-from lightning_modules.augmentations import RandomAffine, RandomResizedCrop
-from lightning_modules.averaging import ExponentialMovingAverage
+from jobs.composition import PROJECT
+from lightning_modules.values import Batch
 
-SHAPE = (1, 8, 8)
-MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
-
-
-def build(*overrides: str):
-    return build_model(composed(*MLP, *overrides).model, TinyImages(SHAPE))
-
-
-def fit(model, datamodule=None, **options):
-    trainer = Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, **({"max_epochs": 1} | options),
-    )  # fmt: skip
-    trainer.fit(model, datamodule=datamodule or TinyImages(SHAPE))
-    return trainer
-
-
-def weights(network: nn.Module) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in network.parameters()]
-
-
-def same(before: list[Tensor], network: nn.Module) -> bool:
-    return all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
-
-
-def test_elbo_is_log_likelihood_minus_kl_summed_over_pixels_and_latents():
-    model = build("model=vae", "model.latent_dim=3").double()
-    images = torch.rand(4, *SHAPE, dtype=torch.float64)
-    torch.manual_seed(1)
-    terms = model.objective(images)
-
-    torch.manual_seed(1)
-    mean, raw = model.encoder(images).chunk(2, dim=1)
-    scale = torch.log1p(raw.exp()) + 1e-4
-    z = mean + scale * torch.randn_like(scale)
-    p = model.decoder(z).sigmoid()
-    log_likelihood = (images * p.log() + (1 - images) * (1 - p).log()).sum(dim=(1, 2, 3))
-    kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * scale.log()).sum(dim=1)
-    expected = {
-        "elbo": (log_likelihood - kl).mean(),
-        "reconstruction": -log_likelihood.mean(),
-        "kl": kl.mean(),
-        "loss": -(log_likelihood - kl).mean(),
-    }
-    for name, value in expected.items():
-        torch.testing.assert_close(terms[name], value, msg=lambda text, name=name: f"{name}: {text}")
-
-
-def test_beta_weighs_the_kl_in_the_loss_and_leaves_the_elbo_alone():
-    model = build("model=beta_vae", "model.beta=4")
-    terms = model.objective(torch.rand(4, *SHAPE))
-    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 4 * terms["kl"])
-    torch.testing.assert_close(terms["elbo"], -terms["reconstruction"] - terms["kl"])
-
-
-def test_encoding_is_the_posterior_mean():
-    model = build("model=vae")
-    images = torch.rand(4, *SHAPE)
-    torch.testing.assert_close(model.encode(images), model.posterior(images).mean)
-
-
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_learned"])
-def test_every_likelihood_trains_the_vae(likelihood: str):
-    model = build("model=vae", f"model/likelihood={likelihood}")
-    images = (TinyImages(SHAPE).read()[0].images[:4] / 255).float()
-    losses = []
-    optimizer = model.configure_optimizers()
-    for _ in range(30):
-        loss = model.objective(images)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
+PENALTIES = sorted(path.stem for path in (PROJECT / "conf/model/penalty").glob("[!_]*.yaml"))
+LOSSES = sorted(path.stem for path in (PROJECT / "conf/model/loss").glob("[!_]*.yaml"))
 
 
 class Recorder(nn.Module):
@@ -93,14 +22,14 @@ class Recorder(nn.Module):
         super().__init__()
         self.network, self.calls = network, 0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         self.calls += 1
-        return self.network(x)
+        return self.network(z, labels)
 
 
 def test_discriminator_step_leaves_generator_unchanged():
     model = build("model=gan")
-    model.generator_step = lambda fake: {}
+    model.generator_step = lambda real, fake: {}
     before_g, before_d = weights(model.generator), weights(model.discriminator)
     fit(model)
     assert same(before_g, model.generator)
@@ -119,7 +48,7 @@ def test_generator_step_leaves_discriminator_unchanged():
 
 
 def test_one_generator_forward_serves_both_updates():
-    model = build("model=gan")
+    model = build("model=gan", "model.ema_half_life=0")
     model.generator = Recorder(model.generator)
     trainer = fit(model, limit_val_batches=0)
     assert model.generator.calls == trainer.fit_loop.epoch_loop.total_batch_idx + 1 == 2
@@ -147,7 +76,7 @@ def test_generator_steps_once_in_n_critic_batches():
     model = build("model=gan", "model.n_critic=3")
     steps = []
     original = model.generator_step
-    model.generator_step = lambda fake: steps.append(1) or original(fake)
+    model.generator_step = lambda real, fake: steps.append(real) or original(real, fake)
     trainer = fit(model, TinyImages(SHAPE, batch_size=1), limit_val_batches=0)
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     assert batches == 8
@@ -164,11 +93,10 @@ def test_two_optimizers_have_their_own_learning_rates():
     assert owned[1] == {id(p) for p in model.discriminator.parameters()}
 
 
-@pytest.mark.parametrize("penalty", ["none", "r1", "gradient_penalty"])
+@pytest.mark.parametrize("penalty", PENALTIES)
 def test_penalty_enters_the_discriminators_update(penalty: str):
     updated = {}
     for choice in ("none", penalty):
-        torch.manual_seed(0)
         model = build("model=gan", f"model/penalty={choice}")
         torch.manual_seed(1)
         fit(model)
@@ -177,91 +105,95 @@ def test_penalty_enters_the_discriminators_update(penalty: str):
     assert differs == (penalty != "none")
 
 
-def test_average_follows_the_formula_on_the_clock_of_images():
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(network.weight, 1.0)
-    average = ExponentialMovingAverage(network, half_life=100, ramp_up=1.0)
-    average.update(network, batch_size=50, images_seen=50)  # the first update copies
-    nn.init.constant_(network.weight, 2.0)
-    average.update(network, batch_size=50, images_seen=1000)
-    assert average.module.weight.item() == pytest.approx(2 - 0.5**0.5)
-    average.update(network, batch_size=100, images_seen=1100)
-    assert average.module.weight.item() == pytest.approx(2 - 0.5**1.5)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_generator_is_given_real_logits_only_where_its_loss_needs_them(loss: str):
+    model = build("model=gan", f"model/loss={loss}")
+    real, fake = random_batch(seed=1), random_batch(seed=2)
+    given, judged = [], []
+    original = model.loss.generator
+    model.loss.generator = lambda fake_logits, real_logits: (
+        given.append((fake_logits, real_logits)) or original(fake_logits, real_logits)
+    )
+    model.discriminator.register_forward_hook(lambda module, inputs, output: judged.append(inputs[0]))
+    model.generator_objective(real, fake)
+    ((fake_logits, real_logits),) = given
+    assert torch.equal(fake_logits, model.critic(fake))
+    if model.loss.needs_real_logits:
+        assert torch.equal(real_logits, model.critic(real))
+    else:
+        assert real_logits is None
+        assert torch.equal(torch.cat(judged[:-1]), fake.images)  # nor are real images judged for nothing
 
 
-def test_average_ramps_up_so_that_short_runs_forget_their_start():
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(network.weight, 1.0)
-    average = ExponentialMovingAverage(network, half_life=10_000, ramp_up=0.05)
-    average.update(network, batch_size=10, images_seen=10)
-    nn.init.constant_(network.weight, 2.0)
-    average.update(network, batch_size=10, images_seen=200)  # a half-life of 10 images
-    assert average.module.weight.item() == pytest.approx(1.5)
+def test_players_objectives_are_the_formulas_at_their_logits():
+    model = build("model=gan", "model.penalty.share=1.0", "model.penalty.weight=3.0")
+    real, fake = random_batch(seed=1), random_batch(seed=2)
+    images = real.images.clone().requires_grad_()
+    real_logits, fake_logits = model.discriminator(images, None), model.discriminator(fake.images, None)
+    (gradient,) = torch.autograd.grad(real_logits.sum(), images, retain_graph=True)
+    expected = {
+        "loss_discriminator": softplus(-real_logits).mean() + softplus(fake_logits).mean(),
+        "penalty": 1.5 * gradient.square().flatten(1).sum(1).mean(),  # R1: at the real images
+        "d_real": real_logits.sigmoid().mean(),
+        "d_fake": fake_logits.sigmoid().mean(),
+    }
+    terms = model.discriminator_objective(real, fake)
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(model.generator_objective(real, fake), {"loss_generator": softplus(-fake_logits).mean()})
 
 
-def test_no_half_life_means_no_averaging():
-    network = nn.Linear(3, 2)
-    average = ExponentialMovingAverage(network, half_life=0, ramp_up=0.05)
-    for images_seen in (10, 20):
-        nn.init.normal_(network.weight)
-        average.update(network, batch_size=10, images_seen=images_seen)
-        torch.testing.assert_close(average.module.weight, network.weight)
+@pytest.mark.parametrize("loss", ["non_saturating", "relativistic"])
+@torch.no_grad()
+def test_validation_losses_are_those_of_the_averaged_generator_on_held_out_images(loss: str):
+    model = build("model=gan", f"model/loss={loss}", "model/augmentation=diff_augment", "model.ema_ramp_up=10")
+    fit(model, max_epochs=3)
+    averaged = model.averages["generator"].module
+    assert not same(weights(model.generator), averaged)
+    model.eval()
+    batch = random_batch(8)
+    torch.manual_seed(5)
+    terms = model.validation_step((batch.images, batch.labels), 0)
+
+    torch.manual_seed(5)
+    fakes = averaged(torch.randn(8, *model.latent_shape), None).tanh()
+    real_logits, fake_logits = (model.discriminator(images, None) for images in (batch.images * 2 - 1, fakes))
+    if loss == "relativistic":
+        expected = {
+            "loss_discriminator": softplus(fake_logits - real_logits).mean(),
+            "loss_generator": softplus(real_logits - fake_logits).mean(),
+        }
+    else:
+        expected = {
+            "loss_discriminator": softplus(-real_logits).mean() + softplus(fake_logits).mean(),
+            "loss_generator": softplus(-fake_logits).mean(),
+        }
+    expected |= {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_gan_decodes_with_averaged_weights_outside_training():
-    model = build("model=gan", "model.ema_ramp_up=10")
-    fit(model)
-    z = model.sample_latents(4)
-    torch.testing.assert_close(model.train().decode(z), (model.generator(z) + 1) / 2)
-    averaged = model.eval().decode(z)
-    torch.testing.assert_close(averaged, (model.averaged_generator(z) + 1) / 2)
-    assert not torch.allclose(averaged, model.train().decode(z))
+class Validated(Callback):
+    """Keeps the terms of each validation step, and what mode the model was in."""
+
+    def __init__(self) -> None:
+        self.training: list[bool] = []
+
+    def on_validation_batch_start(self, trainer, pl_module, *_) -> None:
+        self.training.append(pl_module.training or pl_module.averages.training)
 
 
-def test_averaged_weights_are_not_trained_or_counted():
+def test_lightning_validates_in_evaluation_mode():
+    validated = Validated()
+    fit(build("model=gan"), None, validated)
+    assert validated.training == [False, False]  # two batches
+
+
+def test_decoded_images_are_the_generators_tanh_in_unit_range():
     model = build("model=gan")
-    assert not any(p.requires_grad for p in model.averaged_generator.parameters())
-    assert "averaged_generator" not in model.networks
-
-
-def test_both_models_count_the_same_images():
-    for name in ("vae", "gan", "classifier"):
-        model = build(f"model={name}", *(MLP if name == "classifier" else []))
-        fit(model, max_epochs=3)
-        assert model.images_seen == 3 * 8
-
-
-@pytest.mark.parametrize("name", ["affine", "resized_crop"])
-def test_augmentation_keeps_range_and_shape_and_rests_in_evaluation(name: str):
-    augment = build("model=classifier", f"model/augmentation={name}").augmentation
-    images = torch.rand(16, 3, 20, 20)
-    changed = augment.train()(images)
-    assert changed.shape == images.shape and changed.min() >= 0 and changed.max() <= 1
-    assert not torch.equal(changed, images)
-    assert torch.equal(augment.eval()(images), images)
-
-
-def test_affine_without_strength_changes_nothing():
-    images = torch.rand(4, 1, 9, 9)
-    torch.testing.assert_close(RandomAffine(0.0, 0.0, 0.0)(images), images, atol=1e-5, rtol=0)
-
-
-def test_crop_of_the_whole_area_is_the_image_or_its_mirror_image_squeezed_by_the_aspect_alone():
-    ramp = torch.linspace(0, 1, 64).expand(200, 1, 64, 64)  # brightness is the place, from left to right
-    torch.manual_seed(0)
-    changed = RandomResizedCrop(smallest_area=1.0)(ramp)
-    span = (changed[..., -1] - changed[..., 0]).mean(dim=(1, 2))  # the share of the width that was kept
-    assert (span > 0).any() and (span < 0).any()
-    assert span.abs().min() > 0.75**0.5 - 0.02 and span.abs().max() > 0.98
-
-
-def test_crop_takes_at_least_the_smallest_area():
-    ramp = torch.linspace(0, 1, 64).expand(500, 1, 64, 64)
-    rows, columns = ramp, ramp.transpose(2, 3)
-    torch.manual_seed(0)
-    changed = RandomResizedCrop(smallest_area=0.25)(torch.cat([rows, columns], dim=1))
-    width = (changed[:, 0, :, -1] - changed[:, 0, :, 0]).mean(dim=1).abs() * 64 / 63
-    height = (changed[:, 1, -1] - changed[:, 1, 0]).mean(dim=1).abs() * 64 / 63
-    area = width * height
-    assert 0.22 < area.min() < 0.3 and area.max() > 0.85
-    assert area.mean().item() == pytest.approx(0.61, abs=0.03)  # (1 + 0.25) / 2 = 0.625, less what was clamped
+    latents = model.sample_latents(50)
+    raw = model.generator(latents.z, None)
+    torch.testing.assert_close(model.decode(latents), (raw.tanh() + 1) / 2)
+    assert Batch(model.decode(latents)).images.min() >= 0 and model.decode(latents).max() <= 1
