@@ -1,22 +1,47 @@
-"""Train one model on one data set: compose, build, fit, test, record.
+"""Train one model on one data set.
 
 python train.py model=gan data=imagenette
 python train.py -m model=vae,gan data=digits,mnist seed=0,1
 """
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
-from jobs.command_line import reporting, run
+from jobs import command_line
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def train(cfg: DictConfig) -> float | None:
+    """Data, model, callbacks, fit, test, record. Returns the best score on val, which a sweeper may go by."""
+    from jobs import building  # here, so that --help need not wait for PyTorch
+    from jobs.run import Run
+
+    run = Run(cfg)  # the config is sound; the folder is free, or that of the run to resume
+    datamodule = building.build_datamodule(cfg.data)  # files, splits, image shape, classes
+    callbacks = building.build_callbacks(cfg, datamodule)  # scores, pictures, curves, checkpoints, the record
+    building.seed_everything(cfg.seed)  # after the callbacks, so that none of them can change a weight
+    model = building.build_model(cfg.model, datamodule, compiled=cfg.compile)
+    trainer = building.build_trainer(cfg, model, callbacks, purge_step=run.resumption.purge_step)
+
+    run.begin(datamodule, model, trainer)
+    with run.stoppable():
+        trainer.fit(model, datamodule=datamodule, ckpt_path=run.resumed_from)
+        # At its end callbacks/run_recorder.py writes metrics.json.
+        trainer.test(model, datamodule=datamodule, ckpt_path=run.tested_checkpoint(), verbose=False)
+    return run.finish(trainer)
+
+
+CONF = str(Path(__file__).parent / "conf")  # by its path: Hydra finds folders without Python files no other way
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def main(cfg: DictConfig) -> float | None:
-    with reporting():
-        from jobs.training import job  # here, so that --help need not wait for PyTorch
+    with command_line.reporting():
+        from jobs.job import run_job
 
-        return job(cfg)
+        return run_job(train, cfg)
 
 
 if __name__ == "__main__":
-    run(main)
+    command_line.run(main)

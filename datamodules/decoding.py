@@ -1,4 +1,4 @@
-"""Image files to tensors: the largest central square of each, resized with antialiasing, on all cores."""
+"""Decoding of image files to tensors: the largest central square of each, resized with antialiasing, on all cores."""
 
 import os
 from collections.abc import Sequence
@@ -14,26 +14,29 @@ from tqdm import tqdm
 from .image_datamodule import DataError
 
 MODES = {1: "L", 3: "RGB"}
-FILES_A_TASK = 32  # of each a task of its own would take gigabytes for millions
+FILES_PER_TASK = 32  # a task for each of millions of files would take gigabytes
 
 
 def decode(paths: Sequence[Path | str], images: Tensor, remedy: str) -> None:
-    """Fill uint8 (N, C, size, size), in memory or mapped, with N files. Raises DataError: which file, and `remedy`."""
+    """Fill uint8 (N, C, size, size), in memory or mapped, with the images of N files.
+
+    Raises DataError, which names the file and ends with `remedy`.
+    """
     channels, size = images.shape[1:3]
 
-    def decode_some(start: int) -> int:
-        some = paths[start : start + FILES_A_TASK]
-        for index, path in enumerate(some, start):
+    def decode_chunk(start: int) -> int:
+        chunk = paths[start : start + FILES_PER_TASK]
+        for index, path in enumerate(chunk, start):
             images[index] = decode_file(path, size, channels, remedy)
-        return len(some)
+        return len(chunk)
 
     # Threads suffice: Pillow decodes and resizes outside the interpreter's lock.
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
         tqdm(total=len(paths), desc=f"Decoding to {size}px", unit="images", disable=None) as progress,  # not in a log
     ):
-        for done in pool.map(decode_some, range(0, len(paths), FILES_A_TASK)):
-            progress.update(done)
+        for count in pool.map(decode_chunk, range(0, len(paths), FILES_PER_TASK)):
+            progress.update(count)
 
 
 def decode_file(path: Path | str, size: int, channels: int, remedy: str) -> Tensor:

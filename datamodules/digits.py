@@ -11,7 +11,7 @@ class Digits(ImageDataModule):
     """1,197 / 300 / 300 images. The set has no official test images: 300 are drawn once, by a fixed seed."""
 
     image_shape = (1, 8, 8)
-    class_names = tuple(str(digit) for digit in range(10))
+    class_names = tuple("0123456789")
     num_val = 300
     num_test = 300
 
@@ -19,5 +19,5 @@ class Digits(ImageDataModule):
         digits = load_digits()
         pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # 17 grey levels, 0 to 16
         images, labels = torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(digits.target).long()
-        test, learn = hold_out(self.num_test, len(images), seed=0)
-        return LabelledImages(images[learn], labels[learn]), LabelledImages(images[test], labels[test])
+        test, trainval = hold_out(self.num_test, len(images), seed=0)
+        return LabelledImages(images[trainval], labels[trainval]), LabelledImages(images[test], labels[test])

@@ -1,4 +1,4 @@
-"""What is costly to compute, kept on disk as tensors: beside the data, or with the user where that can't be written."""
+"""A cache on disk for tensors that are costly to compute, in the first of several folders that can be written."""
 
 import hashlib
 import os
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,44 +16,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from foundation.atomic import write_atomically
+
 
 def user_cache() -> Path:
+    """The user's cache folder for this program."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-vs-gan"
 
 
 def load_cached(name: str, folders: Sequence[Path], facts: Mapping[str, str]) -> dict[str, Tensor] | None:
-    """The tensors stored under `name`, if what the file says of itself is `facts` and its content is intact."""
+    """The tensors stored under `name` with the same `facts`, if they are intact."""
     for folder in folders:
         try:
             with safe_open(folder / name, framework="pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                told = file.metadata() or {}
+                metadata = file.metadata() or {}
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, SafetensorError) as error:
             print(f"The cache {folder / name} can't be read ({error}); what it held is made again.")
             continue
-        if told == {**facts, "checksum": checksum(tensors)}:
+        if metadata == {**facts, "checksum": checksum(tensors)}:
             return tensors
         print(f"The cache {folder / name} is damaged or holds something else; what it should hold is made again.")
     return None
 
 
 def store_cached(tensors: Mapping[str, Tensor], name: str, folders: Sequence[Path], facts: Mapping[str, str]) -> None:
-    """Write to the first folder that takes it, whole or not at all; say so where none does."""
-    for folder in folders:
-        partial = folder / f"{name}.{os.getpid()}.partial"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(dict(tensors), partial, metadata={**facts, "checksum": checksum(tensors)})
-            os.replace(partial, folder / name)
-            return
-        except (OSError, SafetensorError):
-            continue
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-    print(f"No folder takes the cache {name} ({', '.join(map(str, folders))}); it is made anew in each run.")
+    """Write tensors to the first folder that takes them; say so where none does."""
+    metadata = {**facts, "checksum": checksum(tensors)}
+    if not _write_to_first(name, folders, lambda partial: save_file(dict(tensors), partial, metadata=metadata)):
+        print(f"No folder takes the cache {name} ({', '.join(map(str, folders))}); it is made anew in each run.")
 
 
 def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mapped: bool) -> Tensor | None:
@@ -78,26 +72,29 @@ def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mappe
 
 
 def store_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], fill: Callable[[Tensor], None]) -> bool:
-    """Have `fill` write a uint8 tensor straight into a file, in the first folder that takes it, whole or not at all.
+    """Have `fill` write a uint8 tensor straight into a file, in the first folder that takes it.
 
-    Whether there is such a folder; where there is none, that is said.
+    Returns whether there is such a folder; where there is none, that is said.
     """
-    for folder in folders:
-        partial = folder / f"{name}.{os.getpid()}.partial"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            array = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-            reserve(partial)
-            fill(torch.from_numpy(array))
-            array.flush()
-            os.replace(partial, folder / name)
-            return True
-        except OSError:
-            continue
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+
+    def write(partial: Path) -> None:
+        array = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        reserve(partial)
+        fill(torch.from_numpy(array))
+        array.flush()
+
+    if _write_to_first(name, folders, write):
+        return True
     print(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({', '.join(map(str, folders))}).")
+    return False
+
+
+def _write_to_first(name: str, folders: Sequence[Path], write: Callable[[Path], Any]) -> bool:
+    """Write a file atomically to the first folder that takes it, and return whether there is one."""
+    for folder in folders:
+        with suppress(OSError, SafetensorError):
+            write_atomically(folder / name, write)
+            return True
     return False
 
 
@@ -109,8 +106,9 @@ def reserve(path: Path) -> None:
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of the tensors' names and bytes."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy())
+        digest.update(tensors[name].contiguous().numpy().data)
     return digest.hexdigest()

@@ -1,37 +1,20 @@
 """Any folder of images, decoded once into a file that is mapped to memory where it would take too much of it."""
 
-import hashlib
 import os
-from collections.abc import Sequence
 from functools import cached_property, partial
 from math import prod
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
 from .decoding import decode
 from .disk_cache import load_bytes, store_bytes
-from .image_datamodule import DataError, ImageDataModule, LabelledImages, hold_out
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-CLASSLESS = "images"  # the class of what lies in no sub-folder
-HELD_OUT_AT_MOST = 10_000
-REMEDY = "Restore that file or remove it from the folder, and run again."
-
-
-class Files(NamedTuple):
-    """Image files by split, relative to the folder, in the order in which their images are kept."""
-
-    train: list[str]
-    val: list[str]
-    test: list[str]
-    official: bool  # whether train/, test/ and val/ say which split an image belongs to
-
-    def class_of(self, path: str) -> str:
-        folders = path.split(os.sep)[:-1][self.official :]  # the first of official ones is the split
-        return folders[0] if folders else CLASSLESS
+from .folder_splits import SplitFiles, split_files
+from .image_datamodule import DataError, ImageDataModule, LabelledImages
+from .image_files import REMEDY, hash_of_files, list_images
 
 
 class Folder(ImageDataModule):
@@ -48,20 +31,20 @@ class Folder(ImageDataModule):
     def __init__(
         self,
         root: str,
-        image_size: int,
+        image_size: Annotated[int, Ge(1)],
         channels: Literal[1, 3],
-        batch_size: int,
-        seed: int,
-        split_seed: int,
+        batch_size: Annotated[int, Ge(1)],
+        seed: Annotated[int, Ge(0)],
+        split_seed: Annotated[int, Ge(0)],
         device: Literal["auto", "cpu"],
-        num_val: int | None,
-        num_test: int | None,
-        memory_share: float,
+        num_val: Annotated[int, Ge(1)] | None,
+        num_test: Annotated[int, Ge(1)] | None,
+        memory_share: Annotated[float, Interval(ge=0, le=1)],
     ) -> None:
         super().__init__(batch_size, seed, split_seed, device)
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.image_shape = (channels, image_size, image_size)
-        self.asked_val, self.asked_test = num_val, num_test
+        self.requested_val, self.requested_test = num_val, num_test
         self.memory_share = memory_share
 
     @property
@@ -69,43 +52,14 @@ class Folder(ImageDataModule):
         return [self.root.with_name(f"{self.root.name}-cache"), *super().cache_folders]
 
     @cached_property
-    def files(self) -> Files:
+    def files(self) -> SplitFiles:
         """Every image in its split. Raises DataError."""
-        found = list_images(self.root)
-        train, val, test = (
-            [path for path in found if path.startswith(name + os.sep)] for name in ("train", "val", "test")
-        )
-        official = bool(train and (val or test))
-        if not official:
-            train, val, test = found, [], []
-        elif not test:
-            val, test = [], val
-        for option, asked, given in (("num_val", self.asked_val, val), ("num_test", self.asked_test, test)):
-            if given and asked not in (None, len(given)):
-                folder = self.root / given[0].split(os.sep)[0]
-                raise DataError(f"data.{option}: {asked} are asked for, and {folder} has {len(given)}; leave it null")
-        a_tenth = max(1, min(len(train) // 10, HELD_OUT_AT_MOST))
-        num_test = 0 if test else self.asked_test or a_tenth
-        num_val = 0 if val else self.asked_val or a_tenth
-        if num_test + num_val >= len(train):
-            raise DataError(
-                f"{self.root / 'train' if official else self.root} has {len(train)} images, too few to hold out "
-                f"{num_test} for test and {num_val} for val, and to have some left to learn from. Add images, or give "
-                "smaller data.num_test and data.num_val"
-            )
-        if not test:
-            test, train = self._draw(num_test, train)
-        if not val:
-            val, train = self._draw(num_val, train)
-        return Files(train, val, test, official)
-
-    def _draw(self, count: int, paths: list[str]) -> tuple[list[str], list[str]]:
-        drawn, left = hold_out(count, len(paths), self.split_seed)
-        return [paths[index] for index in drawn], [paths[index] for index in left]
+        paths = list_images(self.root)
+        return split_files(paths, self.root, self.requested_val, self.requested_test, self.split_seed)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(sorted({self.files.class_of(path) for paths in self.files[:3] for path in paths}))
+        return self.files.class_names
 
     @property
     def num_val(self) -> int:
@@ -117,17 +71,20 @@ class Folder(ImageDataModule):
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         train, val, test, _ = self.files
-        paths = [*train, *val, *test]  # every split in one piece, so that it is a view of the whole and no copy
+        paths = [*train, *val, *test]  # every split in one piece, so that it is a view of the images and no copy
         images = self._images(paths)
         label_of = {name: label for label, name in enumerate(self.class_names)}
         labels = torch.tensor([label_of[self.files.class_of(path)] for path in paths])
-        num_learn = len(train) + len(val)
-        parts = slice(num_learn), slice(num_learn, None)
-        return tuple(LabelledImages(images[part], labels[part]) for part in parts)
+        num_trainval = len(train) + len(val)
+        return (
+            LabelledImages(images[:num_trainval], labels[:num_trainval]),
+            LabelledImages(images[num_trainval:], labels[num_trainval:]),
+        )
 
-    def divide(self, total: int) -> tuple[slice, slice]:
-        """As `files` has divided them already."""
-        return slice(len(self.files.train), total), slice(len(self.files.train))
+    def val_and_train_indices(self, total: int) -> tuple[slice, slice]:
+        """In the order of `read`: train comes first."""
+        num_train = len(self.files.train)
+        return slice(num_train, total), slice(num_train)
 
     def _images(self, paths: list[str]) -> Tensor:
         """uint8 (N, C, H, W) from the cache, which is made where there is none. Raises DataError."""
@@ -146,44 +103,9 @@ class Folder(ImageDataModule):
                 "a larger data.memory_share"
             )
         if images is None:
-            fill(images := torch.empty(shape, dtype=torch.uint8))
+            images = torch.empty(shape, dtype=torch.uint8)
+            fill(images)
         return images
-
-
-def list_images(folder: Path) -> list[str]:
-    """Image files at any depth, relative to the folder, sorted; hidden ones are left out. Raises DataError."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} can't be listed ({error.strerror}); data.root= wants a folder of images")
-
-    found, seen = [], set()
-    start = len(os.path.join(folder, ""))
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:  # a link in a circle, or to what has been listed already
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            os.path.join(parent, name)[start:]
-            for name in names
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-        ]
-    if not found:
-        raise DataError(f"{folder} has no images ({' '.join(sorted(SUFFIXES))}); set data.root= to a folder that has")
-    return sorted(found)
-
-
-def hash_of_files(root: Path, paths: Sequence[str], image_shape: tuple[int, int, int]) -> str:
-    """A hash of what is known of the files without reading them, for there may be millions. Raises DataError."""
-    digest = hashlib.blake2b(repr(image_shape).encode(), digest_size=8)
-    for path in paths:
-        try:
-            status = os.stat(os.path.join(root, path))
-        except OSError as error:
-            raise DataError(f"{root / path} was listed and can't be found any more ({error}). {REMEDY}") from error
-        digest.update(repr((path, status.st_size, status.st_mtime_ns)).encode())
-    return digest.hexdigest()
 
 
 def machine_memory() -> int:

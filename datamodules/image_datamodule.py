@@ -1,22 +1,23 @@
-"""What all data sets share: three splits of uint8 images in memory, and loaders that gather batches by index."""
+"""The base of all data modules: three splits of uint8 images in memory, and loaders that gather batches by index."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, UserError
 
 from .disk_cache import user_cache
 from .pixels import to_unit_range
 
 
-class DataError(Exception):
+class DataError(UserError):
     """A data set is missing or damaged; the message says which file, what was expected and what to do."""
 
 
@@ -42,18 +43,21 @@ class TensorImageDataset(Dataset):
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """Splits, loaders and the pixel range; a data set adds `read`, its facts, and the size of its val split.
+    """Splits, loaders and the pixel range; a data set adds `read` and its facts.
 
     Batches are (images, labels): uint8 (B, C, H, W) out of the loader, float32 in [0, 1] once on the device.
     *train* is to learn from, *val* to choose by, *test* to report: the official test images, where there are any.
     """
 
     image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    num_val: int
-    num_test: int
 
-    def __init__(self, batch_size: int, seed: int, split_seed: int, device: Literal["auto", "cpu"]) -> None:
+    def __init__(
+        self,
+        batch_size: Annotated[int, Ge(1)],
+        seed: Annotated[int, Ge(0)],
+        split_seed: Annotated[int, Ge(0)],
+        device: Literal["auto", "cpu"],
+    ) -> None:
         """`seed` orders the training images, `split_seed` says which of them are held out as val.
 
         `device`: where the images are while a model trains; auto is on its GPU, where they take but a part of what
@@ -62,6 +66,21 @@ class ImageDataModule(LightningDataModule, ABC):
         super().__init__()
         self.batch_size, self.seed, self.split_seed, self.device = batch_size, seed, split_seed, device
         self._splits: dict[str, LabelledImages] = {}
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+
+    @property
+    @abstractmethod
+    def num_val(self) -> int:
+        """How many images val has."""
+
+    @property
+    @abstractmethod
+    def num_test(self) -> int:
+        """How many images test has."""
 
     @property
     def num_classes(self) -> int:
@@ -74,22 +93,22 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        """All images to learn and choose from, and the test images. Raises DataError."""
+        """The images that train and val share, and those of test. Raises DataError."""
 
     def setup(self, stage: str | None = None) -> None:
         """Read and split the data, once. Raises DataError."""
         if self._splits:
             return
-        learn, test = self.read()
-        val, train = self.divide(len(learn.images))
+        trainval, test = self.read()
+        val, train = self.val_and_train_indices(len(trainval.images))
         self._splits = {
-            "train": LabelledImages(learn.images[train], learn.labels[train]),
-            "val": LabelledImages(learn.images[val], learn.labels[val]),
+            "train": LabelledImages(trainval.images[train], trainval.labels[train]),
+            "val": LabelledImages(trainval.images[val], trainval.labels[val]),
             "test": test,
         }
 
-    def divide(self, total: int) -> tuple[Tensor | slice, Tensor | slice]:
-        """Which of the images that were read to learn and choose from are val, and which train."""
+    def val_and_train_indices(self, total: int) -> tuple[Tensor | slice, Tensor | slice]:
+        """Which of the images that val and train share are val's, and which train's."""
         return hold_out(self.num_val, total, self.split_seed)
 
     def split(self, name: str) -> LabelledImages:
@@ -116,9 +135,9 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         # Seeded by the epoch, which Lightning hands to it: a resumed run sees the order it would have seen.
-        rank, world_size = self._place
-        images = self.split("train").images
-        return self._loader("train", DistributedSampler(images, world_size, rank, shuffle=True, seed=self.seed))
+        rank, world_size = self._rank_and_world_size
+        data = TensorImageDataset(self.split("train"))
+        return self._loader("train", DistributedSampler(data, world_size, rank, shuffle=True, seed=self.seed))
 
     def val_dataloader(self) -> DataLoader:
         return self._held_out_loader("val")
@@ -127,13 +146,12 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._held_out_loader("test")
 
     def _held_out_loader(self, split: str) -> DataLoader:
-        rank, world_size = self._place
+        rank, world_size = self._rank_and_world_size
         # Not a DistributedSampler, which shows some images twice so that all processes have as many.
         return self._loader(split, range(rank, len(self.split(split).images), world_size))
 
     @property
-    def _place(self) -> tuple[int, int]:
-        """This process's rank, and how many there are."""
+    def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, split: str, sampler: Sampler | Sequence[int]) -> DataLoader:
@@ -164,5 +182,5 @@ def hold_out(count: int, total: int, seed: int) -> tuple[Tensor, Tensor]:
     return order[:count], order[count:].sort().values
 
 
-def _already_a_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _already_a_batch(batch: Any) -> tuple[Tensor, Tensor]:
     return batch

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torchvision import datasets
 
@@ -41,7 +42,13 @@ class Imagenette(ImageDataModule):
     num_val = 1000
 
     def __init__(
-        self, root: str, image_size: int, batch_size: int, seed: int, split_seed: int, device: Literal["auto", "cpu"]
+        self,
+        root: str,
+        image_size: Annotated[int, Ge(1)],
+        batch_size: Annotated[int, Ge(1)],
+        seed: Annotated[int, Ge(0)],
+        split_seed: Annotated[int, Ge(0)],
+        device: Literal["auto", "cpu"],
     ) -> None:
         super().__init__(batch_size, seed, split_seed, device)
         self.root = Path(root).expanduser()
@@ -77,7 +84,7 @@ class Imagenette(ImageDataModule):
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         files = {split: list_files(self.root / FOLDER / split) for split in ("train", "val")}
         size = self.image_shape[1]
-        facts = {"size": str(size), "files": hash_of_files(path for paths in files.values() for path in paths)}
+        facts = {"size": str(size), "files": hash_of_contents(path for paths in files.values() for path in paths)}
         name = f"{size}px-{facts['files']}.safetensors"
         images = load_cached(name, self.cache_folders, facts)
         if images is None:
@@ -87,8 +94,10 @@ class Imagenette(ImageDataModule):
             for split, paths in files.items():
                 decode(paths, images[split], REMEDY)
             store_cached(images, name, self.cache_folders, facts)
-        labels = {split: labels_of(paths) for split, paths in files.items()}
-        return tuple(LabelledImages(images[split], labels[split]) for split in ("train", "val"))
+        return (
+            LabelledImages(images["train"], labels_of(files["train"])),
+            LabelledImages(images["val"], labels_of(files["val"])),  # the official test images
+        )
 
 
 def jpegs(folder: Path) -> list[Path]:
@@ -104,7 +113,7 @@ def labels_of(paths: list[Path]) -> Tensor:
     return torch.tensor([index[path.parent.name] for path in paths])
 
 
-def hash_of_files(paths: Iterable[Path]) -> str:
+def hash_of_contents(paths: Iterable[Path]) -> str:
     """A hash of every file's name and bytes: a changed image can't be mistaken for a cached one."""
     digest = hashlib.blake2b(digest_size=8)
     for path in paths:

@@ -1,60 +1,131 @@
-"""MNIST (LeCun et al. 1998), in torchvision's folder and read by torchvision's loader."""
+"""MNIST and the data sets in its format: torchvision's folders and downloads, every file checked before it is used."""
 
 import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from torchvision import datasets
 
+from .idx import REMEDY, read_idx
 from .image_datamodule import DataError, ImageDataModule, LabelledImages
 
-RAW_FILE_MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
+TRAIN, TEST = "train", "t10k"  # what the names of the files begin with
 
 
-class MNIST(ImageDataModule):
-    """55,000 / 5,000 / 10,000 images of 28x28, from `<root>/MNIST/raw`; downloaded if they are not there."""
+class MNISTFormat(ImageDataModule):
+    """55,000 / 5,000 / 10,000 grey images of 28x28, from `<root>/<name>/raw`; downloaded if they are not there.
+
+    A data set adds torchvision's class for it, which knows the folder's name and where to download, and `class_names`.
+    """
 
     image_shape = (1, 28, 28)
-    class_names = tuple(str(digit) for digit in range(10))
-    num_test = 10000
-    num_val = 5000
+    num_trainval = 60_000
+    num_val = 5_000
+    num_test = 10_000
+    raw_md5: Mapping[str, str] = {}  # by file name, where they are known
 
-    def __init__(self, root: str, batch_size: int, seed: int, split_seed: int, device: Literal["auto", "cpu"]) -> None:
+    @property
+    @abstractmethod
+    def dataset(self) -> type[datasets.MNIST]:
+        """torchvision's class."""
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: Annotated[int, Ge(1)],
+        seed: Annotated[int, Ge(0)],
+        split_seed: Annotated[int, Ge(0)],
+        device: Literal["auto", "cpu"],
+    ) -> None:
         super().__init__(batch_size, seed, split_seed, device)
         self.root = Path(root).expanduser()
 
     @property
+    def folder(self) -> Path:
+        return self.root / self.dataset.__name__
+
+    @property
     def cache_folders(self) -> list[Path]:
-        return [self.root / "MNIST" / "cache", *super().cache_folders]
+        return [self.folder / "cache", *super().cache_folders]
 
     def prepare_data(self) -> None:
-        """Download what is missing and check the md5 of every file. Raises DataError."""
-        folder = self.root / "MNIST" / "raw"
-        if not all((folder / name).is_file() for name in RAW_FILE_MD5):
-            self._download(folder)
-        for name, expected in RAW_FILE_MD5.items():
-            found = hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest()
+        """Download what is missing and check every file. Raises DataError."""
+        if self._missing_files():
+            self._download()
+        self.read()
+        for name, expected in self.raw_md5.items():
+            path = self._path(name)
+            found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             if found != expected:
-                raise DataError(
-                    f"MNIST: {folder / name} is damaged: its md5 is {found}, expected {expected}. "
-                    "Delete that file and run again to fetch it anew, or copy it from a good source."
-                )
-
-    def _download(self, folder: Path) -> None:
-        missing = [name for name in RAW_FILE_MD5 if not (folder / name).is_file()]
-        try:
-            datasets.MNIST(str(self.root), download=True)
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"MNIST: {folder} lacks {', '.join(missing)}, and the download failed ({error}). "
-                "Set data.root= to a folder that has MNIST/raw with the four files, or run with a network."
-            ) from error
+                raise DataError(f"{path} is damaged: its md5 is {found}, expected {expected}. {REMEDY}")
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        learn, test = (datasets.MNIST(str(self.root), train=train) for train in (True, False))
-        return tuple(LabelledImages(split.data.unsqueeze(1), split.targets) for split in (learn, test))
+        return self._read(TRAIN, self.num_trainval), self._read(TEST, self.num_test)
+
+    def _read(self, prefix: str, count: int) -> LabelledImages:
+        images = read_idx(self._path(images_file(prefix)), (count, *self.image_shape[1:]))
+        labels = read_idx(self._path(labels_file(prefix)), (count,))
+        if labels.max() >= self.num_classes:
+            raise DataError(
+                f"{self._path(labels_file(prefix))} is damaged: it has the label {labels.max()}, expected "
+                f"0 to {self.num_classes - 1}. {REMEDY}"
+            )
+        return LabelledImages(images.unsqueeze(1), labels.long())
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "raw" / name
+
+    def _missing_files(self) -> list[str]:
+        names = [file_name(prefix) for prefix in (TRAIN, TEST) for file_name in (images_file, labels_file)]
+        return [name for name in names if not self._path(name).is_file()]
+
+    def _download(self) -> None:
+        failure: Exception | str = "it fetched nothing"
+        try:
+            self.dataset(str(self.root), download=True)
+        except Exception as error:  # also of many kinds from reading the files, which are checked better afterwards
+            failure = error
+        if missing := self._missing_files():
+            raise DataError(
+                f"{self.dataset.__name__}: {self.folder / 'raw'} lacks {', '.join(missing)}, and the download failed "
+                f"({failure}). Set data.root= to a folder that has {self.dataset.__name__}/raw with the four files, or "
+                "run with a network."
+            ) from (failure if isinstance(failure, Exception) else None)
+
+
+class MNIST(MNISTFormat):
+    """Handwritten digits (LeCun et al. 1998)."""
+
+    dataset = datasets.MNIST
+    class_names = tuple("0123456789")
+    raw_md5: Mapping[str, str] = {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
+
+
+class FashionMNIST(MNISTFormat):
+    """Photographs of clothes (Xiao et al. 2017)."""
+
+    dataset = datasets.FashionMNIST
+    class_names = tuple(datasets.FashionMNIST.classes)
+
+
+class KMNIST(MNISTFormat):
+    """Handwritten Japanese characters, one for each row of hiragana (Clanuwat et al. 2018)."""
+
+    dataset = datasets.KMNIST
+    class_names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+
+
+def images_file(prefix: str) -> str:
+    return f"{prefix}-images-idx3-ubyte"
+
+
+def labels_file(prefix: str) -> str:
+    return f"{prefix}-labels-idx1-ubyte"

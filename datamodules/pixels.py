@@ -1,4 +1,4 @@
-"""Pixels in memory, uint8, and pixels that models and scores see, float32 in [0, 1]: the one way there, and back."""
+"""Conversion between pixels as they are stored, uint8, and as models and scores see them, float32 in [0, 1]."""
 
 import torch
 from torch import Tensor

@@ -5,32 +5,33 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
+import lightning
 import torch
 from hydra.utils import instantiate
-from lightning import Callback
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
-from callbacks.run_recorder import RunRecord
+from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
-from datamodules.image_datamodule import DataError, ImageDataModule
+from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from run_folder.checkpoints import CheckpointError
-from scoring.extractors import WeightsError
+from run_folder.checkpoints import AtomicCheckpointIO
 
 from .command_line import quiet_libraries
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
-INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
+
+def build_datamodule(config: DictConfig) -> ImageDataModule:
+    return instantiate(config)
 
 
-def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
+def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool = False) -> ImageModel:
     """The model of a config, for this data."""
     facts = {
         "image_shape": datamodule.image_shape,
@@ -38,7 +39,10 @@ def build_model(config: DictConfig, datamodule: ImageDataModule) -> ImageModel:
         "training_images": datamodule.training_images,
     }
     model = offer(facts, instantiate(config))()
-    return model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+    model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
+    if compiled:
+        model.compile_networks()
+    return model
 
 
 def offer(facts: Mapping[str, Any], factory: partial) -> partial:
@@ -51,6 +55,26 @@ def offer(facts: Mapping[str, Any], factory: partial) -> partial:
     }
     named = facts.keys() & signature(factory.func).parameters.keys()
     return partial(factory.func, *factory.args, **{name: facts[name] for name in named} | arguments)
+
+
+def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback], purge_step: int | None) -> Trainer:
+    """Lightning's trainer, with the callbacks and loggers of the config. Raises ConfigError if they don't suit a model.
+
+    `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
+    """
+    check_makes_images(model, callbacks)
+    return instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=build_loggers(cfg.logger, purge_step),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=cfg.callbacks.progress_bar is not None,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all global generators: weights depend on what is drawn from here on."""
+    lightning.seed_everything(seed, workers=True, verbose=False)
 
 
 def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
@@ -73,7 +97,7 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
+    record = RunRecorder(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
     return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 

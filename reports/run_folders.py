@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from foundation.errors import UserError
 from run_folder.curves import read_rows
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
 
@@ -18,7 +19,7 @@ FINISHED = "finished"
 COSTS = ("images_seen", "epochs", "seconds", "peak_memory_bytes")
 
 
-class ReportError(Exception):
+class ReportError(UserError):
     """Nothing can be reported; the message says where was looked, and for what."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from scoring.published import published_beside
+from scoring.published import published_under
 
 from .models import ABSENT, Model, differences, models_of
 from .run_folders import FINISHED, Column, Run
@@ -224,7 +224,7 @@ def published_rows(columns: Sequence[Column], protocols: Mapping[str, Any]) -> l
     """What others published under the protocol of a column, a row each."""
     rows = []
     for column in columns:
-        for score in published_beside(protocols.get(column.protocol, {})):
+        for score in published_under(protocols.get(column.protocol, {})):
             if f"test/{score.score}" == column.score:
                 told = {column: Cell(f"{score.value} ± {score.std}")}
                 label = Cell(f"published: {score.model}", "; ".join(filter(None, [score.source, score.remark])))

@@ -16,7 +16,7 @@ NETWORKS = ["mlp", "conv", "resnet"]  # resnet_bn is resnet with one norm more
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (PROJECT / "conf" / group).glob("*.yaml"))
+    return sorted(path.stem for path in (PROJECT / "conf" / group).glob("[!_]*.yaml"))
 
 
 def small(network: str) -> list[str]:

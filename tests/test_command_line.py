@@ -15,7 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import evaluate
 import train
-from jobs.command_line import TRACEBACK_SWITCH, folder_name, run
+from jobs.command_line import TRACEBACK_SWITCH, run
+from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
 
 SHORT = [
@@ -77,7 +78,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["model.latent_dim=2.5"], ["model.latent_dim", "a whole number", "2.5"]),
         (["model.optimizer.lr=fast"], ["model.optimizer.lr", "a number", "'fast'"]),
         (["model.optimizer.betas=[0,0.9]"], ["model.optimizer.betas", "written with a point", "got 0"]),
-        (["model.optimizer.betas=[0.9,1.5]"], ["model.optimizer.betas", "below 1.0", "1.5"]),
+        (["model.optimizer.betas=[0.9,1.5]"], ["model.optimizer.betas", "below 1,", "1.5"]),
         (["trainer.precision=17"], ["trainer.precision", "'bf16-mixed'", "17"]),
         (["callbacks.last_checkpoint=null"], ["callbacks.last_checkpoint"]),
         (["model.optimizer.lr=-1"], ["model.optimizer.lr", "more than 0", "-1"]),
@@ -90,7 +91,13 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["trainer.max_epochs=ten"], ["trainer.max_epochs", "a whole number", "'ten'"]),
         (["seed=x"], ["seed", "a whole number", "'x'"]),
         (["trainer.accelerator=gpu"], ["gpu"]),
-        (["trainer.accelerator=abacus"], ["abacus"]),
+        (["trainer.accelerator=abacus"], ["trainer.accelerator", "abacus", "cpu"]),
+        (["trainer.check_val_every_n_epoch=3"], ["every_n_epochs=10", "3"]),
+        (["network.encoder.activation=relu"], ["network.encoder.activation", "'relu'"]),
+        (["network.encoder.width=0"], ["network.encoder.width", "at least 1", "0"]),
+        (["network=mlp", "network.encoder.width=[8,0]", "network.encoder.depth=2"], ["width[1]", "at least 1"]),
+        (["model/likelihood=gaussian", "model.likelihood.scale=0"], ["model.likelihood.scale", "more than 0"]),
+        (["+trainer.strategy=ropes"], ["ropes"]),
         (["data=imagenette", "data.image_size=100"], ["100x100", "80, 96, 112", "network=mlp"]),
         (["data=imagenette", "data.image_size=3"], ["3x3"]),
         (["data=mnist", "data.root=nowhere"], ["MNIST", "nowhere/MNIST/raw", "data.root="]),
@@ -98,7 +105,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["data=mnist", "scores=inception"], ["scores=inception", "6726825d.pth", "scores=reference"]),
         (["scores.extractor._target_=callbacks.nothing"], ["callbacks.nothing"]),
         (["ckpt_path=none.ckpt"], ["none.ckpt", "last.ckpt"]),
-        (["hydra.run.dir=/dev/null/run"], ["/dev/null"]),
+        (["hydra.run.dir=/dev/null/run"], ["/dev/null/run: Not a directory", "hydra.run.dir="]),
         (["trainer.max_epochs="], ["max_epochs"]),
         (["model=[vae"], ["[vae"]),
         (["model=classifier", "scores=reference"], ["Classifier makes no images", "SampleScores"]),
@@ -148,13 +155,15 @@ def test_bad_checkpoints_are_refused_and_earlier_results_untouched(finished: Pat
     last = finished / "checkpoints" / "last.ckpt"
     every = "every_n_epochs=1"
     code, message = call(*longer, every, "model=gan", f"ckpt_path={last}")
-    assert code == 1 and "is of a run with model." in message
+    assert code == 1 and "is of a run with model=VAE, not GAN" in message
     code, message = call(*longer, every, "model.latent_dim=5", f"ckpt_path={last}")
     assert code == 1 and "model.latent_dim=64, not 5" in message
     code, message = call(*longer, every, "model=beta_vae", f"ckpt_path={last}")
     assert code == 1 and "model.beta=1.0, not 4.0" in message
     code, message = call(*longer, every, "seed=3", f"ckpt_path={last}")
     assert code == 1 and "seed=0, not 3" in message
+    code, message = call(*longer, every, "trainer.precision=bf16-mixed", f"ckpt_path={last}")
+    assert code == 1 and "trainer.precision=32-true, not bf16-mixed" in message
     code, message = call(*SHORT, f"ckpt_path={last}")
     assert code == 1 and "has completed 1 epochs and trainer.max_epochs is 1" in message
     assert files(finished) == before
@@ -265,7 +274,7 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     ],
     ids=["while training", "while testing"],
 )
-def test_terminated_run_says_so_and_can_be_continued(overrides: list[str], sign: str, tmp_path: Path):
+def test_terminated_run_says_so_and_can_be_resumed(overrides: list[str], sign: str, tmp_path: Path):
     program = [sys.executable, str(PROJECT / "train.py"), *SHORT, *overrides, "hydra.run.dir=run"]
     with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
@@ -276,25 +285,32 @@ def test_terminated_run_says_so_and_can_be_continued(overrides: list[str], sign:
         process.send_signal(signal.SIGTERM)
         _, message = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM; continue with ckpt_path=" in message
+    assert "stopped by SIGTERM; resume with ckpt_path=" in message
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["images_seen"] > 0
 
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ("model-vae_data-digits_seed-0", "model-vae_data-digits_seed-0"),
-        ("model/loss-hinge", "model-loss-hinge_3"),
-        ("experiment-paper/gan_mnist", "experiment-paper-gan_mnist_3"),
-        ("network.encoder.width-[256,128]", "network.encoder.width-256-128_3"),
-        ("model.x--1", "model.x-1_3"),
+        ("model=vae data=digits seed=0", "data-digits_model-vae_seed-0"),
+        ("model/loss=hinge", "model-loss-hinge_3"),
+        ("experiment=paper/gan_mnist", "experiment-paper-gan_mnist_3"),
+        ("network.encoder.width=[256,128]", "network.encoder.width-256-128_3"),
+        ("+model.x=-1", "+model.x-1_3"),
+        ("data.root=there seed=0 trainer.accelerator=gpu logger=default callbacks.likelihood=null", "seed-0"),
+        ("seed=0 sweep.resume=there +trainer.profiler=simple", "seed-0"),
+        ("data.root=there", "3"),
         ("", "3"),
     ],
 )
-def test_sweep_folders_are_named_by_overrides_without_special_characters(overrides: str, expected: str):
-    assert folder_name(overrides, 3) == expected
+def test_sweep_folders_are_named_by_what_decides_the_weights(overrides: str, expected: str):
+    assert folder_name(overrides.split(), 3) == expected
+
+
+def test_jobs_that_differ_in_nothing_that_decides_the_weights_have_names_of_their_own():
+    assert folder_name(["compile=true", "seed=0"], 3, swept=["compile"]) == "compile-true_seed-0"
 
 
 def test_long_folder_names_are_cut_and_stay_apart():
-    names = {folder_name("x" * 500, number) for number in range(3)}
+    names = {folder_name(["x" * 500], number) for number in range(3)}
     assert len(names) == 3 and all(len(name) < 250 for name in names)

@@ -1,26 +1,177 @@
-"""Data: splits that never mix, loaders that repeat themselves, and errors that name the file."""
+"""What every data module keeps to: splits that never mix, loaders that repeat themselves, training images on demand."""
 
-import gzip
-import hashlib
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import DATA_ROOT, TinyImages, needs_real
+from conftest import PROJECT, TinyImages
+from hydra.utils import get_class
+from lightning import LightningModule, Trainer
+from omegaconf import OmegaConf
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from small_data import idx, small, write_imagenette, write_images, write_mnist_format
+from torch import Tensor
 
-from datamodules import imagenette, mnist
-from datamodules.decoding import decode_file
+from datamodules import imagenette
 from datamodules.digits import Digits
-from datamodules.disk_cache import load_cached
-from datamodules.image_datamodule import DataError
+from datamodules.folder import Folder
+from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.imagenette import Imagenette
-from datamodules.mnist import MNIST
-from datamodules.pixels import to_unit_range
+from datamodules.mnist import MNISTFormat
+from datamodules.pixels import to_uint8, to_unit_range
+from foundation.errors import ConfigError, UserError
+
+SPLITS = ("train", "val", "test")
+CHOICES = sorted(path.stem for path in (PROJECT / "conf" / "data").glob("[!_]*.yaml"))
+
+
+def keys(images: Tensor) -> list[bytes]:
+    """Each image as bytes, which can be looked up."""
+    return [image.numpy().tobytes() for image in images]
+
+
+def loaded(datamodule: ImageDataModule, split: str) -> tuple[Tensor, Tensor]:
+    """All images and labels of an epoch, as the loader of a split gives them."""
+    images, labels = zip(*getattr(datamodule, f"{split}_dataloader")(), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+# Small data sets of every kind that conf/data names, and what is known of them without asking the data module
+
+
+class Small:
+    """Makes data modules of one choice on small files; knows the official images and labels by other means."""
+
+    def __init__(self, choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shipped = get_class(OmegaConf.load(PROJECT / "conf" / "data" / f"{choice}.yaml").data._target_)
+        self.options: dict = {}
+        if issubclass(self.shipped, MNISTFormat):
+            self._mnist_format(tmp_path / "data")
+        else:
+            known = {Digits: self._digits, Imagenette: self._imagenette, Folder: self._folder}
+            assert self.shipped in known, f"{self.shipped.__name__}: a small version of it is missing in this test"
+            known[self.shipped](tmp_path / "data", monkeypatch)
+
+    def __call__(self, seed: int = 0, split_seed: int = 0) -> ImageDataModule:
+        datamodule = self.shipped(**self.options, batch_size=7, seed=seed, split_seed=split_seed, device="auto")
+        datamodule.prepare_data()
+        datamodule.setup()
+        return datamodule
+
+    def _mnist_format(self, root: Path) -> None:
+        raw = root / self.shipped.dataset.__name__ / "raw"
+        contents = write_mnist_format(raw)
+        self.shipped, self.options = small(self.shipped, raw), {"root": str(root)}
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in contents.items()}
+        self.trainval, self.test = (
+            (tensors[f"{name}-images-idx3-ubyte"].unsqueeze(1), tensors[f"{name}-labels-idx1-ubyte"].long())
+            for name in ("train", "t10k")
+        )
+
+    def _digits(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        bunch = load_digits()
+        images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+        labels = torch.from_numpy(bunch.target).long()
+        order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
+        self.test = images[order[:300]], labels[order[:300]]
+        self.trainval = images[order[300:]], labels[order[300:]]
+
+    def _imagenette(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        counts = {wordnet_id: (name, 3, 2) for wordnet_id, (name, _, _) in imagenette.CLASSES.items()}
+        monkeypatch.setattr(imagenette, "CLASSES", counts)
+        monkeypatch.setattr(Imagenette, "num_val", 10)
+        monkeypatch.setattr(Imagenette, "num_test", 20)
+        write_imagenette(root)
+        self.options = {"root": str(root), "image_size": 8}
+        self.trainval, self.test = (
+            decoded(sorted((root / imagenette.FOLDER / split).rglob("*.JPEG")), 8) for split in ("train", "val")
+        )
+
+    def _folder(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_images(root, ["train/a", "train/b", "test/a", "test/b"], count=20)
+        self.options = {"root": str(root), "image_size": 8, "channels": 3, "num_val": 10, "num_test": None,
+                        "memory_share": 0.25}  # fmt: skip
+        self.trainval, self.test = (decoded(sorted((root / split).rglob("*.png")), 8) for split in ("train", "test"))
+
+
+def decoded(paths: list[Path], size: int) -> tuple[Tensor, Tensor]:
+    """The central squares of the files and the labels of their folders, by Pillow alone."""
+    names = sorted({path.parent.name for path in paths})
+    pixels = []
+    for path in paths:
+        with Image.open(path) as image:
+            side, left, top = min(image.size), *((length - min(image.size)) / 2 for length in image.size)
+            box = (left, top, left + side, top + side)
+            square = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS, box=box)
+        pixels.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
+    return torch.stack(pixels), torch.tensor([names.index(path.parent.name) for path in paths])
+
+
+@pytest.fixture(params=CHOICES)
+def data(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
+    return Small(request.param, tmp_path, monkeypatch)
+
+
+# Splits
+
+
+def test_test_split_is_the_official_test_images_whatever_the_seeds(data: Small):
+    for datamodule in (data(), data(seed=1, split_seed=1)):
+        images, labels = datamodule.split("test")
+        assert torch.equal(images, data.test[0]) and torch.equal(labels, data.test[1])
+        assert datamodule.num_test == len(images)
+
+
+def test_train_and_val_share_the_other_images_and_every_image_keeps_its_label(data: Small):
+    datamodule = data()
+    held = {split: datamodule.split(split) for split in SPLITS}
+    assert sorted(keys(held["train"].images) + keys(held["val"].images)) == sorted(keys(data.trainval[0]))
+    label_of = {
+        key: label
+        for images, labels in (data.trainval, data.test)
+        for key, label in zip(keys(images), labels.tolist(), strict=True)
+    }
+    for images, labels in held.values():
+        assert labels.tolist() == [label_of[key] for key in keys(images)]
+        assert images.dtype == torch.uint8 and images.shape[1:] == datamodule.image_shape
+    assert datamodule.num_val == len(held["val"].images) > 0
+
+
+def test_no_image_is_in_two_splits(data: Small):
+    datamodule = data()
+    train, val, test = (set(keys(datamodule.split(split).images)) for split in SPLITS)
+    assert not train & val and not train & test and not val & test
+
+
+def test_each_loader_gives_its_own_split(data: Small):
+    datamodule = data()
+    for split in ("val", "test"):
+        images, labels = loaded(datamodule, split)
+        assert torch.equal(images, datamodule.split(split).images)
+        assert torch.equal(labels, datamodule.split(split).labels)
+    images, labels = loaded(datamodule, "train")
+    given = sorted(zip(keys(images), labels.tolist(), strict=True))
+    expected = datamodule.split("train")
+    assert given == sorted(zip(keys(expected.images), expected.labels.tolist(), strict=True))
+
+
+def test_split_seed_draws_val_and_train_and_the_training_seed_does_not(data: Small):
+    first, again, other = data(seed=0), data(seed=1), data(split_seed=1)
+    for split in SPLITS:
+        assert torch.equal(first.split(split).images, again.split(split).images)
+    assert set(keys(first.split("val").images)) != set(keys(other.split("val").images))
+
+
+def test_digits_have_their_counts_and_their_grey_levels():
+    datamodule = digits()
+    assert [len(datamodule.split(split).images) for split in SPLITS] == [1197, 300, 300]
+    levels = datamodule.split("train").images.unique().tolist()
+    assert levels == [round(level * 255 / 16) for level in range(17)]
+
+
+# The order of training images
 
 
 def digits(seed: int = 0, split_seed: int = 0) -> Digits:
@@ -29,50 +180,9 @@ def digits(seed: int = 0, split_seed: int = 0) -> Digits:
     return datamodule
 
 
-def keys(datamodule, split: str) -> list[bytes]:
-    return [image.numpy().tobytes() for image in datamodule.split(split).images]
-
-
-def check_splits(datamodule, train: int, val: int, test: int) -> None:
-    datamodule.prepare_data()
-    datamodule.setup()
-    for name, count in (("train", train), ("val", val), ("test", test)):
-        images, labels = datamodule.split(name)
-        assert images.shape == (count, *datamodule.image_shape)
-        assert images.dtype == torch.uint8
-        assert labels.shape == (count,)
-        assert set(labels.tolist()) <= set(range(datamodule.num_classes))
-        assert labels.unique().numel() >= 5  # shuffled with their images, not constant
-    assert datamodule.num_test == test
-
-
-def test_digits_have_their_splits_and_their_grey_levels():
-    check_splits(digits(), 1197, 300, 300)
-    levels = digits().split("train").images.unique().tolist()
-    assert levels == [round(level * 255 / 16) for level in range(17)]
-
-
-def test_splits_hold_every_image_once():
-    from sklearn.datasets import load_digits
-
-    datamodule = digits()
-    held = sorted(key for split in ("train", "val", "test") for key in keys(datamodule, split))
-    original = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
-    assert held == sorted(image.tobytes() for image in original)
-
-
-def test_split_seed_changes_val_but_never_test():
-    first, second = digits(split_seed=0), digits(split_seed=1)
-    assert keys(first, "test") == keys(second, "test")
-    assert set(keys(first, "val")) != set(keys(second, "val"))
-    assert keys(first, "val") == keys(digits(split_seed=0), "val")
-
-
-def test_training_seed_changes_the_order_but_not_the_splits():
-    first, second = digits(seed=0), digits(seed=1)
-    assert keys(first, "train") == keys(second, "train")
-    orders = [next(iter(datamodule.train_dataloader()))[0] for datamodule in (first, second)]
-    assert not torch.equal(*orders)
+def test_training_seed_changes_the_order():
+    assert torch.equal(loaded(digits(seed=0), "train")[0], loaded(digits(seed=0), "train")[0])
+    assert not torch.equal(loaded(digits(seed=0), "train")[0], loaded(digits(seed=1), "train")[0])
 
 
 def test_epochs_have_different_orders_that_can_be_repeated():
@@ -83,7 +193,51 @@ def test_epochs_have_different_orders_that_can_be_repeated():
         orders.append(torch.cat([images for images, _ in loader]))
     assert not torch.equal(orders[0], orders[1])
     assert torch.equal(orders[0], orders[2])
-    assert sorted(image.numpy().tobytes() for image in orders[1]) == sorted(keys(digits(), "train"))
+    assert sorted(keys(orders[1])) == sorted(keys(digits().split("train").images))
+
+
+class Onlooker(LightningModule):
+    """A model that only keeps what it is given, by epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.given: list[list[bytes]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.given.append([])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, _ = batch
+        assert images.dtype == torch.float32
+        self.given[-1] += keys(images)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def epochs_of_a_run(seed: int) -> list[list[bytes]]:
+    """The training images of three epochs, in the order in which Lightning's loop hands them over."""
+    model = Onlooker()
+    Trainer(
+        max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(model, datamodule=digits(seed=seed))  # fmt: skip
+    return model.given
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers. returned .None.")
+def test_no_two_epochs_of_a_run_have_one_order_and_a_run_can_be_repeated():
+    epochs = epochs_of_a_run(seed=0)
+    expected = sorted(keys(to_unit_range(digits().split("train").images)))
+    assert [sorted(epoch) for epoch in epochs] == [expected] * 3
+    assert epochs[0] != epochs[1] and epochs[1] != epochs[2] and epochs[0] != epochs[2]
+    assert epochs_of_a_run(seed=0) == epochs
+    others = epochs_of_a_run(seed=1)
+    assert all(other != epoch for other, epoch in zip(others, epochs, strict=True))
 
 
 def test_making_and_reading_a_loader_leaves_the_global_generator_alone():
@@ -94,255 +248,91 @@ def test_making_and_reading_a_loader_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+# Training images on demand
+
+
+def test_training_images_are_of_train_with_their_labels_in_unit_range(data: Small):
+    datamodule = data()
+    images, labels = datamodule.training_images(9)
+    assert images.dtype == torch.float32 and images.shape == (9, *datamodule.image_shape)
+    train = datamodule.split("train")
+    label_of = dict(zip(keys(train.images.float() / 255), train.labels.tolist(), strict=True))
+    assert labels.tolist() == [label_of[key] for key in keys(images)]
+    assert len(set(keys(images))) == 9
+
+
+def test_order_of_training_images_depends_on_split_seed_alone():
+    first = digits().training_images(20)[0]
+    assert torch.equal(first, digits(seed=1).training_images(20)[0])
+    assert torch.equal(first[:5], digits().training_images(5)[0])
+    datamodule = digits()
+    datamodule.split_seed = 1  # of the same train split
+    assert not torch.equal(first, datamodule.training_images(20)[0])
+    assert not torch.equal(first, to_unit_range(digits().split("train").images[:20]))
+
+
+def test_training_images_leave_the_global_generator_alone():
+    state = torch.get_rng_state()
+    digits().training_images(20)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_training_images_are_prepared_and_read_once_where_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls = []
+
+    class Counting(TinyImages):
+        def prepare_data(self) -> None:
+            calls.append("prepare")
+
+        def read(self):
+            calls.append("read")
+            return super().read()
+
+    datamodule = Counting((1, 4, 4))
+    first = datamodule.training_images(3)
+    assert calls == ["prepare", "read"]
+    again = datamodule.training_images(3)
+    datamodule.setup()
+    assert calls == ["prepare", "read"]
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+
+
+def test_more_training_images_than_there_are_is_the_users_error():
+    datamodule = digits()
+    assert len(datamodule.training_images(1197)[0]) == 1197
+    with pytest.raises(ConfigError, match=r"1,198 training images are needed at once, and Digits has 1,197"):
+        datamodule.training_images(1198)
+
+
+# Pixels
+
+
 def test_batches_are_uint8_from_the_loader_and_unit_floats_on_the_device():
     datamodule = TinyImages((3, 4, 4))
     datamodule.setup()
     batch = next(iter(datamodule.train_dataloader()))
     assert batch[0].dtype == torch.uint8 and batch[0].shape == (4, 3, 4, 4)
     images, labels = datamodule.on_after_batch_transfer(batch, 0)
+    assert images.dtype == torch.float32
     assert torch.equal(images, batch[0].float() / 255)
     assert torch.equal(labels, batch[1])
 
 
-def test_unit_range_reaches_both_ends():
-    assert to_unit_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
+def test_every_grey_level_survives_the_way_to_unit_range_and_back():
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert to_unit_range(levels)[[0, -1]].tolist() == [0.0, 1.0]
+    assert torch.equal(to_uint8(to_unit_range(levels)), levels)
 
 
-# MNIST: real files where they are, and small ones in the same format everywhere
+def test_pixels_are_rounded_to_the_nearest_level_and_clamped():
+    pixels = torch.tensor([-0.1, 0.49 / 255, 0.51 / 255, 253.6 / 255, 1.1])
+    assert to_uint8(pixels).tolist() == [0, 0, 1, 254, 255]
 
 
-def idx(array: np.ndarray) -> bytes:
-    """The IDX format of MNIST's files."""
-    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+def test_damaged_data_is_the_users_error():
+    assert issubclass(DataError, UserError)
 
 
-@pytest.fixture
-def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like torchvision's with 60 + 20 random images, whose md5 sums are taken as the right ones."""
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    contents = {}
-    for prefix, count in (("train", 60), ("t10k", 20)):
-        contents[f"{prefix}-images-idx3-ubyte"] = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        contents[f"{prefix}-labels-idx1-ubyte"] = np.arange(count, dtype=np.uint8) % 10
-    for name, array in contents.items():
-        (raw / name).write_bytes(idx(array))
-    sums = {name: hashlib.md5(idx(array)).hexdigest() for name, array in contents.items()}
-    monkeypatch.setattr(mnist, "RAW_FILE_MD5", sums)
-    monkeypatch.setattr(MNIST, "num_val", 10)
-    monkeypatch.setattr(MNIST, "num_test", 20)
-    return tmp_path
-
-
-def mnist_at(root: Path) -> MNIST:
-    return MNIST(root=str(root), batch_size=16, seed=0, split_seed=0, device="auto")
-
-
-def test_mnist_reads_torchvisions_folder(small_mnist: Path):
-    check_splits(mnist_at(small_mnist), 50, 10, 20)
-
-
-def test_damaged_mnist_file_is_named_with_both_sums(small_mnist: Path):
-    damaged = small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
-    content = bytearray(damaged.read_bytes())
-    content[-1] ^= 1
-    damaged.write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"t10k-images-idx3-ubyte is damaged: its md5 is \w{32}, expected \w{32}\. Delete"
-    ):
-        mnist_at(small_mnist).prepare_data()
-
-
-def test_missing_mnist_without_network_says_what_is_missing(small_mnist: Path, monkeypatch: pytest.MonkeyPatch):
-    (small_mnist / "MNIST" / "raw" / "train-labels-idx1-ubyte").unlink()
-
-    def offline(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(mnist.datasets.MNIST, "download", offline)
-    with pytest.raises(
-        DataError, match=r"lacks train-labels-idx1-ubyte, and the download failed \(no network\).*data\.root="
-    ):
-        mnist_at(small_mnist).prepare_data()
-
-
-def test_mnist_that_is_only_packed_is_unpacked(small_mnist: Path, monkeypatch: pytest.MonkeyPatch):
-    raw = small_mnist / "MNIST" / "raw"
-    resources = []
-    for name in mnist.RAW_FILE_MD5:
-        packed = gzip.compress((raw / name).read_bytes())
-        (raw / f"{name}.gz").write_bytes(packed)
-        (raw / name).unlink()
-        resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
-    monkeypatch.setattr(mnist.datasets.MNIST, "resources", resources)
-    check_splits(mnist_at(small_mnist), 50, 10, 20)
-
-
-@needs_real("MNIST")
-def test_real_mnist_has_its_splits():
-    check_splits(mnist_at(DATA_ROOT), 55_000, 5_000, 10_000)
-
-
-@needs_real("MNIST")
-def test_epoch_of_mnist_through_the_loader_takes_less_than_three_tenths_of_a_second():
-    datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
-    datamodule.setup()
-    loader = datamodule.train_dataloader()
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        assert sum(len(labels) for _, labels in loader) == 55_000
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3, seconds  # the best of five: other tests run beside this one
-
-
-# Imagenette: the real images where they are, and a few JPEGs in the same folders everywhere
-
-
-@pytest.fixture
-def small_imagenette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like torchvision's with 3 + 2 JPEGs a class, one of them grey."""
-    root = tmp_path / "data"
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 3), ("val", 2)):
-        for wordnet_id in imagenette.CLASSES:
-            folder = root / imagenette.FOLDER / split / wordnet_id
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-                image = Image.fromarray(pixels)
-                image = image.convert("L") if number == 0 else image
-                image.save(folder / f"{number}.JPEG", quality=95)
-    counts = {wordnet_id: (name, 3, 2) for wordnet_id, (name, _, _) in imagenette.CLASSES.items()}
-    monkeypatch.setattr(imagenette, "CLASSES", counts)
-    monkeypatch.setattr(Imagenette, "num_val", 10)
-    monkeypatch.setattr(Imagenette, "num_test", 20)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return root
-
-
-def imagenette_at(root: Path, image_size: int = 16) -> Imagenette:
-    return Imagenette(root=str(root), image_size=image_size, batch_size=16, seed=0, split_seed=0, device="auto")
-
-
-def refuse(*_, **__):
-    raise AssertionError("images were decoded though they are cached")
-
-
-def test_imagenette_reads_torchvisions_folder(small_imagenette: Path):
-    datamodule = imagenette_at(small_imagenette)
-    datamodule.prepare_data()
-    datamodule.setup()
-    assert datamodule.split("train").images.shape == (20, 3, 16, 16)
-    assert datamodule.split("val").images.shape == (10, 3, 16, 16)
-    test = datamodule.split("test")
-    assert test.labels.tolist() == [label for label in range(10) for _ in range(2)]
-    grey = test.images[0]
-    assert torch.equal(grey[0], grey[1]) and torch.equal(grey[0], grey[2])
-
-
-def test_images_are_cropped_to_the_central_square(tmp_path: Path):
-    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
-    pixels[:, 10:30] = 200  # the central square is bright, the rest is black
-    Image.fromarray(pixels).save(tmp_path / "a.JPEG", quality=100)
-    decoded = decode_file(tmp_path / "a.JPEG", size=20, channels=3, remedy="")
-    assert decoded.shape == (3, 20, 20)
-    assert decoded[:, 2:-2, 2:-2].float().mean().item() == pytest.approx(200, abs=3)
-
-
-def test_images_are_decoded_once_and_cached_beside_the_data(small_imagenette: Path, monkeypatch: pytest.MonkeyPatch):
-    first = imagenette_at(small_imagenette).read()
-    (cache,) = (small_imagenette / "imagenette2-160-cache").iterdir()
-    assert cache.name.startswith("16px-") and cache.suffix == ".safetensors"
-    monkeypatch.setattr(imagenette, "decode", refuse)
-    for split, again in zip(first, imagenette_at(small_imagenette).read(), strict=True):
-        assert torch.equal(split.images, again.images) and torch.equal(split.labels, again.labels)
-
-
-def test_cache_is_by_size_and_by_content(small_imagenette: Path):
-    imagenette_at(small_imagenette, 16).read()
-    imagenette_at(small_imagenette, 8).read()
-    changed = small_imagenette / imagenette.FOLDER / "train" / "n01440764" / "1.JPEG"
-    Image.fromarray(np.full((20, 20, 3), 7, dtype=np.uint8)).save(changed)
-    learn, _ = imagenette_at(small_imagenette, 16).read()
-    assert len(list((small_imagenette / "imagenette2-160-cache").iterdir())) == 3
-    assert (learn.images[1].float() - 7).abs().max() <= 2
-
-
-def test_damaged_cache_is_rebuilt(small_imagenette: Path, capsys: pytest.CaptureFixture):
-    expected = imagenette_at(small_imagenette).read()
-    (cache,) = (small_imagenette / "imagenette2-160-cache").iterdir()
-    cache.write_bytes(cache.read_bytes()[:1000])
-    again = imagenette_at(small_imagenette).read()
-    assert "can't be read" in capsys.readouterr().out
-    assert torch.equal(again[0].images, expected[0].images)
-    assert torch.equal(imagenette_at(small_imagenette).read()[0].images, expected[0].images)
-
-
-def test_cache_of_something_else_is_rebuilt(small_imagenette: Path, capsys: pytest.CaptureFixture):
-    expected = imagenette_at(small_imagenette).read()
-    (cache,) = (small_imagenette / "imagenette2-160-cache").iterdir()
-    tensors = load_cached(cache.name, [cache.parent], {"size": "16", "files": cache.stem[5:]})
-    tensors["train"] += 1
-    with safe_open(cache, framework="pt") as file:
-        told = file.metadata()
-    save_file(tensors, cache, metadata=told)  # other pixels under the old checksum
-    again = imagenette_at(small_imagenette).read()
-    assert "is damaged or holds something else" in capsys.readouterr().out
-    assert torch.equal(again[0].images, expected[0].images)
-
-
-def test_cache_goes_to_the_user_where_the_data_folder_cannot_be_written(small_imagenette: Path, tmp_path: Path):
-    (small_imagenette / "imagenette2-160-cache").write_text("a file where the folder should be")
-    imagenette_at(small_imagenette).read()
-    (cache,) = (tmp_path / "cache").rglob("*.safetensors")
-    assert cache.name.startswith("16px-")
-
-
-def test_no_folder_for_the_cache_is_said_and_not_fatal(
-    small_imagenette: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-):
-    (small_imagenette / "imagenette2-160-cache").write_text("a file")
-    (tmp_path / "cache").write_text("a file")
-    learn, _ = imagenette_at(small_imagenette).read()
-    assert len(learn.images) == 30
-    assert "No folder takes the cache 16px-" in capsys.readouterr().out
-
-
-def test_missing_jpeg_is_counted_by_class(small_imagenette: Path):
-    (small_imagenette / imagenette.FOLDER / "val" / "n03028079" / "1.JPEG").unlink()
-    with pytest.raises(DataError, match=r"val/n03028079 has 1 JPEG files, expected 2"):
-        imagenette_at(small_imagenette).prepare_data()
-
-
-def test_truncated_jpeg_is_named(small_imagenette: Path):
-    path = small_imagenette / imagenette.FOLDER / "train" / "n03888257" / "2.JPEG"
-    path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(DataError, match=r"n03888257/2\.JPEG is no readable image"):
-        imagenette_at(small_imagenette).setup()
-    assert not list(small_imagenette.rglob("*.safetensors*"))
-
-
-def test_file_that_is_no_image_is_named(small_imagenette: Path):
-    path = small_imagenette / imagenette.FOLDER / "train" / "n03888257" / "2.JPEG"
-    path.write_text("not an image")
-    with pytest.raises(DataError, match=r"n03888257/2\.JPEG is no readable image"):
-        imagenette_at(small_imagenette).setup()
-
-
-def test_missing_imagenette_without_network_says_where_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def offline(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(imagenette.datasets.Imagenette, "_download", offline)
-    with pytest.raises(
-        DataError, match=r"there is no .*imagenette2-160, and the download failed \(no network\).*data\.root="
-    ):
-        imagenette_at(tmp_path).prepare_data()
-
-
-@needs_real("imagenette2-160")
-def test_real_imagenette_has_its_splits(tmp_path: Path):
-    (tmp_path / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
-    check_splits(imagenette_at(tmp_path, image_size=8), 8_469, 1_000, 3_925)
+def test_helper_writes_the_bytes_of_the_published_format():
+    array = np.array([[1, 2, 3]], dtype=np.uint8)
+    assert idx(array).hex(" ") == "00 00 08 02 00 00 00 01 00 00 00 03 01 02 03"

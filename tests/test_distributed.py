@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import PROJECT, SMALL_PICTURES, TinyImages
 
-from conf import machine
 from foundation.errors import ConfigError
+from jobs import machine
 from jobs.composition import composed
 
 PROBE = """
@@ -19,7 +19,7 @@ import sys, json, hashlib
 sys.path.insert(0, {project!r})
 import torch
 from jobs.command_line import run
-from jobs import training
+from jobs import building
 from lightning import Callback
 from train import main
 
@@ -37,8 +37,8 @@ class Witness(Callback):
         with open(f"rank_{{trainer.global_rank}}.json", "w") as file:
             json.dump({{"weights": told, "noise": self.noise, "seen": self.seen}}, file)
 
-build = training.build_callbacks
-training.build_callbacks = lambda *given: [*build(*given), Witness()]
+build = building.build_callbacks
+building.build_callbacks = lambda *given: [*build(*given), Witness()]
 run(main)
 """
 
@@ -107,7 +107,7 @@ def test_held_out_images_are_dealt_out_once(world_size: int):
     shown = []
     for rank in range(world_size):
         place = property(lambda self, rank=rank: (rank, world_size))
-        module = type("Placed", (TinyImages,), {"_place": place})((1, 4, 4), num_learn=15)
+        module = type("Placed", (TinyImages,), {"_rank_and_world_size": place})((1, 4, 4), num_learn=15)
         module.setup()
         shown += [image for images, _ in module.val_dataloader() for image in images]
     assert len(shown) == len(datamodule.split("val").images)

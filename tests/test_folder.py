@@ -10,8 +10,9 @@ import pytest
 import torch
 from conftest import DATA_ROOT, needs_real
 from PIL import Image
+from small_data import write_image, write_images
 
-from datamodules import disk_cache, folder
+from datamodules import disk_cache, folder, folder_splits
 from datamodules.decoding import decode_file
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError, ImageDataModule
@@ -29,24 +30,10 @@ def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def write_image(path: Path, number: int, mode: str = "RGB") -> None:
-    """Random pixels that are `number`'s own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(number).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path)
-
-
-def write_images(root: Path, *folders: str, count: int) -> Path:
-    for order, name in enumerate(folders):
-        for number in range(count):
-            write_image(root / name / f"{number}.png", order * count + number)
-    return root
-
-
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
     """Two classes of 20 images."""
-    return write_images(tmp_path / "pets", "cats", "dogs", count=20)
+    return write_images(tmp_path / "pets", ["cats", "dogs"], count=20)
 
 
 def folder_at(root: Path, **changes) -> Folder:
@@ -118,7 +105,7 @@ def test_sizes_of_val_and_test_can_be_chosen(pets: Path):
 
 
 def test_a_tenth_that_is_held_out_has_its_limit(pets: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(folder, "HELD_OUT_AT_MOST", 2)
+    monkeypatch.setattr(folder_splits, "MAX_HELD_OUT", 2)
     assert folder_at(pets).num_val == folder_at(pets).num_test == 2
 
 
@@ -142,14 +129,14 @@ def test_folders_that_are_linked_in_a_circle_are_listed_once(pets: Path):
 
 
 def test_folder_without_sub_folders_is_one_class(tmp_path: Path):
-    datamodule = read(write_images(tmp_path / "flat", ".", count=5))
+    datamodule = read(write_images(tmp_path / "flat", ["."], count=5))
     assert datamodule.class_names == ("images",)
     assert datamodule.split("train").labels.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("name", ["test", "val"])
 def test_official_test_images_are_test_and_nothing_else_is(name: str, tmp_path: Path):
-    root = write_images(tmp_path / "official", "train/a", "train/b", f"{name}/a", f"{name}/b", count=10)
+    root = write_images(tmp_path / "official", ["train/a", "train/b", f"{name}/a", f"{name}/b"], count=10)
     for split_seed in (0, 1):
         datamodule = read(root, split_seed=split_seed)
         assert datamodule.class_names == ("a", "b")
@@ -160,13 +147,13 @@ def test_official_test_images_are_test_and_nothing_else_is(name: str, tmp_path: 
 
 
 def test_val_folder_beside_train_and_test_is_val(tmp_path: Path):
-    files = folder_at(write_images(tmp_path / "all", "train/a", "val/a", "test/a", count=4)).files
+    files = folder_at(write_images(tmp_path / "all", ["train/a", "val/a", "test/a"], count=4)).files
     for split in SPLITS:
         assert getattr(files, split) == [f"{split}/a/{number}.png" for number in range(4)]
 
 
 def test_count_that_an_official_split_does_not_have_is_refused(tmp_path: Path):
-    root = write_images(tmp_path / "official", "train/a", "test/a", count=10)
+    root = write_images(tmp_path / "official", ["train/a", "test/a"], count=10)
     assert folder_at(root, num_test=10).num_test == 10
     with pytest.raises(DataError, match=r"data\.num_test: 5 are asked for, and .*/official/test has 10"):
         folder_at(root, num_test=5).files  # noqa: B018
@@ -371,7 +358,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path):
 
 @pytest.mark.parametrize(("count", "changes"), [(1, {}), (2, {}), (10, {"num_val": 5, "num_test": 5})])
 def test_too_few_images_to_split_are_counted(count: int, changes: dict[str, int], tmp_path: Path):
-    root = write_images(tmp_path / "few", ".", count=count)
+    root = write_images(tmp_path / "few", ["."], count=count)
     with pytest.raises(DataError, match=rf"few has {count} images, too few to hold out . for test and . for val"):
         read(root, **changes)
 
@@ -411,7 +398,7 @@ def test_file_that_vanishes_is_named(pets: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_run_on_mapped_images_ends_with_the_weights_of_one_in_memory(tmp_path: Path, train_in):
-    root = write_images(tmp_path / "pictures", "a", "b", count=200)
+    root = write_images(tmp_path / "pictures", ["a", "b"], count=200)
     common = ["data=folder", f"data.root={root}", "data.image_size=8", "network=mlp", "network.encoder.width=8",
               "network.decoder.width=8", "data.num_test=150", "data.num_val=150"]  # fmt: skip
     states = []

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import nn
 
 from .pyramid import channels, halvings
@@ -17,8 +19,8 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: int,
-        width: int,
+        num_outputs: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -38,8 +40,8 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: int,
-        width: int,
+        latent_dim: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:

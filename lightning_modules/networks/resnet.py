@@ -1,7 +1,9 @@
 """Residual networks with pre-activation blocks (He et al. 2016, arXiv:1603.05027; layout as in SNGAN)."""
 
 from collections.abc import Callable
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from .pyramid import channels, halvings
@@ -13,8 +15,8 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: int,
-        width: int,
+        num_outputs: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -42,8 +44,8 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: int,
-        width: int,
+        latent_dim: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:

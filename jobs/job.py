@@ -1,0 +1,34 @@
+"""One job of the command line, around the training itself: sweeps that are resumed, how it ended, memory given back."""
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from run_folder.records import finished_record
+
+from .building import identity_of
+from .run_end import recording_end
+from .run_start import resumable_checkpoint
+
+
+def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
+    """Train, once or for each job of a sweep. Returns the objective, as `train` does."""
+    with recording_end(Path(cfg.run_dir), identity_of(cfg)):
+        objective = resume_job(train, cfg) if cfg.sweep.resume else train(cfg)
+    gc.collect()  # the next job of a sweep starts with the memory of this one
+    torch.cuda.empty_cache()
+    return objective
+
+
+def resume_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
+    """One job of a sweep that was stopped: kept if it is finished, else resumed from its last checkpoint."""
+    run_dir = Path(cfg.run_dir)
+    record = finished_record(run_dir)
+    if record is not None:
+        print(f"{run_dir.name}: finished before", flush=True)
+        return record.best_val_score
+    cfg.ckpt_path = resumable_checkpoint(run_dir)
+    return train(cfg)

@@ -1,0 +1,94 @@
+"""Atomic writing: the old file or the new one, never a part, whoever else writes at the same time."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_IMODE
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from foundation import atomic
+from foundation.atomic import write_atomically
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_file_is_written_into_folders_that_are_made(tmp_path: Path):
+    write_atomically(tmp_path / "a" / "b" / "c.txt", lambda partial: partial.write_text("new"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["c.txt"]
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
+def test_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(partial: Path) -> None:
+        partial.write_text("ne")
+        assert path.read_text() == "old"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_file_has_the_folder_and_the_suffix_of_the_final_one(tmp_path: Path):
+    seen = []
+    write_atomically(tmp_path / "a.tar.gz", lambda partial: seen.append(partial) or partial.write_text("new"))
+    assert seen[0].parent == tmp_path
+    assert seen[0].suffix == ".gz"
+    assert seen[0].name.startswith(".")  # what lists a folder's files passes over it
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path):
+    path = tmp_path / "a.txt"
+
+    def write_while_another_does(partial: Path) -> None:
+        partial.write_text("first")
+        write_atomically(path, lambda other: other.write_text("second"))
+        assert path.read_text() == "second"
+        assert partial.read_text() == "first"
+
+    write_atomically(path, write_while_another_does)
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_file_of_another_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: "same")
+    names = []
+    write_atomically(tmp_path / "a.txt", lambda partial: names.append(partial.name))
+    (tmp_path / names[0]).write_text("another's")
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "a.txt", lambda partial: partial.write_text("mine"))
+    assert (tmp_path / names[0]).read_text() == "another's"
+
+
+def test_file_has_the_mode_of_any_new_file_whoever_writes_it(umask: int, tmp_path: Path):
+    write_atomically(tmp_path / "a.txt", lambda partial: partial.write_text("new"))
+    write_atomically(tmp_path / "a.safetensors", lambda partial: save_file({"a": torch.ones(2)}, partial))
+    for path in tmp_path.iterdir():
+        assert S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+def test_content_is_on_disk_before_the_old_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        assert path.read_text() == "old"
+        synced.append(os.pread(descriptor, 100, 0))
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    write_atomically(path, lambda partial: partial.write_text("new"))
+    assert synced == [b"new"]
