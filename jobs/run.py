@@ -5,12 +5,13 @@ from pathlib import Path
 
 from lightning import Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import tested_checkpoint
+from run_folder.settings import as_dict
 
 from .command_line import ended_by_sigterm
 from .config_check import check
@@ -32,7 +33,7 @@ class Run:
         self.resumption = Resumption.of(
             cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
         )
-        self.resumption.check_same_run(OmegaConf.to_container(cfg, resolve=True))
+        self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
         self.writes = rank_zero_only.rank == 0
         if self.writes:

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from run_folder.settings import decides_weights
+
 from .formatting import ABSENT
 from .runs import FINISHED, Column, Run
 from .statistics import Seed
 
-NOT_LEARNING = (  # settings, or sections of them, that change no trained weight
-    "seed", "data.seed", "data.root", "run_dir", "ckpt_path", "choices", "logger", "callbacks", "sweep", "folder",
-    "accelerator", "data.device", "data.memory_share", "trainer.profiler",
-    "scores.extractor.weights", "scores.repeats", "scores.batch_size", "report", "trainer.default_root_dir",
-    "trainer.accelerator", "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch",
-    "trainer.enable_model_summary",
-)  # fmt: skip
+SEEDS = ("seed", "data.seed")
 
 
 @dataclass
@@ -66,14 +62,14 @@ def models_of(runs: Sequence[Run]) -> list[Model]:
 
 
 def learning_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the trained weights, each setting once: a model's roles repeat its network's settings."""
+    """What decides the weights, but for the seed, each setting once: a model's roles repeat its network's settings."""
     networks = [_below(f"network.{part}", config) for part in ("encoder", "decoder")]
     roles = {".".join(key.split(".")[:2]) for key in config if key.startswith("model.")}
     repeated = [role for role in roles if _below(role, config) in networks]
     return {
         key: value
         for key, value in config.items()
-        if not any(key == section or key.startswith(f"{section}.") for section in (*NOT_LEARNING, *repeated))
+        if decides_weights(key) and key not in SEEDS and not any(f"{key}.".startswith(f"{role}.") for role in repeated)
     }
 
 

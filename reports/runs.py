@@ -12,6 +12,7 @@ import yaml
 from run_folder.curves import read_rows
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
 from run_folder.records import EndRecord, EvaluationRecord, RecordError, RunRecord, Score, read_record
+from run_folder.settings import flattened
 
 FINISHED = "finished"
 COSTS = ("images_seen", "epochs", "seconds", "peak_memory_bytes")
@@ -175,16 +176,3 @@ def _identify(run: Run, identity: Mapping[str, Any]) -> None:
 def _one_line(error: Exception) -> str:
     message = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
     return " ".join(message.split())
-
-
-def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested config by dotted name; an object's class under the object's name, `_partial_` and such nowhere."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "_target_":
-            found[prefix.rstrip(".")] = str(value).rsplit(".", 1)[-1]
-        elif isinstance(value, dict):
-            found |= flattened(value, f"{prefix}{name}.")
-        elif not str(name).startswith("_"):
-            found[f"{prefix}{name}"] = value
-    return found
