@@ -437,6 +437,7 @@ def blanked(images: Tensor, share: float) -> Tensor:
 @pytest.fixture(scope="module")
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageDataModule:
     folder = tmp_path_factory.mktemp("real")
+    datamodule: ImageDataModule
     if request.param == "MNIST":
         datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
     else:
