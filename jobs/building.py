@@ -97,7 +97,7 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecorder(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
+    record = RunRecorder(identity_of(cfg), as_dict(cfg))
     return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 

@@ -23,6 +23,7 @@ from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fit
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
+from lightning_modules.values import Batch
 
 SMALL = ["network.encoder.width=8", "network.decoder.width=8"]
 
@@ -97,12 +98,12 @@ def test_benchmark_says_what_data_it_lacks(tmp_path: Path):
 @pytest.mark.parametrize("penalty", ["r1", "gradient_penalty"])
 def test_compiled_penalty_has_the_gradient_of_the_plain_one(penalty: str, monkeypatch: pytest.MonkeyPatch):
     model = built("model=gan", f"model/penalty={penalty}", *SMALL)
-    real, fake, gradients = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8), []
+    real, fake, gradients = Batch(torch.rand(4, 1, 8, 8)), Batch(torch.rand(4, 1, 8, 8)), []
     for compiling in (False, True):
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiling=compiling: compiling)
         torch.manual_seed(0)
         model.discriminator.zero_grad()
-        model.penalty(model.discriminator, real, fake).backward()
+        model.penalty(model.critic, real, fake).backward()
         gradients.append([p.grad.clone() for p in model.discriminator.parameters() if p.grad is not None])
     assert any(gradient.abs().max() > 0 for gradient in gradients[0])
     for plain, compiled in zip(*gradients, strict=True):
