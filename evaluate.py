@@ -5,17 +5,22 @@ python evaluate.py run=outputs/… samples=10000 out=samples.npz
 python evaluate.py images=samples.npz data=mnist
 """
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
-from jobs.command_line import run
+from jobs.command_line import reporting, run
+
+CONF = str(Path(__file__).parent / "conf")  # by its path: Hydra finds folders without Python files no other way
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    from jobs.evaluation import evaluate  # here, so that --help need not wait for PyTorch
+    with reporting():
+        from jobs.evaluation import evaluate  # here, so that --help need not wait for PyTorch
 
-    evaluate(cfg)
+        evaluate(cfg)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ python train.py model=gan data=imagenette
 python train.py -m model=vae,gan data=digits,mnist seed=0,1
 """
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
@@ -30,7 +32,10 @@ def train(cfg: DictConfig) -> float | None:
     return run.finish(trainer)
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+CONF = str(Path(__file__).parent / "conf")  # by its path: Hydra finds folders without Python files no other way
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def main(cfg: DictConfig) -> float | None:
     with command_line.reporting():
         from jobs.job import run_job

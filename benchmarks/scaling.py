@@ -24,6 +24,7 @@ from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset
 from jobs.composition import composed
 from run_folder.layout import METRICS
+from run_folder.records import RunRecord, read_record
 
 PROJECT = Path(__file__).parents[1]
 
@@ -136,8 +137,9 @@ def processes(arguments: argparse.Namespace) -> Iterator[dict[str, float]]:
             if count == 1:
                 command.append("trainer.strategy=auto")
             subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-            record = json.loads((Path(folder) / METRICS).read_text())
-            yield {"processes": count, "images/s": record["images_seen"] / record["seconds"]}
+            record = read_record(Path(folder) / METRICS, RunRecord)
+            assert record.images_seen and record.seconds  # both are written
+            yield {"processes": count, "images/s": record.images_seen / record.seconds}
 
 
 AXES = {

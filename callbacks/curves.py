@@ -1,7 +1,7 @@
-"""Scalars over the course of a run, all on one clock: training images seen."""
+"""Curves of a run: the terms of its steps, gradient norms and learning rates, against training images seen."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import Callback, Trainer
@@ -11,40 +11,13 @@ from torch.optim import Optimizer
 
 from lightning_modules.image_model import ImageModel
 
-from .readback import UnderWay
-from .run_recorder import RunRecord
-
-
-class Moment(NamedTuple):
-    """A time in training on every clock."""
-
-    images_seen: int
-    others: dict[str, float]  # epoch, and seconds of training where they are recorded
-
-    @staticmethod
-    def now(trainer: Trainer, model: ImageModel) -> "Moment":
-        others = {"epoch": trainer.current_epoch}
-        for callback in trainer.callbacks:
-            if isinstance(callback, RunRecord):
-                others["seconds"] = callback.elapsed()
-        return Moment(model.images_seen, others)
-
-
-def publish(trainer: Trainer, scalars: Mapping[str, float], moment: Moment) -> None:
-    """Write scalars to every logger at the number of training images seen, with the other clocks beside them."""
-    for logger in trainer.loggers:
-        logger.log_metrics({**scalars, **moment.others}, step=moment.images_seen)
-
-
-def publish_result(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
-    """The same for what an epoch ends with; checkpoints and the progress bar may go by it."""
-    publish(trainer, scalars, Moment.now(trainer, model))
-    model.log_dict(dict(scalars), logger=False)
+from .readback import ReadbackQueue
+from .scalars import TrainingTime, log_results, log_scalars
 
 
 class Curves(Callback):
-    """Publishes what the steps return: training's every `trainer.log_every_n_steps` batches, with learning
-    rates and gradient norms by network; validation's and test's as means over their split.
+    """Logs what the steps return: training's every `trainer.log_every_n_steps` batches, with learning
+    rates and gradient norms by network; validation's and test's as means over all images of their split.
 
     Training does not wait for its curves: on a GPU a point is written once it has come, at the latest with the epoch.
     """
@@ -52,7 +25,7 @@ class Curves(Callback):
     def __init__(self) -> None:
         self._terms: dict[str, Tensor] = {}
         self._gradient_norms: dict[str, Tensor] = {}
-        self._under_way: UnderWay[tuple[Moment, dict[str, float]]] = UnderWay()
+        self._readbacks: ReadbackQueue[tuple[TrainingTime, dict[str, float]]] = ReadbackQueue()
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
@@ -81,15 +54,15 @@ class Curves(Callback):
             for optimizer in trainer.optimizers
             for name in _networks_of(optimizer, pl_module)
         }
-        self._under_way.add((Moment.now(trainer, pl_module), rates), tensors)
-        self._publish_arrived(trainer, wait=False)
+        self._readbacks.add((TrainingTime.now(trainer, pl_module), rates), tensors)
+        self._log_arrived(trainer, wait=False)
 
-    def _publish_arrived(self, trainer: Trainer, wait: bool) -> None:
-        for (moment, rates), scalars in self._under_way.arrived(wait):
-            publish(trainer, scalars | rates, moment)
+    def _log_arrived(self, trainer: Trainer, wait: bool) -> None:
+        for (time, rates), scalars in self._readbacks.pop_arrived(wait):
+            log_scalars(trainer, scalars | rates, time)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        self._publish_arrived(trainer, wait=True)
+        self._log_arrived(trainer, wait=True)
         for logger in trainer.loggers:
             logger.save()
 
@@ -102,19 +75,19 @@ class Curves(Callback):
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value * size
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        self._publish_means(trainer, pl_module, "val")
+        self._log_means(trainer, pl_module, "val")
 
     on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        self._publish_means(trainer, pl_module, "test")
+        self._log_means(trainer, pl_module, "test")
 
-    def _publish_means(self, trainer: Trainer, model: ImageModel, split: str) -> None:
+    def _log_means(self, trainer: Trainer, model: ImageModel, split: str) -> None:
         count = trainer.strategy.reduce(torch.tensor(float(self._count), device=model.device), reduce_op="sum")
         sums = {name: trainer.strategy.reduce(total, reduce_op="sum") for name, total in self._sums.items()}
         means = {f"{split}/{name}": float(total / count) for name, total in sums.items()}
         self._sums, self._count = {}, 0
-        publish_result(trainer, model, means)
+        log_results(trainer, model, means)
 
 
 def _is_logged_within(trainer: Trainer, batches: int) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from foundation.errors import UserError
 from lightning_modules.image_model import ImageModel
 
-from .readback import UnderWay
+from .readback import ReadbackQueue
 
 
-class DivergenceError(Exception):
+class DivergenceError(UserError):
     """A loss is no longer a finite number; the message says which and when."""
 
 
@@ -24,7 +25,7 @@ class StopOnDivergence(Callback):
     """
 
     def __init__(self) -> None:
-        self._under_way: UnderWay[int] = UnderWay()
+        self._readbacks: ReadbackQueue[int] = ReadbackQueue()
 
     def on_train_batch_end(
         self,
@@ -35,13 +36,13 @@ class StopOnDivergence(Callback):
         batch_idx: int,
     ) -> None:
         if pl_module.device.type == "cpu" or (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
-            self._under_way.add(pl_module.images_seen, outputs)
+            self._readbacks.add(pl_module.images_seen, outputs)
         if trainer.is_last_batch and not all(p.isfinite().all() for p in pl_module.parameters()):
             raise DivergenceError(
                 f"training diverged: a weight is no longer finite at the end of epoch {trainer.current_epoch + 1}. "
                 "Checkpoints of earlier epochs are kept. Lower the learning rate, or add a penalty"
             )
-        for images_seen, terms in self._under_way.arrived(wait=trainer.is_last_batch):
+        for images_seen, terms in self._readbacks.pop_arrived(wait=trainer.is_last_batch):
             for name, value in terms.items():
                 if not isfinite(value):
                     raise DivergenceError(

@@ -3,9 +3,10 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from lightning import Callback, Trainer
 
 from foundation.atomic import write_atomically
@@ -19,12 +20,10 @@ class ExportReference(Callback):
     To make it the project's extractor, copy the file to scoring/reference_weights/<data set>.safetensors.
     """
 
-    def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: int) -> None:
+    def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: Annotated[int, Ge(0)]) -> None:
         """`encoder` is the composed config of the classifier's encoder, from which the file can be read back."""
         self.encoder, self.seed = encoder, seed
-        told = [override for override in overrides if not override.startswith(("data.root=", "callbacks."))]
-        # Of a path, the name alone: the rest is this machine's.
-        self.command = " ".join(["python train.py", *(re.sub(r"=.*/(?=.*\.safetensors)", "=", one) for one in told)])
+        self.command = " ".join(["python train.py", *map(_without_folder, filter(_decides_weights, overrides))])
 
     @torch.no_grad()
     def on_test_start(self, trainer: Trainer, pl_module: Classifier) -> None:
@@ -43,3 +42,13 @@ class ExportReference(Callback):
         }
         path = Path(trainer.default_root_dir) / "reference.safetensors"
         write_atomically(path, lambda partial: save_reference(network, facts, partial))
+
+
+def _decides_weights(override: str) -> bool:
+    """Whether a command line's override says how the classifier is trained, and not where its data or pictures lie."""
+    return not override.startswith(("data.root=", "callbacks."))
+
+
+def _without_folder(override: str) -> str:
+    """Of a path to weights the file's name alone: the rest is this machine's."""
+    return re.sub(r"=.*/(?=.*\.safetensors)", "=", override)

@@ -1,21 +1,25 @@
 """How probable a model finds unseen images, and what it uses its latents for: for models with a likelihood."""
 
 from math import log, prod
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from lightning import Trainer
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
+from run_folder.records import Score
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .batches import batches_of
-from .curves import publish_result
 from .figures import draw_kl, show_figure
+from .scalars import log_results
 from .score_callback import ScoreCallback
 
+OF_THE_PRIOR = ("nll", "bits_per_dim")  # p(x) is over the prior, whatever density samples are drawn from
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
 
 
@@ -27,7 +31,13 @@ class LikelihoodScores(ScoreCallback):
     `batch_size` counts images that are decoded at a time.
     """
 
-    def __init__(self, num_images: int | None, num_samples: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_images: Annotated[int, Ge(1)] | None,
+        num_samples: Annotated[int, Ge(1)],
+        batch_size: Annotated[int, Ge(1)],
+        seed: Annotated[int, Ge(0)],
+    ) -> None:
         """`num_images` of None takes the whole test split; fewer are drawn by `seed`, for they may lie in order."""
         super().__init__()
         self.num_images, self.num_samples, self.batch_size, self.seed = num_images, num_samples, batch_size, seed
@@ -45,13 +55,20 @@ class LikelihoodScores(ScoreCallback):
         scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
         if pl_module.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
-        key, weights = short_hash(protocol), pl_module.weights_used
+        key = short_hash(protocol)
         self.protocols = {key: protocol}
         self.results = {
-            f"test/{name}": {"value": value, "std": None, "floor": None, "protocol": key, "weights": weights}
+            f"test/{name}": Score(
+                value=value,
+                std=None,
+                floor=None,
+                protocol=key,
+                weights=pl_module.weights_used,
+                latents="prior" if name in OF_THE_PRIOR else None,
+            )
             for name, value in scores.items()
         }
-        publish_result(trainer, pl_module, {name: float(score["value"]) for name, score in self.results.items()})
+        log_results(trainer, pl_module, {name: float(score.value) for name, score in self.results.items()})
         if kl is not None:
             self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
             show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
@@ -13,14 +14,14 @@ from .readback import Readback
 
 
 class ProgressBar(TQDMProgressBar):
-    """Shows the terms of a training step and the latest val scores: those asked for at its last refresh, so that
+    """Shows the terms of a training step and the latest val scores: those requested at its last refresh, so that
     training need not wait for the bar.
     """
 
-    def __init__(self, refresh_rate: int) -> None:
+    def __init__(self, refresh_rate: Annotated[int, Ge(0)]) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
         self._terms: dict[str, Tensor] = {}
-        self._asked_for = Readback({})
+        self._requested = Readback({})
 
     def on_train_batch_end(
         self,
@@ -34,7 +35,7 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._asked_for = Readback(self._terms)  # an epoch ends with its own last step
+        self._requested = Readback(self._terms)  # an epoch ends with its own last step
         super().on_train_epoch_end(trainer, pl_module)
         lines = min(10, trainer.max_epochs)  # a log file gets a line for each tenth of a run
         epoch = trainer.current_epoch + 1
@@ -46,7 +47,7 @@ class ProgressBar(TQDMProgressBar):
         scores = {
             name: value for name, value in trainer.callback_metrics.items() if name.startswith(("val/fid", "val/acc"))
         }
-        terms, self._asked_for = self._asked_for.read(), Readback(self._terms)
+        terms, self._requested = self._requested.read(), Readback(self._terms)
         return {name: f"{float(value):.4g}" for name, value in {**terms, **scores}.items() if name != "loss"}
 
     def init_validation_tqdm(self) -> tqdm:

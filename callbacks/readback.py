@@ -1,4 +1,4 @@
-"""Scalars on their way from the device, so that looking at them need not hold up the training that goes on."""
+"""Reading scalars back from the device without holding up the training that goes on meanwhile."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -7,11 +7,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-Occasion = TypeVar("Occasion")
+Context = TypeVar("Context")
 
 
 class Readback:
-    """Scalars of one moment. `read` waits for nothing that was queued on the device after that moment."""
+    """Scalars being copied to the CPU. `read` waits for nothing that was queued on the device after this began."""
 
     def __init__(self, scalars: Mapping[str, Tensor]) -> None:
         self.names = tuple(scalars)
@@ -22,7 +22,7 @@ class Readback:
             self._event.record()
 
     @property
-    def arrived(self) -> bool:
+    def has_arrived(self) -> bool:
         return self._event is None or self._event.query()
 
     def read(self) -> dict[str, float]:
@@ -31,17 +31,17 @@ class Readback:
         return dict(zip(self.names, self._values.tolist(), strict=True))
 
 
-class UnderWay(Generic[Occasion]):
-    """A queue of readbacks, each with what is to be known of its moment. On a CPU all have arrived at once."""
+class ReadbackQueue(Generic[Context]):
+    """Readbacks in the order they began, each with its context, such as the time. On a CPU all arrive at once."""
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Occasion, Readback]] = deque()
+        self._queue: deque[tuple[Context, Readback]] = deque()
 
-    def add(self, moment: Occasion, scalars: Mapping[str, Tensor]) -> None:
-        self._queue.append((moment, Readback(scalars)))
+    def add(self, context: Context, scalars: Mapping[str, Tensor]) -> None:
+        self._queue.append((context, Readback(scalars)))
 
-    def arrived(self, wait: bool = False) -> Iterator[tuple[Occasion, dict[str, float]]]:
-        """Those that have come, in their order; with `wait` all of them."""
-        while self._queue and (wait or self._queue[0][1].arrived):
-            moment, readback = self._queue.popleft()
-            yield moment, readback.read()
+    def pop_arrived(self, wait: bool = False) -> Iterator[tuple[Context, dict[str, float]]]:
+        """Take out those that have arrived, in their order; with `wait` all of them."""
+        while self._queue and (wait or self._queue[0][1].has_arrived):
+            context, readback = self._queue.popleft()
+            yield context, readback.read()

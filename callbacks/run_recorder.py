@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,33 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import METRICS
-from run_folder.records import write_json
+from run_folder.records import RunRecord, project_version, write_record
+from run_folder.settings import decides_weights, flattened
 
 from .checkpoints import best_val_score
-from .score_callback import gather
-
-LEARNING = ("model.", "network.", "data.batch_size", "data.image_size", "trainer.max_epochs", "trainer.precision")
+from .score_callback import Measured, gather
 
 
-class RunRecord(Callback):
+class RunRecorder(Callback):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
-    `identity` opens the record (model, network, data, seed); the settings of `LEARNING` in `config` go
-    with it to TensorBoard's HParams page.
+    `identity` opens the record (model, network, data, seed); those settings of `config` that decide the
+    weights go with it to TensorBoard's HParams page.
     """
 
     def __init__(self, identity: dict[str, Any], config: dict[str, Any]) -> None:
         self.identity, self.config = identity, config
-        self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a continued run
+        self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a resumed run
         self.images_seen = 0
-        self._since: float | None = None  # the clock at the start of the fit that goes on
+        self._since: float | None = None  # the clock at the start of the present fit
         self._peak_memory = 0  # over all parts, too
         self._is_trained = False
 
-    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
         self._since = time.monotonic()
         reset_peak_memory()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
         self.seconds, self._since = self.elapsed(), None
         self.images_seen = pl_module.images_seen  # by the last weights; those that are tested may be earlier
         self._peak_memory = max(self._peak_memory, peak_memory_bytes())
@@ -53,49 +53,46 @@ class RunRecord(Callback):
         if self._is_trained:  # the checkpoint that is tested knows the cost until it was written
             return
         self.seconds = state_dict["seconds"]
-        self._peak_memory = state_dict.get("peak_memory_bytes", 0)
+        self._peak_memory = int(state_dict.get("peak_memory_bytes", 0))
 
-    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
-        told = gather(trainer.callbacks)
+        measured = gather(trainer.callbacks)  # type: ignore[attr-defined]
         results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        counts = {name: sum(p.numel() for p in net.parameters()) for name, net in pl_module.networks.items()}
-        run_dir = Path(trainer.default_root_dir)
-        record = {
-            **self.identity,
+        write_record(Path(trainer.default_root_dir) / METRICS, self.record(trainer, pl_module, measured, results))
+        settings = flattened(self.config)
+        deciding = {name: value for name, value in settings.items() if decides_weights(name) and value is not None}
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                hyperparameters = {**deciding, **self.identity, "protocols": " ".join(measured.protocols)}
+                logger.log_hyperparams(hyperparameters, results, step=pl_module.images_seen)
+
+    def record(
+        self, trainer: Trainer, model: ImageModel, measured: Measured, results: Mapping[str, float]
+    ) -> RunRecord:
+        """The record of a run whose test has ended with these results, some of which are scores."""
+        counts = {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()}
+        fields = self.identity | {  # whose choice of scores gives way to what they measured
+            "scores": measured.scores,
             "parameters": {"total": sum(counts.values()), **counts},
             "images_seen": self.images_seen,
             "epochs": trainer.fit_loop.epoch_progress.current.completed,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,
-            "best_val_score": best_val_score(trainer.callbacks),
-            **told,
-            "test": {name: value for name, value in results.items() if name not in told["scores"]},
-            "checkpoint_epoch": pl_module.restored_epoch,
-            "checkpoint": str(Path(trainer.ckpt_path).relative_to(run_dir)),
+            "best_val_score": best_val_score(trainer.callbacks),  # type: ignore[attr-defined]
+            "protocols": measured.protocols,
+            **measured.details,
+            "test": {name: value for name, value in results.items() if name not in measured.scores},
+            "checkpoint_epoch": model.restored_epoch,
+            "checkpoint": str(Path(str(trainer.ckpt_path)).relative_to(trainer.default_root_dir)),
+            "version": project_version(),
         }
-        write_json(run_dir / METRICS, record)
-        learning = {name: value for name, value in settings(self.config).items() if name.startswith(LEARNING)}
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                settled = {**self.identity, **learning, "protocols": " ".join(told["protocols"])}
-                logger.log_hyperparams(settled, results, step=pl_module.images_seen)
+        return RunRecord(**fields)
 
     def elapsed(self) -> float:
         """Seconds of earlier parts and, between start and end of a fit, of this one."""
         return self.seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
-
-
-def settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a nested config by dotted name, without what only says how objects are made."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            found |= settings(value, f"{prefix}{name}.")
-        elif not name.startswith("_") and value is not None:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def peak_memory_bytes() -> int:
@@ -105,14 +102,14 @@ def peak_memory_bytes() -> int:
     """
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
-    try:
+    with suppress(OSError):
         status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
-    except (OSError, TypeError):
-        import resource
+        if peak := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return int(peak[1]) * 1024
+    import resource  # of Unix alone
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    since_begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return since_begin if sys.platform == "darwin" else since_begin * 1024
 
 
 def reset_peak_memory() -> None:

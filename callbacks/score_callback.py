@@ -1,30 +1,42 @@
-"""What every callback that scores a model tells of its last test, for the run's record."""
+"""The results that every callback which scores a model keeps of its last test, for the run's record."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lightning import Callback
 
+from run_folder.records import Score
 from scoring.protocol import Protocol
 
 
 class ScoreCallback(Callback):
-    """What a test fills: `results`, `protocols` and `details`.
+    """Base of the callbacks that score: a test fills `results`, `protocols` and `details`.
 
-    `results` is {test/<score>: {value, std, floor, protocol's hash, weights}}, std and floor None where there is
-    none; `protocols` is {hash: protocol}, `details` what else metrics.json is to hold.
+    `results` is {test/<score>: its Score}; `protocols` is {hash: protocol}; `details` are other keys of the run's
+    record, such as `classes`.
     """
 
     def __init__(self) -> None:
-        self.results: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, Score] = {}
         self.protocols: dict[str, Protocol] = {}
         self.details: dict[str, Any] = {}
 
 
-def gather(callbacks: list[Callback]) -> dict[str, Any]:
-    """The part of a record that scores fill: `scores`, `protocols`, and details."""
-    told = [callback for callback in callbacks if isinstance(callback, ScoreCallback)]
-    return {
-        "scores": {name: result for callback in told for name, result in callback.results.items()},
-        "protocols": {key: protocol for callback in told for key, protocol in callback.protocols.items()},
-        **{name: detail for callback in told for name, detail in callback.details.items()},
-    }
+@dataclass(frozen=True)
+class Measured:
+    """What all scores of one test have measured."""
+
+    scores: dict[str, Score]
+    protocols: dict[str, Protocol]
+    details: dict[str, Any]  # other keys of a record
+
+
+def gather(callbacks: Sequence[Callback]) -> Measured:
+    """The results of those callbacks that score, in their order."""
+    scoring = [callback for callback in callbacks if isinstance(callback, ScoreCallback)]
+    return Measured(
+        {name: score for callback in scoring for name, score in callback.results.items()},
+        {key: protocol for callback in scoring for key, protocol in callback.protocols.items()},
+        {name: detail for callback in scoring for name, detail in callback.details.items()},
+    )

@@ -9,26 +9,22 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
-from callbacks.run_recorder import RunRecord
+from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
-from datamodules.image_datamodule import DataError, ImageDataModule
+from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from run_folder.checkpoints import AtomicCheckpointIO, CheckpointError
-from scoring.extractors import WeightsError
+from run_folder.checkpoints import AtomicCheckpointIO
 
 from .command_line import quiet_libraries
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
-
-INPUT_ERRORS = (CheckpointError, ConfigError, DataError, WeightsError, MisconfigurationException, ValueError)
 
 
 def build_datamodule(config: DictConfig) -> ImageDataModule:
@@ -101,7 +97,7 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecord(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
+    record = RunRecorder(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
     return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 

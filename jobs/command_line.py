@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -10,25 +9,27 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from foundation.errors import ConfigError, UserError
+from foundation.errors import UserError
 
-from .sweeps import resumed
+from .run_start import unwritable
+from .sweeps import register_folder_name, resumed
 
+PROJECT = Path(__file__).parents[1]
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
 
 
 class Terminated(SystemExit):
-    """The program was told to end by SIGTERM; its exit code is what a shell says of that."""
+    """The program was ended by SIGTERM; its exit code is a shell's for that."""
 
     def __init__(self, advice: str) -> None:
         super().__init__(128 + signal.SIGTERM)
@@ -36,28 +37,23 @@ class Terminated(SystemExit):
 
 
 @contextmanager
-def as_user_error(*kinds: type[Exception]) -> Iterator[None]:
-    """Errors of these kinds, raised inside, are the user's to know: their message is shown without a traceback."""
-    try:
-        yield
-    except kinds as error:
-        raise UserError(str(error)) from error
-
-
-@contextmanager
 def reporting() -> Iterator[None]:
-    """Around one job. In a sweep, tell at once which job failed: Hydra goes on and reports the first at the end."""
+    """Around one job: end the program with its error; in a sweep, whose other jobs still run, only print it.
+
+    Hydra raises the error of the first job that failed when the sweep ends.
+    """
     try:
         yield
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             end_with(error)
-        else:
-            overrides = " ".join(HydraConfig.get().overrides.task)
-            print(f"job {HydraConfig.get().job.num} ({overrides}) failed: {error}", file=sys.stderr)
-            for failure in (error, error.__cause__):
-                if failure is not None:
-                    traceback.clear_frames(failure.__traceback__)  # or Hydra keeps model and data with it
+        overrides = " ".join(HydraConfig.get().overrides.task)
+        print(f"job {HydraConfig.get().job.num} ({overrides}) failed: {message_of(error)}", file=sys.stderr)
+        for failure in (error, error.__cause__):
+            if failure is not None:
+                traceback.clear_frames(failure.__traceback__)  # or Hydra keeps model and data with it
+        if isinstance(error, OSError):
+            raise UserError(message_of(error)) from error  # so that `run` can tell it from Hydra's own
         raise
 
 
@@ -67,13 +63,14 @@ def run(main: Callable[[], None]) -> None:
     HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
     """
     os.environ[TRACEBACK_SWITCH] = "1"  # or Hydra prints errors itself, with a traceback for most
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    register_folder_name()
     try:
-        with as_user_error(ConfigError):
-            sys.argv[1:] = resumed(sys.argv[1:])
+        sys.argv[1:] = resumed(sys.argv[1:])
         main()
     except Exception as error:
-        end_with(error)
+        is_hydras = isinstance(error, HydraException)  # some of these are OSErrors too
+        # Outside of a job a file's error is that of the run folder, which Hydra makes.
+        end_with(unwritable(error) if isinstance(error, OSError) and not is_hydras else error)
     except Terminated as end:
         print(f"stopped by SIGTERM; {end.advice}", file=sys.stderr)
         raise
@@ -101,11 +98,31 @@ def ended_by_sigterm(advice: str) -> Iterator[None]:
 
 def end_with(error: Exception) -> NoReturn:
     """Exit with code 1 and the message of an error that is the user's to mend; raise any other."""
-    theirs = isinstance(error, UserError | HydraException | OmegaConfBaseException | OSError)
-    if not theirs or WANTS_TRACEBACK:
+    if not is_the_users(error) or WANTS_TRACEBACK:
         raise error
     print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
+
+
+def is_the_users(error: BaseException) -> bool:
+    """Whether the user can mend what an error says, by other input or on the machine."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:  # it wraps any other
+        return is_the_users(error.__cause__) or not is_raised_here(error.__cause__)
+    kinds = (UserError, HydraException, OmegaConfBaseException, OSError)
+    return isinstance(error, kinds) or is_misconfiguration(error)
+
+
+def is_misconfiguration(error: BaseException) -> bool:
+    """Whether an error is Lightning's word for impossible settings, found without importing Lightning for --help."""
+    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return lightning is not None and isinstance(error, lightning.MisconfigurationException)
+
+
+def is_raised_here(error: BaseException) -> bool:
+    """Whether it was a line of this project, not of a library, that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    origin = Path(frames[-1].filename) if frames else PROJECT
+    return origin.is_relative_to(PROJECT) and "site-packages" not in origin.parts
 
 
 def quiet_libraries() -> None:
@@ -125,21 +142,15 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def message_of(error: Exception) -> str:
+def message_of(error: BaseException) -> str:
     """The error's own words, and those of its cause where Hydra hides them there."""
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}. Run folders are chosen with hydra.run.dir= and hydra.sweep.dir="
-    message = str(error).strip()
-    cause = error.__cause__
+        return f"{error.filename}: {error.strerror}"
+    message, cause = str(error).strip(), error.__cause__
+    if isinstance(error, InstantiationException) and isinstance(cause, UserError):
+        return message_of(cause)
     if isinstance(error, InstantiationException) and cause is not None:
-        return f"{message.split('full_key: ')[-1].strip()}: {cause}"
+        return f"{message.split('full_key: ')[-1].strip()}: {message_of(cause)}"
     if isinstance(error, HydraException) and cause is not None and str(cause) not in message:
         message = f"{message}\n{cause}"
     return message
-
-
-def folder_name(overrides: str, number: int) -> str:
-    """A sweep job's overrides as a folder name that needs no quotes on a command line."""
-    name = re.sub(r"[^\w.+]+", "-", overrides).strip("-")
-    # What was changed or cut could make two jobs' names the same.
-    return name if name and name == overrides and len(name) <= 200 else f"{name[:200]}_{number}".lstrip("_")

@@ -7,14 +7,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from .command_line import folder_name
+from .sweeps import register_folder_name
 
 PROJECT = Path(__file__).parents[1]
 
 
 def composed(*overrides: str, run_dir: Path | None = None, config: str = "config") -> DictConfig:
     """The config that `train.py <overrides>` would be given."""
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    register_folder_name()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         cfg = compose(config, list(overrides), return_hydra_config=True)
@@ -22,5 +22,6 @@ def composed(*overrides: str, run_dir: Path | None = None, config: str = "config
         cfg.hydra.runtime.output_dir = str(run_dir or "unused")
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
-        OmegaConf.resolve(cfg.choices) if "choices" in cfg else None
-        return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        if "choices" in cfg:
+            OmegaConf.resolve(cfg.choices)
+        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])

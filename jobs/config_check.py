@@ -1,71 +1,46 @@
-"""What values a composed config may hold: the types are those of the constructors, the ranges stand here."""
+"""What values a composed config may hold: those that its constructors' annotations, types and ranges, allow."""
 
 import inspect
-import types
+import json
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from foundation.errors import ConfigError
+from run_folder.settings import as_dict
 
-AT_LEAST = {  # whole words of the keys: the smallest value that means something
-    "max_epochs": 1,
-    "every_n_epochs": 1,
-    "log_every_n_steps": 1,
-    "check_val_every_n_epoch": 1,
-    "seed": 0,
-    "split_seed": 0,
-    "batch_size": 1,
-    "image_size": 1,
-    "num_val": 1,
-    "num_test": 1,
-    "memory_share": 0,
-    "latent_dim": 1,
-    "num_features": 1,
-    "width": 1,
-    "depth": 0,
-    "beta": 0,
-    "n_critic": 1,
-    "ema_half_life": 0,
-    "ema_ramp_up": 0,
-    "weight": 0,
-    "weight_decay": 0,
-    "num_fakes": 2,
-    "num_train": 2,
-    "num_images": 1,
-    "num_samples": 1,
-    "repeats": 1,
-    "samples": 1,
-    "rows": 1,
-    "columns": 1,
-    "steps": 2,
-    "refresh_rate": 0,
-    "degrees": 0,
-    "translate": 0,
-    "scale": 0,
-    "label_smoothing": 0,
+from .config_types import Evaluation, Sweep, Training, library_types
+
+HYDRAS_OWN = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+EXPECTED = {  # pydantic's kinds of errors, in the words of a message
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "none_required": "null",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "literal_error": "{expected}",
+    "missing": "a longer list",
+    "too_long": "a list of {max_length}",
+    "too_short": "a list of at least {min_length}",
+    "time_delta_type": "a duration",
+    "needs_python_object": "an object: a section with a _target_",  # a class, of which yaml can't hold an instance
+    "callable_type": "a class or function: a section with a _target_",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
 }
-ABOVE = {"lr": 0, "share": 0, "smallest_area": 0}  # numbers that must be larger than this
-AT_MOST = {"share": 1, "memory_share": 1, "smallest_area": 1, "label_smoothing": 1}
-TOP_LEVEL = {  # what no constructor's annotation describes
-    "seed": int,
-    "every_n_epochs": int,
-    "compile": bool,
-    "tf32": bool,
-    "ckpt_path": str | None,
-    "run_dir": str,
-    "run": str,
-    "images": str | None,
-    "name": str | None,
-    "folder": str,
-    "checkpoint": str | None,
-    "accelerator": str,
-    "samples": int,
-    "out": str | None,
-}
+OF_THE_TYPE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 
 
 def check(cfg: DictConfig) -> None:
@@ -73,113 +48,114 @@ def check(cfg: DictConfig) -> None:
 
     A section with a `_target_` must fit that constructor's annotations.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    for key, hint in TOP_LEVEL.items():
-        if key in plain:
-            _check_type(key, plain[key], hint)
-    if "sweep" in plain:
-        _check_type("sweep.resume", plain["sweep"]["resume"], str | None)
-    for name, section in _sections(plain):
-        for key, value in section.items():
-            _check_range(f"{name}{key}", key, value)
+    plain = as_dict(cfg)
+    schema = Evaluation if "samples" in plain else Training
+    check_values("", plain, typing.get_type_hints(schema, include_extras=True))
+    check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
+    for name, section in sections(plain):
         if "_target_" in section:
-            _check_section(name, section)
+            check_section(name, section)
+    check_cadence(plain)
 
 
-def _sections(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def sections(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every mapping in the config, with its dotted name and a trailing dot."""
     if isinstance(node, dict):
         yield name, node
         for key, value in node.items():
-            yield from _sections(value, f"{name}{key}.")
+            yield from sections(value, f"{name}{key}.")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from sections(value, f"{name}{index}.")
 
 
-def _check_section(name: str, section: dict[str, Any]) -> None:
+def check_section(name: str, section: dict[str, Any]) -> None:
+    """Raise ConfigError unless a section's keys and values fit the constructor that is its `_target_`."""
     try:
         target = get_object(section["_target_"])
     except ImportError as error:
         raise ConfigError(f"{name}_target_: there is no {section['_target_']}") from error
-    signature, hints = inspect.signature(target), _hints(target)
-    takes_any = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
-    for key, value in section.items():
-        if key in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
-            continue
-        if key not in signature.parameters and not takes_any:
-            known = ", ".join(k for k in signature.parameters if k not in ("self", "args", "kwargs"))
+    parameters = inspect.signature(target).parameters
+    takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+    given = {key: value for key, value in section.items() if key not in HYDRAS_OWN}
+    for key in given:
+        if key not in parameters and not takes_any:
+            known = ", ".join(known for known in parameters if known not in ("self", "args", "kwargs"))
             raise ConfigError(f"{name}{key}: {section['_target_']} has no such option. It has: {known}")
-        if isinstance(value, dict) and "_target_" in value:
-            continue  # an object, checked as a section of its own
-        _check_type(f"{name}{key}", value, hints.get(key, Any))
+    check_values(name, given, types_of(target))
 
 
-def _hints(target: Any) -> dict[str, Any]:
+def types_of(target: Any) -> dict[str, Any]:
+    """The annotations of a class's or function's parameters, with ranges."""
     try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        types = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     except (NameError, TypeError):  # annotations that only a type checker can resolve
-        return {}
+        types = {}
+    return types | library_types(target)
 
 
-def _check_type(key: str, value: Any, hint: Any) -> None:
-    if not _matches(value, hint):
-        raise ConfigError(f"{key}: expected {_describe(hint)}, got {value!r}")
+def check_values(prefix: str, values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first value that is not of its type; objects are checked as sections of their own."""
+    for key, value in values.items():
+        if key in types and not holds_object(value):
+            check_value(f"{prefix}{key}", value, types[key])
 
 
-def _matches(value: Any, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_matches(value, option) for option in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if origin in (list, Sequence, typing.Sequence):
-        return isinstance(value, list) and all(_matches(item, arguments[0]) for item in value)
-    if origin is tuple:
-        items = [item for item in arguments if item is not Ellipsis]
-        return isinstance(value, list) and all(
-            _matches(item, items[min(index, len(items) - 1)]) for index, item in enumerate(value)
-        )
-    if origin in (dict, typing.Mapping):
-        return isinstance(value, dict)
-    if hint is None or hint is types.NoneType:
-        return value is None
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (str, bool):
-        return isinstance(value, hint)
-    if origin is Callable or hint is Any:
-        return True
-    # Objects of other classes come from a `_target_`; a bare word or number in their place is a mistake.
-    return not inspect.isclass(hint) or isinstance(value, hint)
+def holds_object(value: Any) -> bool:
+    return any("_target_" in section for _, section in sections(value))
 
 
-def _describe(hint: Any) -> str:
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        types.NoneType: "null",
+def check_value(key: str, value: Any, expected: Any) -> None:
+    """Raise ConfigError unless the value is of the expected type and in its range.
+
+    Read as JSON, for which strict means what it should of yaml: true is no 1 and "1" neither, but a list is a tuple.
+    """
+    try:
+        TypeAdapter(expected, config=STRICT).validate_json(json.dumps(value))
+    except ValidationError as error:
+        raise ConfigError(message(key, error.errors(include_url=False), expected)) from error
+
+
+def message(key: str, errors: list[ErrorDetails], expected: Any) -> str:
+    """What was expected and what was given, from the errors of all alternatives of a type."""
+    deepest = max(len(place(error)) for error in errors)  # an item's error says more than "a list was not expected"
+    errors = [error for error in errors if len(place(error)) == deepest]
+    of_the_type = [error for error in errors if error["type"] in OF_THE_TYPE]
+    errors = of_the_type or errors  # where the type is right, other alternatives' types are not what is wrong
+    words = [EXPECTED.get(error["type"], error["msg"]).format(**limits(error)) for error in errors]
+    if not place(errors[0]) and type(None) in typing.get_args(expected):
+        words.append("null")
+    return f"{key}{''.join(place(errors[0]))}: expected {' or '.join(dict.fromkeys(words))}, got {given(errors[0])}"
+
+
+def place(error: ErrorDetails) -> list[str]:
+    """Which item of a list, and of a list in that, an error is about; without the alternatives of a type."""
+    indices = [index for index in error["loc"] if isinstance(index, int)]
+    return [f"[{index}]" for index in (indices[:-1] if error["type"] == "missing" else indices)]
+
+
+def limits(error: ErrorDetails) -> dict[str, Any]:
+    """What an error's message names, with whole numbers written as such."""
+    context: dict[str, Any] = error.get("ctx", {})
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
     }
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_describe(option) for option in arguments))
-    if typing.get_origin(hint) in (list, tuple, Sequence):
-        return f"a list of {_describe(arguments[0])}".replace("a list of a whole number", "a list of whole numbers")
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(repr, arguments))
-    return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def _check_range(name: str, key: str, value: Any) -> None:
-    for number in value if isinstance(value, list) else [value]:
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        if key in AT_LEAST and number < AT_LEAST[key]:
-            raise ConfigError(f"{name}: expected at least {AT_LEAST[key]}, got {number}")
-        if key == "betas" and not (isinstance(number, float) and 0 <= number < 1):
-            raise ConfigError(f"{name}: expected numbers from 0.0 to below 1.0, written with a point, got {number}")
-        if key in ABOVE and number <= ABOVE[key]:
-            raise ConfigError(f"{name}: expected more than {ABOVE[key]}, got {number}")
-        if key in AT_MOST and number > AT_MOST[key]:
-            raise ConfigError(f"{name}: expected at most {AT_MOST[key]}, got {number}")
+def given(error: ErrorDetails) -> str:
+    """The value that was given, as yaml writes it, but for texts, whose quotes tell them from numbers."""
+    value = error["input"]
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+
+
+def check_cadence(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where val would be run at other epochs than it is scored at."""
+    if "trainer" not in plain:
+        return
+    every, val = plain["every_n_epochs"], plain["trainer"].get("check_val_every_n_epoch", 1)
+    if val != every:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch: val is run whenever it is scored, every_n_epochs={every}, got {val}. "
+            "Set every_n_epochs alone"
+        )

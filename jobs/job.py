@@ -11,7 +11,7 @@ from run_folder.records import finished_record
 
 from .building import identity_of
 from .run_end import recording_end
-from .run_start import left_off
+from .run_start import resumable_checkpoint
 
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
@@ -29,6 +29,6 @@ def resume_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> 
     record = finished_record(run_dir)
     if record is not None:
         print(f"{run_dir.name}: finished before", flush=True)
-        return record["best_val_score"]
-    cfg.ckpt_path = left_off(run_dir)
+        return record.best_val_score
+    cfg.ckpt_path = resumable_checkpoint(run_dir)
     return train(cfg)

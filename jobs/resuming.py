@@ -1,4 +1,4 @@
-"""Continuing a run from one of its checkpoints, in the same folder or in another."""
+"""Resuming a run from one of its checkpoints, in the same folder or in another."""
 
 import shutil
 from dataclasses import dataclass
@@ -14,22 +14,25 @@ from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
 from run_folder.layout import CHECKPOINTS, CONFIG, CURVES
+from run_folder.settings import as_dict, decides_weights, flattened
+
+MAY_GROW = "trainer.max_epochs"
 
 
-class Continuation:
+class Resumption:
     """The neutral element: a run that starts from nothing."""
 
-    purge_step: int | None = None  # from where on the dashboard forgets what an earlier part of the run drew
+    purge_step: int | None = None  # from where on the dashboard drops what an earlier part of the run drew
 
     @staticmethod
-    def of(ckpt_path: str | None, max_epochs: int, may_be_complete: bool) -> "Continuation":
-        """Read the checkpoint to continue from, if there is one. Raises CheckpointError.
+    def of(ckpt_path: str | None, max_epochs: int, may_be_complete: bool) -> "Resumption":
+        """Read the checkpoint to resume from, if there is one. Raises CheckpointError.
 
         One that is complete leaves nothing to train: that is refused, unless the run `may_be_complete` but for its
         test.
         """
         if ckpt_path is None:
-            return Continuation()
+            return Resumption()
         path = Path(ckpt_path)
         checkpoint = read_checkpoint(path)
         completed = checkpoint["epoch"] + 1
@@ -38,28 +41,31 @@ class Continuation:
                 f"{path} has completed {completed} epochs and trainer.max_epochs is {max_epochs}: nothing is left "
                 "to train. Set a larger trainer.max_epochs, or use evaluate.py for a finished run"
             )
-        return ContinuationFrom(path, checkpoint["images_seen"], shapes_of(checkpoint["state_dict"]))
+        return ResumptionFrom(path, checkpoint["images_seen"], shapes_of(checkpoint["state_dict"]))
 
     def check_fits(self, model: LightningModule) -> None:
         """Raise CheckpointError unless the checkpoint's weights are of this very model."""
 
     def check_same_run(self, config: dict[str, Any]) -> None:
-        """Raise CheckpointError unless the composed config says what the continued run's said."""
+        """Raise CheckpointError unless every setting that decides the weights is as in the resumed run.
 
-    def carry_over(self, run_dir: Path, loggers: list[Logger]) -> None:
-        """Bring the continued run's best checkpoint and its curves up to this point into the run folder."""
+        But for `trainer.max_epochs`: a run may be resumed to be made longer.
+        """
+
+    def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
+        """Bring the resumed run's best checkpoint and its curves up to this point into the run folder."""
 
 
 @dataclass
-class ContinuationFrom(Continuation):
-    """A run that goes on where a checkpoint stands."""
+class ResumptionFrom(Resumption):
+    """A run that resumes at a checkpoint."""
 
     path: Path
     images_seen: int
     shapes: dict[str, tuple[int, ...]]
 
     @property
-    def purge_step(self) -> int:
+    def purge_step(self) -> int:  # type: ignore[override]
         return self.images_seen + 1
 
     def check_fits(self, model: LightningModule) -> None:
@@ -69,19 +75,18 @@ class ContinuationFrom(Continuation):
         stored = self.path.resolve().parent.parent / CONFIG
         if not stored.is_file():
             raise CheckpointError(
-                f"{self.path} is not in a run folder: there is no {stored}. Continue from <run folder>/{CHECKPOINTS}/"
+                f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
-        before = OmegaConf.to_container(OmegaConf.load(stored))
-        for section in ("seed", "model", "data", "scores", "every_n_epochs"):
-            change = _first_difference(section, before.get(section), config.get(section))
-            if change is not None:
-                name, old, new = change
+        before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
+        for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
+            old, new = before.get(name), now.get(name)
+            if old != new and decides_weights(name) and name != MAY_GROW:
                 raise CheckpointError(
-                    f"{self.path} is of a run with {name}={old}, not {new}. A run is continued with its own choices; "
+                    f"{self.path} is of a run with {name}={old}, not {new}. A run is resumed with its own choices; "
                     f"repeat them (they are in {stored}), or start a new run"
                 )
 
-    def carry_over(self, run_dir: Path, loggers: list[Logger]) -> None:
+    def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
         best = old_run / CHECKPOINTS / "best.ckpt"
@@ -95,17 +100,6 @@ class ContinuationFrom(Continuation):
                     logger.log_metrics(scalars, step=images_seen)
         for logger in rewritten:
             logger.save()
-
-
-def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            if (name, key) == ("data", "root"):
-                continue  # the same data may lie elsewhere
-            if (difference := _first_difference(f"{name}.{key}", old.get(key), new.get(key))) is not None:
-                return difference
-        return None
-    return None if old == new else (name, old, new)
 
 
 def shapes_of(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

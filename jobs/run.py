@@ -5,17 +5,18 @@ from pathlib import Path
 
 from lightning import Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import tested_checkpoint
+from run_folder.settings import as_dict
 
 from .command_line import ended_by_sigterm
 from .config_check import check
 from .machine import check_processes, use_machine
-from .resuming import Continuation
+from .resuming import Resumption
 from .run_start import claim, save_config
 from .summary import summary
 
@@ -29,14 +30,14 @@ class Run:
         use_machine(cfg.tf32)
         self.cfg, self.folder = cfg, Path(cfg.run_dir)
         self.resumed_from: str | None = cfg.ckpt_path
-        self.resumption = Continuation.of(
+        self.resumption = Resumption.of(
             cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
         )
-        self.resumption.check_same_run(OmegaConf.to_container(cfg, resolve=True))
+        self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
         self.writes = rank_zero_only.rank == 0
         if self.writes:
-            claim(self.folder, continued_from=cfg.ckpt_path)
+            claim(self.folder, resumed_from=cfg.ckpt_path)
 
     def begin(self, datamodule: ImageDataModule, model: ImageModel, trainer: Trainer) -> None:
         """Read the data, and write what a run begins with: its config, and what it takes over when it is resumed."""
@@ -45,7 +46,7 @@ class Run:
             datamodule.prepare_data()
             datamodule.setup()
             save_config(self.cfg, self.folder)
-            self.resumption.carry_over(self.folder, trainer.loggers)
+            self.resumption.copy_history(self.folder, trainer.loggers)
 
     def stoppable(self) -> AbstractContextManager[None]:
         """SIGTERM ends what is inside, with advice how to resume."""

@@ -7,34 +7,34 @@ from typing import Any
 
 from callbacks.divergence import DivergenceError
 from run_folder.layout import CONFIG, STATUS
-from run_folder.records import write_json
+from run_folder.records import EndRecord, project_version, write_record
 
 
 @contextmanager
 def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
-    """Around one job. If it fails, diverges or is stopped, say so in the run folder, and which run it was.
+    """Around one job: if it fails, diverges or is stopped, write that and the run's identity into its folder.
 
-    A folder that holds another run, or the run to be continued, is left alone until this job has begun in it.
+    A folder that holds another run, or the run to be resumed, is left alone until this job has written its config.
     """
-    before = _written_at(run_dir / CONFIG)
+    config_before = modified_at(run_dir / CONFIG)
     try:
         yield
     except BaseException as error:
-        if before is None or _written_at(run_dir / CONFIG) != before:
-            status, message = _in_words(error)
-            plain = {name: value if isinstance(value, int | None) else str(value) for name, value in identity.items()}
-            with suppress(OSError):  # the error itself is what has to be told
-                write_json(run_dir / STATUS, {"status": status, "message": message, **plain})
+        if config_before is None or modified_at(run_dir / CONFIG) != config_before:
+            status, message = status_of(error)
+            end = EndRecord(status=status, message=message, **identity, version=project_version())
+            with suppress(OSError):  # the error itself matters more
+                write_record(run_dir / STATUS, end)
         raise
 
 
-def _in_words(error: BaseException) -> tuple[str, str]:
+def status_of(error: BaseException) -> tuple[str, str]:
     """The status that an error stands for, and its message."""
     if isinstance(error, KeyboardInterrupt | SystemExit):  # at SIGTERM
         return "stopped", f"stopped from outside ({type(error).__name__})"
-    diverged = DivergenceError in (type(error), type(error.__cause__))
+    diverged = isinstance(error, DivergenceError) or isinstance(error.__cause__, DivergenceError)
     return "diverged" if diverged else "failed", str(error).strip() or type(error).__name__
 
 
-def _written_at(path: Path) -> int | None:
+def modified_at(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None

@@ -10,18 +10,22 @@ from foundation.errors import ConfigError
 from run_folder.layout import CHECKPOINTS, CONFIG, LAST, STATUS
 
 
-def claim(run_dir: Path, continued_from: str | None) -> None:
-    """Raise ConfigError if the folder holds a run already, unless it is that run which is resumed."""
-    resumes = continued_from is not None and Path(continued_from).resolve().parent.parent == run_dir.resolve()
+def claim(run_dir: Path, resumed_from: str | None) -> None:
+    """Raise ConfigError if the folder can't be made, or holds a run already that is not the one to be resumed."""
+    resumes = resumed_from is not None and Path(resumed_from).resolve().parent.parent == run_dir.resolve()
     if (run_dir / CONFIG).exists() and not resumes:
         raise ConfigError(
             f"{run_dir} already holds a run, which is left as it is. Choose another hydra.run.dir, "
-            f"or continue that run with ckpt_path={run_dir / CHECKPOINTS / LAST}"
+            f"or resume that run with ckpt_path={run_dir / CHECKPOINTS / LAST}"
         )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(error) from error
 
 
-def left_off(run_dir: Path) -> str | None:
-    """Where a run that was stopped or failed can go on. Without a checkpoint it begins anew, its config set aside."""
+def resumable_checkpoint(run_dir: Path) -> str | None:
+    """The checkpoint from which a stopped or failed run resumes; None, its config set aside, if it has to restart."""
     last = run_dir / CHECKPOINTS / LAST
     if last.is_file():
         return str(last)
@@ -31,7 +35,22 @@ def left_off(run_dir: Path) -> str | None:
 
 
 def save_config(cfg: DictConfig, run_dir: Path) -> None:
-    """Write the composed config, every reference in it resolved: all that is needed to build the run again."""
+    """Write the composed config, every reference in it resolved: all that is needed to build the run again.
+
+    Raises ConfigError if the folder can't be written.
+    """
     resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    write_atomically(run_dir / CONFIG, lambda partial: OmegaConf.save(resolved, partial))
-    (run_dir / STATUS).unlink(missing_ok=True)  # of an earlier part of the run
+    try:
+        write_atomically(run_dir / CONFIG, lambda partial: OmegaConf.save(resolved, partial))
+        (run_dir / STATUS).unlink(missing_ok=True)  # of an earlier part of the run
+    except OSError as error:
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> ConfigError:
+    """What failed when a run folder was made or written first, and how to choose another one."""
+    file = f"{error.filename}: " if error.filename else ""
+    return ConfigError(
+        f"{file}{error.strerror or error}. The run folder must be writable; another one is chosen with hydra.run.dir=, "
+        "a sweep's with hydra.sweep.dir=, that of scored images with folder="
+    )

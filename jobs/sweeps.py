@@ -1,22 +1,67 @@
-"""Going on with a sweep that was stopped: sweep.resume=<folder> repeats the command that began it."""
+"""Sweeps: what their jobs' folders are called, and resuming one that was stopped (sweep.resume=<its folder>)."""
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
+from run_folder.settings import decides_weights
 
 OPTION = "sweep.resume="
-MAY_CHANGE = ("hydra.", "hydra/", "data.root=", "trainer.accelerator=")  # what is no part of a job's folder name
 RECORD = "multirun.yaml"  # Hydra writes it when a sweep begins
+# Which jobs a sweep has and where they lie is settled when it begins.
+SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
+
+
+def setting_of(override: str) -> str:
+    """The dotted name of what an override sets: `model.lr` of `+model.lr=1`, `network.norm` of `network/norm=batch`."""
+    name = override.partition("=")[0].lstrip("+~")
+    return name.rpartition("@")[2].replace("/", ".")  # a group@package sets what lies at the package
+
+
+def folder_name(overrides: Sequence[str], number: int, swept: Collection[str] = ()) -> str:
+    """A job's overrides as a folder name that needs no quotes on a command line.
+
+    Those that decide no weights are left out, for a sweep may be resumed with others; but not those that tell the
+    sweep's jobs apart.
+    """
+    named = [o for o in overrides if decides_weights(setting_of(o)) or setting_of(o) in swept]
+    given = "_".join(sorted(named)).replace("=", "-")
+    name = re.sub(r"[^\w.+]+", "-", given).strip("-")
+    # What was changed or cut could make two jobs' names the same.
+    return name if name and name == given and len(name) <= 200 else f"{name[:200]}_{number}".lstrip("_")
+
+
+def register_folder_name(swept: Collection[str] = ()) -> None:
+    """Make `${folder_name:<overrides>,<number>}` known to configs."""
+    OmegaConf.register_new_resolver("folder_name", partial(folder_name, swept=frozenset(swept)), replace=True)
+
+
+class FolderNames(Callback):
+    """Tells the names of a sweep's folders which settings the sweep gives several values."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        swept = [setting_of(override) for override in config.hydra.overrides.task if has_several_values(override)]
+        params = config.hydra.sweeper.get("params") or {}  # a sweeper's own, where it has some
+        register_folder_name([*swept, *map(setting_of, params)])
+
+
+def has_several_values(override: str) -> bool:
+    """Whether an override stands for several jobs, such as `seed=0,1`. Raises Hydra's exception if it can't be read."""
+    return OverridesParser.create().parse_override(override).is_sweep_override()
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
     """The arguments of train.py; with sweep.resume= among them, those that began that sweep come first.
 
-    Raises ConfigError if the folder is not that of a sweep.
+    Raises ConfigError if the folder is not that of a sweep, or if an added argument would make other jobs.
     """
     folders = [argument.removeprefix(OPTION) for argument in arguments if argument.startswith(OPTION)]
     if not folders or folders[-1] in ("", "null"):
@@ -31,10 +76,18 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     began = [*overrides.task, *(kept for kept in overrides.hydra if not kept.startswith("hydra.sweep.dir="))]
     added = [argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in began]
     for override in added:
-        if not override.startswith((OPTION, *MAY_CHANGE)):
-            raise ConfigError(
-                f"sweep.resume: {override} would make other jobs of these, in other folders. Only where and how they "
-                f"run may change: {' '.join(MAY_CHANGE)}"
-            )
-    print(f"going on with: python train.py -m {shlex.join(began)}", flush=True)
+        if not override.startswith(OPTION):
+            check_keeps_jobs(override)
+    print(f"resuming: python train.py -m {shlex.join(began)}", flush=True)
     return ["--multirun", *(kept for kept in began if not kept.startswith(OPTION)), f"hydra.sweep.dir={folder}", *added]
+
+
+def check_keeps_jobs(override: str) -> None:
+    """Raise ConfigError if an argument, added when a sweep is resumed, would make other jobs than it began with."""
+    setting = setting_of(override)
+    is_settled = any(f"{setting}.".startswith(f"{settled}.") for settled in SETTLED)
+    if decides_weights(setting) or is_settled or has_several_values(override):
+        raise ConfigError(
+            f"sweep.resume: {override} would make other jobs of these, or other folders. Only one value each of what "
+            "changes no trained weight may be added, such as data.root= or hydra.launcher."
+        )

@@ -1,14 +1,17 @@
 """A small image classifier, whose penultimate features are this project's reference for scores."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Interval
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
+
+from foundation.errors import ConfigError
 
 from .image_model import ImageModel
 
@@ -19,8 +22,8 @@ class ClassifierNetwork(nn.Module):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: int,
-        num_features: int,
+        num_classes: Annotated[int, Ge(1)],
+        num_features: Annotated[int, Ge(1)],
         encoder: Callable[..., nn.Module],
     ) -> None:
         super().__init__()
@@ -43,11 +46,11 @@ class Classifier(ImageModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: int,
-        num_features: int,
+        num_classes: Annotated[int, Ge(1)],
+        num_features: Annotated[int, Ge(1)],
         encoder: Callable[..., nn.Module],
         augmentation: nn.Module,
-        label_smoothing: float,
+        label_smoothing: Annotated[float, Interval(ge=0, le=1)],
         initial_weights: str | None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
@@ -93,8 +96,8 @@ class Classifier(ImageModel):
 
 
 def load_weights(network: nn.Module, path: str) -> None:
-    """Raises ValueError if there is no such file, or its tensors are not this network's."""
+    """Raises ConfigError if there is no such file, or its tensors are not this network's."""
     try:
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"model.initial_weights: {path} can't be used ({error})") from error
+        raise ConfigError(f"model.initial_weights: {path} can't be used ({error})") from error

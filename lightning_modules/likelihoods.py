@@ -6,9 +6,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import log
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt
 from torch import Size, Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints
 from torch.nn.functional import logsigmoid, softplus
@@ -55,10 +56,8 @@ class GaussianLikelihood(Likelihood):
 
     kind = "density over [0, 1]"
 
-    def __init__(self, scale: float, learn_scale: bool) -> None:
+    def __init__(self, scale: Annotated[float, Gt(0)], learn_scale: bool) -> None:
         super().__init__()
-        if scale <= 0:
-            raise ValueError(f"model.likelihood.scale: expected a number above 0, got {scale}")
         self.log_scale = nn.Parameter(torch.tensor(log(scale)), requires_grad=learn_scale)
 
     def distribution(self, parameters: Tensor) -> Distribution:
@@ -77,10 +76,8 @@ class DiscretizedLogisticLikelihood(Likelihood):
     kind = "mass over bytes"
     is_over_bytes = True
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: Annotated[float, Gt(0)]) -> None:
         super().__init__()
-        if scale <= 0:
-            raise ValueError(f"model.likelihood.scale: expected a number above 0, got {scale}")
         self.log_scale = nn.Parameter(torch.tensor(log(scale)))
 
     def distribution(self, parameters: Tensor) -> Distribution:

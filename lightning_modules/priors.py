@@ -42,7 +42,7 @@ class MixturePrior(Prior):
     def __init__(self, latent_dim: Annotated[int, Ge(1)], num_components: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_components))
-        self.means = nn.Parameter(torch.randn(num_components, latent_dim))
+        self.means = nn.Parameter(0.1 * torch.randn(num_components, latent_dim))  # near N(0, I)
         self.log_scales = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def distribution(self, posterior: Posterior) -> Distribution:

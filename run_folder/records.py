@@ -1,19 +1,174 @@
-"""metrics.json and status.json: what a run came to, or how it ended without that."""
+"""The form of metrics.json and status.json: what a run has come to, or how it ended without that."""
 
 import json
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from foundation.atomic import write_atomically
+from foundation.errors import UserError
 
 from .layout import METRICS, STATUS
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+class RecordError(UserError):
+    """A record can't be read; the message names the file and what is wrong with it."""
 
 
-def finished_record(run_dir: Path) -> dict[str, Any] | None:
+def _checked_number(value: Any) -> int | float:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError(f"expected a number, got {value!r}")
+
+
+Number = Annotated[int | float, PlainValidator(_checked_number)]  # an int stays one; nan and infinity are numbers
+Seed = Annotated[int | None, BeforeValidator(lambda value: value if type(value) is int else None)]
+Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
+Given = Annotated[  # a value of the command line, right or wrong
+    int | str | None, PlainValidator(lambda value: value if isinstance(value, int | None) else str(value))
+]
+
+
+class Record(BaseModel):
+    """A value that is read from a file and written as JSON.
+
+    A key that it was not given is not written, so that old files, which lack some, stay as they are. Keys that this
+    version does not know are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Score(Record):
+    """One score of a model, with all that says what it can be compared with."""
+
+    value: Number
+    std: Number | None = None  # over draws of fakes
+    floor: Number | None = None  # what real images score
+    protocol: str  # the hash by which the record's protocols hold it
+    weights: Text = None  # raw or averaged, or that images were given
+    latents: str | None = None  # what they were drawn from: "prior", or the density's name
+
+    @model_serializer(mode="wrap")
+    def _without_unknown_latents(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if key != "latents" or value is not None}
+
+
+class RunRecord(Record):
+    """metrics.json of a finished training. Its identity comes first, then what it cost, then its scores."""
+
+    model: Text = None
+    network: Text = None
+    data: Text = None
+    scores: dict[str, Score]  # by name, such as test/fid_reference
+    experiment: Text = None
+    seed: Seed = None
+    parameters: dict[str, Number] = {}  # total, and by network
+    images_seen: Number | None = None  # by the last weights; those that are tested may be earlier
+    epochs: Number | None = None
+    seconds: Number | None = None
+    peak_memory_bytes: Number | None = None
+    best_val_score: Number | None = None  # what chose the best checkpoint
+    protocols: dict[str, dict[str, Any]] = {}  # by hash
+    classes: dict[str, dict[str, Number]] | None = None  # {"real" and "generated": {class: share}}
+    kl_by_dimension: list[Number] | None = None  # nats
+    test: dict[str, Number] = {}  # the terms of the loss on test, and what else is measured besides scores
+    checkpoint_epoch: Number | None = None
+    checkpoint: Text = None  # that was tested, relative to the run folder
+    version: str | None = None  # of this project; none before 0.2
+
+
+class EvaluationRecord(Record):
+    """evaluation/metrics.json: what `evaluate.py run=…` scored of one checkpoint."""
+
+    scores: dict[str, Score]
+    protocols: dict[str, dict[str, Any]] = {}
+    classes: dict[str, dict[str, Number]] | None = None
+    kl_by_dimension: list[Number] | None = None
+    checkpoint: str
+    images_seen: Number | None = None  # by the weights that were scored
+    checkpoint_epoch: Number | None
+    test: dict[str, Number] = {}
+    version: str | None = None
+
+
+class GivenImagesRecord(Record):
+    """metrics.json of `evaluate.py images=…`: what another program's images score."""
+
+    model: str  # the name that was given to them
+    network: None = None
+    data: str
+    seed: None = None
+    images: str  # the path of the archive or folder
+    images_sha256: str
+    num_images: int
+    scores: dict[str, Score]
+    protocols: dict[str, dict[str, Any]]
+    classes: dict[str, dict[str, Number]] | None = None
+    version: str | None = None
+
+
+class EndRecord(Record):
+    """status.json of a run that ended before its metrics.json: how, and which run it was."""
+
+    status: Annotated[str, BeforeValidator(str)]  # failed, diverged or stopped
+    message: Annotated[str, BeforeValidator(str)]
+    model: Text = None
+    network: Text = None
+    data: Text = None
+    scores: Given = None  # the choice
+    experiment: Text = None
+    seed: Given = None
+    version: str | None = None
+
+
+def project_version() -> str:
+    """The version of this project that is installed."""
+    try:
+        return version("vae-vs-gan")
+    except PackageNotFoundError:  # it is run from a checkout
+        return "unknown"
+
+
+def write_record(path: Path, record: Record) -> None:
+    content = json.dumps(record.model_dump(exclude_unset=True), indent=2)
+    write_atomically(path, lambda partial: partial.write_text(content + "\n"))
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Raises RecordError for a file that is damaged or incomplete, OSError for one that can't be opened."""
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path.name} can't be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RecordError(f"{path.name} is no record")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise RecordError(f"{path.name} is incomplete: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(map(str, problem["loc"]))
+    return f"no {key}" if problem["type"] == "missing" else f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def finished_record(run_dir: Path) -> RunRecord | None:
     """The record of a run that came to its end; None if there is no such run, or its record can't be read.
 
     A run with a status.json did not, whatever an earlier part of it left.
@@ -21,7 +176,6 @@ def finished_record(run_dir: Path) -> dict[str, Any] | None:
     if (run_dir / STATUS).exists():
         return None
     try:
-        record = json.loads((run_dir / METRICS).read_text())
-        return record if "scores" in record else None
-    except (OSError, ValueError, TypeError):
+        return read_record(run_dir / METRICS, RunRecord)
+    except (OSError, RecordError):
         return None

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchmetrics.image.fid import NoTrainInceptionV3
 
+from foundation.errors import UserError
+
 from .protocol import Protocol
 from .reference import load_reference, reference_file
 
 
-class WeightsError(Exception):
+class WeightsError(UserError):
     """An extractor's weights are missing or not the right ones; the message says which and what to do."""
 
 

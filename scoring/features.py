@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.pixels import to_uint8
+from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
 from lightning_modules.values import Latents
@@ -47,7 +48,8 @@ class ModelSamples:
 class GivenSamples:
     """Images that some other program made, uint8 (N, C, H, W), of which a draw takes some, chosen by its seed."""
 
-    weights, latents_from = "given images", None
+    weights = "given images"
+    latents_from: str | None = None
 
     def __init__(self, images: Tensor, batch_size: int) -> None:
         self.images, self.batch_size = images, batch_size
@@ -61,8 +63,11 @@ class GivenSamples:
 
     def _chosen(self, count: int, seed: int) -> Tensor:
         if count > len(self.images):
-            raise ValueError(f"images: {count} are to be scored and {len(self.images)} are given")
+            raise ConfigError(f"images: {count} are to be scored and {len(self.images)} are given")
         return chosen_indices(len(self.images), count, seed)
+
+
+Samples = ModelSamples | GivenSamples
 
 
 def batches_of(images: Tensor, batch_size: int) -> Batches:
@@ -87,21 +92,21 @@ def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.dev
     return torch.cat([next(in_order[index % world]) for index in range(len(batches))]).to(kept)
 
 
-def real_features(
+def cached_features(
     images: Tensor, extractor: FeatureExtractor, batch_size: int, device: torch.device, folders: list[Path]
 ) -> Tensor:
     """(N, num_features) of real images, uint8: computed once, then kept in a folder by content and extractor."""
     facts = {"images": content_hash(images), "extractor": json.dumps(extractor.protocol, sort_keys=True)}
     name = f"features-{short_hash(facts)}.safetensors"
     stored = load_cached(name, folders, facts)
-    if not everywhere(stored is not None):
+    if not true_on_all_ranks(stored is not None):
         stored = {"features": features_of(batches_of(images, batch_size), extractor, device).cpu()}
         store_cached(stored, name, folders, facts)
     return stored["features"].to("cpu" if device.type == "mps" else device)
 
 
-def everywhere(condition: bool) -> bool:
-    """Whether it holds on every device; they must agree before they compute together."""
+def true_on_all_ranks(condition: bool) -> bool:
+    """Whether a condition holds in every process; they must agree before they compute together."""
     if not dist.is_initialized():
         return condition
     conditions = [False] * dist.get_world_size()

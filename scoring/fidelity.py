@@ -11,8 +11,8 @@ COVERAGE_NEIGHBOUR = 5  # k of density and coverage (Naeem et al. 2020)
 ROWS = 1000  # distances are computed for so many rows at a time: 40 MB against 10,000 others
 
 
-class RealSide:
-    """Real features, prepared once, against which any number of sets of fakes are measured."""
+class RealFeatures:
+    """Features of real images, prepared once to measure any number of sets of fakes against."""
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
@@ -48,16 +48,16 @@ class RealSide:
         return float(mean), float(std)
 
     def manifold_scores(self, fakes: Tensor) -> dict[str, float]:
-        """Of balls around each image that reach to its k-th neighbour in its own set:
+        """Precision, recall, density and coverage, by balls around each image to its k-th neighbour in its own set.
 
         precision, the share of fakes in a real ball; recall, the share of real images in a fake's ball (k = 3;
         Kynkäänniemi et al. 2019, arXiv:1904.06991); density, how many real balls a fake is in, over k;
         coverage, the share of real balls with a fake inside (k = 5; Naeem et al. 2020, arXiv:2002.09797).
         """
         if self._radii is None:
-            self._radii = radii(self.features)
+            self._radii = neighbour_radii(self.features)
         near, far = PRECISION_NEIGHBOUR - 1, COVERAGE_NEIGHBOUR - 1
-        fake_radii = radii(fakes)[:, near]
+        fake_radii = neighbour_radii(fakes)[:, near]
         in_a_real_ball = torch.zeros(len(fakes), dtype=torch.bool, device=fakes.device)
         recalled, covered, memberships = 0, 0, 0
         for real, radius in zip(self.features.split(ROWS), self._radii.split(ROWS), strict=True):
@@ -90,7 +90,7 @@ def kid_subset_size(num_real: int, num_fakes: int) -> int:
     return min(KID_SUBSET_SIZE, num_real // 2, num_fakes // 2)
 
 
-def radii(features: Tensor) -> Tensor:
+def neighbour_radii(features: Tensor) -> Tensor:
     """Distances to the first, second, … nearest other row: (N, 5), ascending."""
     count = COVERAGE_NEIGHBOUR + 1  # the row itself comes first
     return torch.cat(

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
+from foundation.errors import ConfigError
+
 PUBLISHED = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
 
 
@@ -24,22 +26,22 @@ class PublishedScore(NamedTuple):
 
 def published_scores(protocol: str | None) -> list[PublishedScore]:
     """All that was published under a protocol, with sources in full; of None, what states no protocol."""
-    told = [PublishedScore(**score) for score in PUBLISHED["scores"]]
-    return [score._replace(source=PUBLISHED["sources"][score.source]) for score in told if score.protocol == protocol]
+    scores = [PublishedScore(**score) for score in PUBLISHED["scores"]]
+    return [score._replace(source=PUBLISHED["sources"][score.source]) for score in scores if score.protocol == protocol]
 
 
 def published_num_fakes(protocol: str, num_fakes: int | None) -> int:
-    """How many fakes a published protocol asks for. Raises ValueError for an unknown one, or another number."""
+    """How many fakes a published protocol asks for. Raises ConfigError for an unknown one, or another number."""
     known = PUBLISHED["protocols"]
     if protocol not in known:
-        raise ValueError(f"scores.protocol: expected null or one of {', '.join(known)}, got {protocol}")
+        raise ConfigError(f"scores.protocol: expected null or one of {', '.join(known)}, got {protocol}")
     asked = known[protocol]["num_fakes"]
     if num_fakes not in (None, asked):
-        raise ValueError(f"scores.protocol={protocol} asks for {asked:,} fakes, not scores.num_fakes={num_fakes}")
+        raise ConfigError(f"scores.protocol={protocol} asks for {asked:,} fakes, not scores.num_fakes={num_fakes}")
     return asked
 
 
-def published_beside(protocol: Mapping[str, Any]) -> list[PublishedScore]:
+def published_under(protocol: Mapping[str, Any]) -> list[PublishedScore]:
     """The numbers that were published under the same conditions as a score's protocol states."""
     return [
         score
@@ -49,11 +51,11 @@ def published_beside(protocol: Mapping[str, Any]) -> list[PublishedScore]:
     ]
 
 
-def check_follows(published: str, **facts: str) -> None:
-    """Raise ValueError, naming the difference, if a score is not what a published protocol asks for."""
+def check_matches_published(published: str, **facts: str) -> None:
+    """Raise ConfigError, naming the difference, if a score is not what a published protocol asks for."""
     asked = PUBLISHED["protocols"][published]
     for name, value in facts.items():
         if value != asked[name]:
-            raise ValueError(
+            raise ConfigError(
                 f"scores.protocol={published} asks for {name} {asked[name]}, not {value}: {asked['about']}"
             )

@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from foundation.errors import ConfigError
 from lightning_modules.classifier import ClassifierNetwork
 
 REFERENCE_FOLDER = Path(__file__).parent / "reference_weights"
@@ -40,7 +41,7 @@ def load_reference(path: Path) -> tuple[ClassifierNetwork, dict[str, str]]:
 
 def reference_file(channels: int) -> Path:
     if channels not in FILE_BY_CHANNELS:
-        raise ValueError(
+        raise ConfigError(
             f"scores=reference: no reference extractor for images of {channels} channels, only for "
             f"{sorted(FILE_BY_CHANNELS)}; use scores=none or scores=inception"
         )

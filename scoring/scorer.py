@@ -3,28 +3,29 @@
 import json
 from functools import cached_property
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from run_folder.records import Score
 
 from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
-from .features import GivenSamples, ModelSamples, everywhere, features_of, real_features
-from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealSide, kid_subset_size, nearest
+from .features import Samples, cached_features, features_of, true_on_all_ranks
+from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealFeatures, kid_subset_size, nearest
 from .protocol import Protocol, chosen_indices, content_hash, short_hash
 
 TRUSTED_ABOVE = 0.75  # accuracy on the real test images, below which a classifier's classes are not told
 CLOSEST = 10  # fakes that are shown beside their nearest training images
 
 
-class Report(NamedTuple):
-    """What is told of a model's samples."""
+class ScoreReport(NamedTuple):
+    """Every score of one model's samples, and the images and class shares that go with them."""
 
-    scores: dict[str, dict[str, Any]]  # {score: {value, std, floor, protocol's hash, weights}}
+    scores: dict[str, Score]
     protocol: Protocol
     classes: dict[str, dict[str, float]]  # {"real" and "generated": {class: share}}; empty for unknown classes
     closest: Tensor  # (CLOSEST, C, H, W) in [0, 1]: the fakes nearest to a training image
@@ -56,39 +57,33 @@ class Scorer:
         self.extractor, self.datamodule = extractor, datamodule
         self.num_fakes, self.num_train, self.batch_size, self.seed = num_fakes, num_train, batch_size, seed
         self.device = torch.device("cpu")  # where features are computed and compared
-        self._real: dict[str, RealSide] = {}
+        self._real_by_split: dict[str, RealFeatures] = {}
 
-    def frechet_distance(self, samples: ModelSamples | GivenSamples, split: str, seed: int) -> float:
+    def frechet_distance(self, samples: Samples, split: str, seed: int) -> float:
         """FID between one draw of fakes and the real images of `val` or `test`."""
         fakes = self._features(samples, self.num_fakes or len(self.datamodule.split(split).images), seed)
-        return self._real_side(split).frechet_distance(fakes)
+        return self._real(split).frechet_distance(fakes)
 
-    def report(self, samples: ModelSamples | GivenSamples, repeats: int) -> Report:
+    def report(self, samples: Samples, repeats: int) -> ScoreReport:
         """Every score against the test split: its mean and standard deviation over draws of fakes."""
         protocol = self.protocol
-        count = protocol["num_fakes"]
-        draws = [self._features(samples, count, self.seed + repeat) for repeat in range(repeats)]
+        num_fakes = protocol["num_fakes"]
+        draws = [self._features(samples, num_fakes, self.seed + repeat) for repeat in range(repeats)]
         real = self._scores_of_real(protocol)
-        novelty = [nearest(fakes, among=self._train_features) for fakes in draws]
+        to_train = [nearest(fakes, among=self._train_features) for fakes in draws]
         measured = [
             self._scores(fakes) | {"nearest_train": float(distance.median()) / real["unseen"]}
-            for fakes, (distance, _) in zip(draws, novelty, strict=True)
+            for fakes, (distance, _) in zip(draws, to_train, strict=True)
         ]
-        closest, neighbours = closest_pairs(*novelty[0])
-        return Report(
+        closest, neighbours = closest_pairs(*to_train[0])
+        return ScoreReport(
             scores={
-                name: {
-                    "value": fmean(drawn := [scores[name] for scores in measured]),
-                    "std": stdev(drawn) if len(drawn) > 1 else None,
-                    "floor": real.get(name),
-                    "protocol": short_hash(protocol),
-                    "weights": samples.weights,
-                }
+                name: _score([scores[name] for scores in measured], real.get(name), protocol, samples)
                 for name in measured[0]
             },
             protocol=protocol,
             classes=self._class_shares(draws[0]) if self._knows_classes else {},
-            closest=samples.at(closest, count, self.seed) / 255,
+            closest=samples.at(closest, num_fakes, self.seed) / 255,
             neighbours=self._train.images[self._train_indices[neighbours]] / 255,
         )
 
@@ -116,7 +111,7 @@ class Scorer:
         }
 
     def _scores(self, fakes: Tensor) -> dict[str, float]:
-        real = self._real_side("test")
+        real = self._real("test")
         kid, kid_spread = real.kernel_distance(fakes, self.seed)
         scores = {
             "fid": real.frechet_distance(fakes),
@@ -125,52 +120,51 @@ class Scorer:
             **real.manifold_scores(fakes),
         }
         if self._knows_classes:
-            told, truth = class_scores(self._classify(fakes)), class_scores(self._classify(real.features))
-            scores["missing_modes"] = missing_modes(told.shares, truth.shares)
-            scores["confidence"] = told.confidence
+            generated, true = class_scores(self._classify(fakes)), class_scores(self._classify(real.features))
+            scores["missing_modes"] = missing_modes(generated.shares, true.shares)
+            scores["confidence"] = generated.confidence
         return scores
 
     def _scores_of_real(self, protocol: Protocol) -> dict[str, float]:
-        """What training images score, as far as they are as many as the fakes, and how far test images are from them:
+        """Scores of training images, where they are as many as the fakes; and `unseen`, of test images among them.
 
-        `unseen`, the median distance to the nearest. Computed once for each protocol, then kept on disk.
+        `unseen` is the median distance of test images to their nearest training image. Computed once for each
+        protocol, then kept on disk.
         """
         labels = content_hash(self.datamodule.split("test").labels)
         facts = {"protocol": json.dumps(protocol, sort_keys=True), "labels": labels}
         name, folders = f"real-{short_hash(protocol)}.safetensors", self.datamodule.cache_folders
         stored = load_cached(name, folders, facts)
-        if not everywhere(stored is not None):
+        if not true_on_all_ranks(stored is not None):
             train, count = self._train_features, protocol["num_fakes"]
-            unseen, _ = nearest(self._real_side("test").features, among=train)
+            unseen, _ = nearest(self._real("test").features, among=train)
             found = (self._scores(train[:count]) if len(train) >= count else {}) | {"unseen": float(unseen.median())}
             stored = {key: torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
             store_cached(stored, name, folders, facts)
         return {key: value.item() for key, value in stored.items()}
 
     def _class_shares(self, fakes: Tensor) -> dict[str, dict[str, float]]:
-        shown = {"real": self._real_side("test").features, "generated": fakes}
-        return {
-            source: dict(zip(self.extractor.class_names, shares.tolist(), strict=True))
-            for source, features in shown.items()
-            for shares in [class_scores(self._classify(features)).shares]
-        }
+        """{"real" and "generated": {class: share of the images}}."""
+        features = {"real": self._real("test").features, "generated": fakes}
+        shares = {source: class_scores(self._classify(rows)).shares.tolist() for source, rows in features.items()}
+        return {source: dict(zip(self.extractor.class_names, of, strict=True)) for source, of in shares.items()}
 
     @cached_property
     def _knows_classes(self) -> bool:
         """Whether the extractor is a classifier of this data's classes, and right about most real images."""
         if self.extractor.class_names != tuple(self.datamodule.class_names):
             return False
-        predicted = self._classify(self._real_side("test").features).argmax(dim=1)
+        predicted = self._classify(self._real("test").features).argmax(dim=1)
         accuracy = (predicted == self.datamodule.split("test").labels).float().mean()
         return bool(accuracy >= TRUSTED_ABOVE)
 
     def _classify(self, features: Tensor) -> Tensor:
         return self.extractor.to(self.device).classify(features.to(self.device)).cpu()
 
-    def _real_side(self, split: str) -> RealSide:
-        if split not in self._real:
-            self._real[split] = RealSide(self._real_features(self.datamodule.split(split).images))
-        return self._real[split]
+    def _real(self, split: str) -> RealFeatures:
+        if split not in self._real_by_split:
+            self._real_by_split[split] = RealFeatures(self._cached_features(self.datamodule.split(split).images))
+        return self._real_by_split[split]
 
     @property
     def _train(self) -> LabelledImages:
@@ -190,16 +184,36 @@ class Scorer:
 
     @cached_property
     def _train_features(self) -> Tensor:
-        return self._real_features(self._train_images)[self._train_indices.argsort().argsort()]
+        return self._cached_features(self._train_images)[ranks(self._train_indices)]
 
-    def _real_features(self, images: Tensor) -> Tensor:
-        return real_features(images, self.extractor, self.batch_size, self.device, self.datamodule.cache_folders)
+    def _cached_features(self, images: Tensor) -> Tensor:
+        return cached_features(images, self.extractor, self.batch_size, self.device, self.datamodule.cache_folders)
 
-    def _features(self, samples: ModelSamples | GivenSamples, count: int, seed: int) -> Tensor:
+    def _features(self, samples: Samples, count: int, seed: int) -> Tensor:
         return features_of(samples.draw(count, seed), self.extractor, self.device)
 
 
+def _score(values: list[float], floor: float | None, protocol: Protocol, samples: Samples) -> Score:
+    """The mean and standard deviation of a score's values over draws of fakes."""
+    return Score(
+        value=fmean(values),
+        std=stdev(values) if len(values) > 1 else None,
+        floor=floor,
+        protocol=short_hash(protocol),
+        weights=samples.weights,
+        latents=samples.latents_from,
+    )
+
+
+def ranks(indices: Tensor) -> Tensor:
+    """The place of each index, all of them different, among all in ascending order."""
+    return torch.searchsorted(indices.sort().values, indices)
+
+
 def closest_pairs(distance: Tensor, neighbour: Tensor) -> tuple[Tensor, Tensor]:
-    """From each fake's distance to its nearest training image, and which that is: the closest pairs' indices."""
+    """The indices of the closest fakes, and of the training image nearest to each.
+
+    From the distance of every fake to its nearest training image, and that image's index.
+    """
     closest = distance.topk(min(CLOSEST, len(distance)), largest=False).indices
     return closest.cpu(), neighbour[closest].cpu()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from jobs.command_line import quiet_libraries
 from jobs.composition import composed
+from scoring.extractors import FeatureExtractor
 
 PROJECT = Path(__file__).parents[1]
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", PROJECT.parent / "shared" / "data"))
@@ -48,6 +49,26 @@ class TinyImages(ImageDataModule):
             )
             for n in (self.num_learn, self.num_test)
         )
+
+
+class Pixels(FeatureExtractor):
+    """Some pixels as features, and the brightest of three of them as the class."""
+
+    num_features = 5
+    class_names = TinyImages.class_names
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.calls = 0
+        self.protocol = {"extractor": "pixels"}
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        self.calls += 1
+        return images.flatten(1)[:, : self.num_features].float() / 255
+
+    def classify(self, features: Tensor) -> Tensor:
+        return (20 * features[:, :3]).softmax(dim=1)
 
 
 @pytest.fixture(autouse=True, scope="session")

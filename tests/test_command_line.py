@@ -1,5 +1,6 @@
 """Bad input: exit code, one clear message, no traceback, nothing trained, nothing lost."""
 
+import errno
 import os
 import shutil
 import signal
@@ -12,10 +13,17 @@ import pytest
 import torch
 from conftest import PROJECT, SMALL_PICTURES, needs_real
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
 
 import evaluate
 import train
-from jobs.command_line import TRACEBACK_SWITCH, folder_name, run
+from foundation.errors import ConfigError
+from jobs.command_line import TRACEBACK_SWITCH, end_with, is_the_users, message_of, run
+from jobs.run_start import claim, save_config
+from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
 
 SHORT = [
@@ -77,7 +85,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["model.latent_dim=2.5"], ["model.latent_dim", "a whole number", "2.5"]),
         (["model.optimizer.lr=fast"], ["model.optimizer.lr", "a number", "'fast'"]),
         (["model.optimizer.betas=[0,0.9]"], ["model.optimizer.betas", "written with a point", "got 0"]),
-        (["model.optimizer.betas=[0.9,1.5]"], ["model.optimizer.betas", "below 1.0", "1.5"]),
+        (["model.optimizer.betas=[0.9,1.5]"], ["model.optimizer.betas", "below 1,", "1.5"]),
         (["trainer.precision=17"], ["trainer.precision", "'bf16-mixed'", "17"]),
         (["callbacks.last_checkpoint=null"], ["callbacks.last_checkpoint"]),
         (["model.optimizer.lr=-1"], ["model.optimizer.lr", "more than 0", "-1"]),
@@ -90,7 +98,13 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["trainer.max_epochs=ten"], ["trainer.max_epochs", "a whole number", "'ten'"]),
         (["seed=x"], ["seed", "a whole number", "'x'"]),
         (["trainer.accelerator=gpu"], ["gpu"]),
-        (["trainer.accelerator=abacus"], ["abacus"]),
+        (["trainer.accelerator=abacus"], ["trainer.accelerator", "abacus", "cpu"]),
+        (["trainer.check_val_every_n_epoch=3"], ["every_n_epochs=10", "3"]),
+        (["network.encoder.activation=relu"], ["network.encoder.activation", "'relu'"]),
+        (["network.encoder.width=0"], ["network.encoder.width", "at least 1", "0"]),
+        (["network=mlp", "network.encoder.width=[8,0]", "network.encoder.depth=2"], ["width[1]", "at least 1"]),
+        (["model/likelihood=gaussian", "model.likelihood.scale=0"], ["model.likelihood.scale", "more than 0"]),
+        (["+trainer.strategy=ropes"], ["ropes"]),
         (["data=imagenette", "data.image_size=100"], ["100x100", "80, 96, 112", "network=mlp"]),
         (["data=imagenette", "data.image_size=3"], ["3x3"]),
         (["data=mnist", "data.root=nowhere"], ["MNIST", "nowhere/MNIST/raw", "data.root="]),
@@ -98,7 +112,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["data=mnist", "scores=inception"], ["scores=inception", "6726825d.pth", "scores=reference"]),
         (["scores.extractor._target_=callbacks.nothing"], ["callbacks.nothing"]),
         (["ckpt_path=none.ckpt"], ["none.ckpt", "last.ckpt"]),
-        (["hydra.run.dir=/dev/null/run"], ["/dev/null"]),
+        (["hydra.run.dir=/dev/null/run"], ["/dev/null/run: Not a directory", "hydra.run.dir="]),
         (["trainer.max_epochs="], ["max_epochs"]),
         (["model=[vae"], ["[vae"]),
         (["model=classifier", "scores=reference"], ["Classifier makes no images", "SampleScores"]),
@@ -148,13 +162,15 @@ def test_bad_checkpoints_are_refused_and_earlier_results_untouched(finished: Pat
     last = finished / "checkpoints" / "last.ckpt"
     every = "every_n_epochs=1"
     code, message = call(*longer, every, "model=gan", f"ckpt_path={last}")
-    assert code == 1 and "is of a run with model." in message
+    assert code == 1 and "is of a run with model=VAE, not GAN" in message
     code, message = call(*longer, every, "model.latent_dim=5", f"ckpt_path={last}")
     assert code == 1 and "model.latent_dim=64, not 5" in message
     code, message = call(*longer, every, "model=beta_vae", f"ckpt_path={last}")
     assert code == 1 and "model.beta=1.0, not 4.0" in message
     code, message = call(*longer, every, "seed=3", f"ckpt_path={last}")
     assert code == 1 and "seed=0, not 3" in message
+    code, message = call(*longer, every, "trainer.precision=bf16-mixed", f"ckpt_path={last}")
+    assert code == 1 and "trainer.precision=32-true, not bf16-mixed" in message
     code, message = call(*SHORT, f"ckpt_path={last}")
     assert code == 1 and "has completed 1 epochs and trainer.max_epochs is 1" in message
     assert files(finished) == before
@@ -183,6 +199,53 @@ def test_damaged_mnist_is_refused(call, tmp_path: Path):
 def test_unwritable_run_folder_is_refused(call, tmp_path: Path):
     (tmp_path / "closed").mkdir(mode=0o555)
     assert_refused(call(f"hydra.run.dir={tmp_path / 'closed' / 'run'}"), "closed/run")
+
+
+def test_run_folder_that_can_not_be_written_is_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OmegaConf, "save", full)
+    with pytest.raises(ConfigError, match=r"^No space left on device\. .*hydra\.run\.dir="):
+        save_config(OmegaConf.create({"seed": 0}), tmp_path)
+    with pytest.raises(ConfigError, match=r"^/dev/null/run: Not a directory\. .*hydra\.run\.dir="):
+        claim(Path("/dev/null/run"), resumed_from=None)
+
+
+class Faulty:
+    """A constructor that fails by itself, or because of what the user gave."""
+
+    def __init__(self, error: str) -> None:
+        raise {"bug": ValueError, "user": ConfigError}[error]("what is wrong")
+
+
+def fault(**section: object) -> Exception:
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(section)
+    return caught.value
+
+
+def test_error_of_the_user_is_its_message_and_a_bug_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    ours = f"{__name__}.Faulty"
+    assert message_of(fault(_target_=ours, error="user")) == "what is wrong"
+    assert is_the_users(fault(_target_=ours, error="user"))
+    assert not is_the_users(fault(_target_=ours, error="bug"))
+    with pytest.raises(ValueError, match="what is wrong"):
+        end_with(ValueError("what is wrong"))
+    library = fault(_target_="lightning.Trainer", strategy="ropes")  # raises ValueError
+    assert is_the_users(library) and "ropes" in message_of(library)
+    with pytest.raises(SystemExit):
+        end_with(MisconfigurationException("no such device"))
+    assert capsys.readouterr().err.startswith("error: no such device\n")
+
+
+def test_error_of_a_file_names_that_file_and_gives_no_advice_on_run_folders(tmp_path: Path):
+    with pytest.raises(OSError) as caught:
+        (tmp_path / "absent").read_bytes()
+    assert is_the_users(caught.value)
+    assert message_of(caught.value) == f"{tmp_path / 'absent'}: No such file or directory"
 
 
 def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):
@@ -265,7 +328,7 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     ],
     ids=["while training", "while testing"],
 )
-def test_terminated_run_says_so_and_can_be_continued(overrides: list[str], sign: str, tmp_path: Path):
+def test_terminated_run_says_so_and_can_be_resumed(overrides: list[str], sign: str, tmp_path: Path):
     program = [sys.executable, str(PROJECT / "train.py"), *SHORT, *overrides, "hydra.run.dir=run"]
     with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
@@ -276,25 +339,32 @@ def test_terminated_run_says_so_and_can_be_continued(overrides: list[str], sign:
         process.send_signal(signal.SIGTERM)
         _, message = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM; continue with ckpt_path=" in message
+    assert "stopped by SIGTERM; resume with ckpt_path=" in message
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["images_seen"] > 0
 
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ("model-vae_data-digits_seed-0", "model-vae_data-digits_seed-0"),
-        ("model/loss-hinge", "model-loss-hinge_3"),
-        ("experiment-paper/gan_mnist", "experiment-paper-gan_mnist_3"),
-        ("network.encoder.width-[256,128]", "network.encoder.width-256-128_3"),
-        ("model.x--1", "model.x-1_3"),
+        ("model=vae data=digits seed=0", "data-digits_model-vae_seed-0"),
+        ("model/loss=hinge", "model-loss-hinge_3"),
+        ("experiment=paper/gan_mnist", "experiment-paper-gan_mnist_3"),
+        ("network.encoder.width=[256,128]", "network.encoder.width-256-128_3"),
+        ("+model.x=-1", "+model.x-1_3"),
+        ("data.root=there seed=0 trainer.accelerator=gpu logger=default callbacks.likelihood=null", "seed-0"),
+        ("seed=0 sweep.resume=there +trainer.profiler=simple", "seed-0"),
+        ("data.root=there", "3"),
         ("", "3"),
     ],
 )
-def test_sweep_folders_are_named_by_overrides_without_special_characters(overrides: str, expected: str):
-    assert folder_name(overrides, 3) == expected
+def test_sweep_folders_are_named_by_what_decides_the_weights(overrides: str, expected: str):
+    assert folder_name(overrides.split(), 3) == expected
+
+
+def test_jobs_that_differ_in_nothing_that_decides_the_weights_have_names_of_their_own():
+    assert folder_name(["compile=true", "seed=0"], 3, swept=["compile"]) == "compile-true_seed-0"
 
 
 def test_long_folder_names_are_cut_and_stay_apart():
-    names = {folder_name("x" * 500, number) for number in range(3)}
+    names = {folder_name(["x" * 500], number) for number in range(3)}
     assert len(names) == 3 and all(len(name) < 250 for name in names)

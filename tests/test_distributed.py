@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import PROJECT, SMALL_PICTURES, TinyImages
 
-from conf import machine
 from foundation.errors import ConfigError
+from jobs import machine
 from jobs.composition import composed
 
 PROBE = """
@@ -19,7 +19,7 @@ import sys, json, hashlib
 sys.path.insert(0, {project!r})
 import torch
 from jobs.command_line import run
-from jobs import training
+from jobs import building
 from lightning import Callback
 from train import main
 
@@ -37,8 +37,8 @@ class Witness(Callback):
         with open(f"rank_{{trainer.global_rank}}.json", "w") as file:
             json.dump({{"weights": told, "noise": self.noise, "seen": self.seen}}, file)
 
-build = training.build_callbacks
-training.build_callbacks = lambda *given: [*build(*given), Witness()]
+build = building.build_callbacks
+building.build_callbacks = lambda *given: [*build(*given), Witness()]
 run(main)
 """
 

@@ -11,6 +11,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
+from foundation.errors import ConfigError
 from scoring.extractors import InceptionExtractor, ReferenceExtractor, WeightsError, sha256
 from scoring.reference import REFERENCE_FOLDER, load_reference
 
@@ -35,7 +36,7 @@ def test_reference_extractor_sees_its_own_size_untouched():
 
 
 def test_reference_of_other_channels_is_refused():
-    with pytest.raises(ValueError, match="no reference extractor for images of 2 channels"):
+    with pytest.raises(ConfigError, match="no reference extractor for images of 2 channels"):
         ReferenceExtractor((2, 8, 8))
 
 

@@ -13,7 +13,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from callbacks.figures import draw_classes
 from scoring.classes import class_scores, missing_modes
-from scoring.fidelity import RealSide, kid_subset_size, nearest, radii
+from scoring.fidelity import RealFeatures, kid_subset_size, nearest, neighbour_radii
 
 
 def gaussian(count: int, mean: float = 0.0, scale: float = 1.0, dimensions: int = 4, seed: int = 0) -> Tensor:
@@ -25,7 +25,7 @@ def gaussian(count: int, mean: float = 0.0, scale: float = 1.0, dimensions: int 
 
 def test_fid_agrees_with_scipy_and_with_torch_fidelity():
     real, fake = gaussian(300).exp(), gaussian(200, 0.3, 1.2, seed=1)
-    value = RealSide(real).frechet_distance(fake)
+    value = RealFeatures(real).frechet_distance(fake)
     sigma_real, sigma_fake = np.cov(real.double(), rowvar=False), np.cov(fake.double(), rowvar=False)
     root = scipy.linalg.sqrtm(sigma_real @ sigma_fake).real
     by_scipy = ((real - fake.mean(0)).double().mean(0) ** 2).sum() + np.trace(sigma_real + sigma_fake - 2 * root)
@@ -37,17 +37,17 @@ def test_fid_agrees_with_scipy_and_with_torch_fidelity():
 
 def test_fid_of_gaussians_is_their_closed_form():
     """‖μ − ν‖² + tr(Σ + Τ − 2 (ΣΤ)^½): 4 · 0.5² + 4 · (1 − 2)² for means 0.5 apart and scales 1 and 2."""
-    value = RealSide(gaussian(200_000)).frechet_distance(gaussian(200_000, 0.5, 2.0, seed=1))
+    value = RealFeatures(gaussian(200_000)).frechet_distance(gaussian(200_000, 0.5, 2.0, seed=1))
     assert value == pytest.approx(4 * 0.25 + 4 * 1.0, rel=0.01)
 
 
 def test_fid_of_a_set_and_itself_is_zero():
     features = gaussian(100)
-    assert RealSide(features).frechet_distance(features) == pytest.approx(0, abs=1e-9)
+    assert RealFeatures(features).frechet_distance(features) == pytest.approx(0, abs=1e-9)
 
 
 def test_one_real_side_serves_many_fakes():
-    real = RealSide(gaussian(100))
+    real = RealFeatures(gaussian(100))
     first = real.frechet_distance(gaussian(80, seed=1))
     assert real.frechet_distance(gaussian(90, 1.0, seed=2)) != first
     assert real.frechet_distance(gaussian(80, seed=1)) == first
@@ -58,7 +58,7 @@ def test_one_real_side_serves_many_fakes():
 
 def test_kid_agrees_with_torch_fidelity():
     real, fake = gaussian(3000), gaussian(3000, 0.3, seed=1)
-    mean, std = RealSide(real).kernel_distance(fake, seed=0)
+    mean, std = RealFeatures(real).kernel_distance(fake, seed=0)
     other = kid_features_to_metric(
         real, fake, kid_subsets=100, kid_subset_size=1000, kid_kernel="poly", kid_kernel_poly_degree=3,
         kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1, rng_seed=5, verbose=False,
@@ -76,16 +76,16 @@ def test_kid_of_gaussians_is_their_closed_form():
     m = 0.5
     expected = 3 * m**2 + 3 * m**4 + (m**3 + 3 * m) ** 2
     real, fake = gaussian(100_000, dimensions=1), gaussian(100_000, m, dimensions=1, seed=1)
-    assert RealSide(real).kernel_distance(fake, seed=0)[0] == pytest.approx(expected, rel=0.05)
+    assert RealFeatures(real).kernel_distance(fake, seed=0)[0] == pytest.approx(expected, rel=0.05)
 
 
 def test_kid_of_one_distribution_is_around_zero():
-    mean, std = RealSide(gaussian(4000)).kernel_distance(gaussian(4000, seed=1), seed=0)
+    mean, std = RealFeatures(gaussian(4000)).kernel_distance(gaussian(4000, seed=1), seed=0)
     assert abs(mean) < std
 
 
 def test_kid_depends_on_its_seed_alone():
-    real, fake = RealSide(gaussian(1500)), gaussian(1500, 0.2, seed=1)
+    real, fake = RealFeatures(gaussian(1500)), gaussian(1500, 0.2, seed=1)
     state = torch.get_rng_state()
     first = real.kernel_distance(fake, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
@@ -110,34 +110,34 @@ def polygon(corners: int, radius: float = 1.0, x: float = 0.0) -> Tensor:
 def test_radii_of_a_regular_polygon_are_its_chords():
     """A corner's neighbours come in pairs, at chords 2 sin(j π / n)."""
     expected = [2 * sin(j * pi / 12) for j in (1, 1, 2, 2, 3)]
-    torch.testing.assert_close(radii(polygon(12)), torch.tensor([expected] * 12), atol=1e-5, rtol=0)
+    torch.testing.assert_close(neighbour_radii(polygon(12)), torch.tensor([expected] * 12), atol=1e-5, rtol=0)
 
 
 def test_a_set_against_itself_has_all_and_against_a_far_one_nothing():
     points = gaussian(200)
-    same, far = RealSide(points).manifold_scores(points), RealSide(points).manifold_scores(points + 100)
+    same, far = RealFeatures(points).manifold_scores(points), RealFeatures(points).manifold_scores(points + 100)
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
     assert far == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
 def test_collapse_to_half_of_the_modes_keeps_precision_and_loses_recall():
     left, right = polygon(12), polygon(12, x=50.0)
-    found = RealSide(torch.cat([left, right])).manifold_scores(torch.cat([left, left]))
+    found = RealFeatures(torch.cat([left, right])).manifold_scores(torch.cat([left, left]))
     assert found["precision"] == 1
     assert found["recall"] == 0.5 and found["coverage"] == 0.5
 
 
 def test_half_of_the_fakes_astray_halves_precision_and_density():
     left = polygon(12)
-    whole = RealSide(left).manifold_scores(left)
-    found = RealSide(left).manifold_scores(torch.cat([left, left + 50]))
+    whole = RealFeatures(left).manifold_scores(left)
+    found = RealFeatures(left).manifold_scores(torch.cat([left, left + 50]))
     assert found["precision"] == 0.5 and found["recall"] == 1
     assert found["density"] == pytest.approx(whole["density"] / 2)
 
 
 def test_density_counts_the_balls_that_a_fake_is_in():
     """At the centre of a 12-gon of radius 1 a fake is in no ball of radius 2 sin(3π/12) = 1.41: in every one."""
-    real = RealSide(polygon(12))
+    real = RealFeatures(polygon(12))
     assert real.manifold_scores(torch.zeros(6, 2))["density"] == pytest.approx(12 / 5)
     assert real.manifold_scores(torch.full((6, 2), 9.0))["density"] == 0
 
@@ -145,7 +145,7 @@ def test_density_counts_the_balls_that_a_fake_is_in():
 @pytest.mark.parametrize("count", [50, 2300])  # within one block of rows, and over several
 def test_precision_and_recall_agree_with_torch_fidelity(count: int):
     real, fake = gaussian(count, dimensions=8), gaussian(count + 70, 0.4, 1.1, dimensions=8, seed=1)
-    found = RealSide(real).manifold_scores(fake)
+    found = RealFeatures(real).manifold_scores(fake)
     other = prc_features_to_metric(
         fake, real, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
     )
@@ -159,7 +159,7 @@ def test_density_and_coverage_agree_with_their_definition():
     distance = torch.cdist(real, fake)
     radius = torch.cdist(real, real).sort(dim=1).values[:, 5]
     inside = distance <= radius[:, None]
-    found = RealSide(real).manifold_scores(fake)
+    found = RealFeatures(real).manifold_scores(fake)
     assert found["density"] == pytest.approx(float(inside.sum()) / (5 * 70))
     assert found["coverage"] == pytest.approx(float(inside.any(dim=1).float().mean()))
 

@@ -2,6 +2,7 @@
 
 import json
 from math import log, pi
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,12 +12,14 @@ from torch.distributions import MultivariateNormal, Normal
 
 from callbacks.figures import draw_kl
 from callbacks.likelihood_scores import LikelihoodScores, log_likelihood, posterior_facts
+from datamodules.image_datamodule import LabelledImages
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from lightning_modules.likelihoods import DiscretizedLogisticLikelihood, GaussianLikelihood
-from lightning_modules.priors import Prior
+from lightning_modules.values import Batch, Latents
 
 SHAPE, PIXELS, LATENTS = (1, 4, 4), 16, 3
+CPU = torch.device("cpu")
 
 
 class LinearGaussian(nn.Module):
@@ -28,13 +31,13 @@ class LinearGaussian(nn.Module):
         self.weight = 0.2 * torch.randn(PIXELS, LATENTS, generator=generator)
         self.bias, self.scale = 0.5, 0.15
         self.likelihood = GaussianLikelihood(self.scale, learn_scale=False)
-        self.device = torch.device("cpu")
 
     def log_prob(self, images: Tensor) -> Tensor:
         covariance = self.weight @ self.weight.T + self.scale**2 * torch.eye(PIXELS)
         return MultivariateNormal(torch.full((PIXELS,), self.bias), covariance).log_prob(images.flatten(1))
 
-    def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
+    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+        images = batch.images
         precision = self.weight.T @ self.weight / self.scale**2 + torch.eye(LATENTS)
         mean = (images.flatten(1) - self.bias) @ self.weight / self.scale**2 @ precision.inverse()
         posterior = Normal(mean, 1.1 * precision.inverse().diagonal().sqrt())
@@ -44,8 +47,13 @@ class LinearGaussian(nn.Module):
         return log_likelihoods + Normal(0, 1).log_prob(z).sum(2) - posterior.log_prob(z).sum(2)
 
 
-def tiny_bytes(count: int) -> Tensor:
-    return torch.randint(60, 200, (count, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+def tiny_bytes(count: int) -> LabelledImages:
+    images = torch.randint(60, 200, (count, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return LabelledImages(images, torch.zeros(count, dtype=torch.long))
+
+
+def batch_of(data: LabelledImages) -> Batch:
+    return Batch(to_unit_range(data.images), data.labels)
 
 
 def vae(*overrides: str):
@@ -55,25 +63,25 @@ def vae(*overrides: str):
 
 @torch.no_grad()
 def test_nll_of_a_linear_gaussian_model_is_its_closed_form():
-    model, images = LinearGaussian(), tiny_bytes(60)
+    model, data = LinearGaussian(), tiny_bytes(60)
     torch.manual_seed(0)
-    found = log_likelihood(model, images, num_samples=1000, batch_size=5000).mean().item()
-    assert found == pytest.approx(model.log_prob(to_unit_range(images)).mean().item(), rel=0.01)
+    found = log_likelihood(model, data, num_samples=1000, batch_size=5000, device=CPU).mean().item()
+    assert found == pytest.approx(model.log_prob(to_unit_range(data.images)).mean().item(), rel=0.01)
 
 
 @torch.no_grad()
 def test_a_trained_kind_of_vae_has_the_closed_forms_importance_weights():
     """A real VAE whose networks are linear: its weights are log p(x, z) − log q(z|x), whatever q is."""
     model = vae("model.latent_dim=3", "network.encoder.depth=0", "network.decoder.depth=0", "model/likelihood=gaussian")
-    images = to_unit_range(tiny_bytes(400))
+    batch = batch_of(tiny_bytes(400))
     decoder = next(module for module in model.decoder.modules() if isinstance(module, nn.Linear))
     scale = model.likelihood.log_scale.exp()
     covariance = decoder.weight @ decoder.weight.T + scale**2 * torch.eye(PIXELS)
-    exact = MultivariateNormal(decoder.bias, covariance).log_prob(images.flatten(1)).mean().item()
+    exact = MultivariateNormal(decoder.bias, covariance).log_prob(batch.images.flatten(1)).mean().item()
     torch.manual_seed(0)
-    found = log_likelihood(model, tiny_bytes(400), num_samples=1000, batch_size=4000).mean().item()
+    found = log_likelihood(model, tiny_bytes(400), num_samples=1000, batch_size=4000, device=CPU).mean().item()
     assert found == pytest.approx(exact, rel=0.01)
-    elbo = float(model.objective(images)["elbo"])
+    elbo = float(model.objective(batch)["elbo"])
     assert elbo < found < exact + 0.01 * abs(exact)
 
 
@@ -81,7 +89,7 @@ def test_a_trained_kind_of_vae_has_the_closed_forms_importance_weights():
 def test_more_samples_never_loosen_the_bound():
     model = vae()
     torch.manual_seed(0)
-    bounds = [log_likelihood(model, tiny_bytes(300), k, 4096).mean().item() for k in (1, 10, 100)]
+    bounds = [log_likelihood(model, tiny_bytes(300), k, 4096, CPU).mean().item() for k in (1, 10, 100)]
     assert bounds == sorted(bounds) and bounds[2] - bounds[0] > 1e-3
 
 
@@ -91,7 +99,7 @@ def test_any_number_of_samples_in_batches_of_any_size(num_samples: int, batch_si
     model = vae()
     decoded = []
     model.decoder.register_forward_hook(lambda *call: decoded.append(len(call[2])))
-    found = log_likelihood(model, tiny_bytes(5), num_samples, batch_size)
+    found = log_likelihood(model, tiny_bytes(5), num_samples, batch_size, CPU)
     assert found.shape == (5,) and found.isfinite().all()
     assert sum(decoded) == 5 * num_samples and max(decoded) <= max(batch_size, 1)
 
@@ -99,31 +107,28 @@ def test_any_number_of_samples_in_batches_of_any_size(num_samples: int, batch_si
 @torch.no_grad()
 def test_parts_add_up_by_logsumexp():
     class Known:
-        device = torch.device("cpu")
-
         def __init__(self) -> None:
             self.drawn = iter(range(10))
 
-        def log_importance_weights(self, images: Tensor, num_samples: int) -> Tensor:
-            return torch.tensor([float(next(self.drawn)) for _ in range(num_samples)])[:, None].expand(-1, len(images))
+        def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+            return torch.tensor([float(next(self.drawn)) for _ in range(num_samples)])[:, None]
 
-    found = log_likelihood(Known(), tiny_bytes(1), num_samples=10, batch_size=4)
+    found = log_likelihood(Known(), tiny_bytes(1), num_samples=10, batch_size=4, device=CPU)
     assert found.item() == pytest.approx(torch.arange(10.0).logsumexp(0).item() - log(10), rel=1e-6)
 
 
 @torch.no_grad()
 def test_kl_by_dimension_adds_up_to_the_kl_of_the_objective():
-    model, images = vae(), tiny_bytes(30)
-    means, kl = posterior_facts(model, images, batch_size=30)
-    assert kl.sum().item() == pytest.approx(float(model.objective(to_unit_range(images))["kl"]), rel=1e-5)
-    assert torch.equal(means, model.encode(to_unit_range(images)))
+    model, data = vae(), tiny_bytes(30)
+    means, kl = posterior_facts(model, data, batch_size=7, device=CPU)
+    assert kl.sum().item() == pytest.approx(float(model.objective(batch_of(data))["kl"]), rel=1e-5)
+    torch.testing.assert_close(means, model.encode(batch_of(data)).z)
 
 
 @torch.no_grad()
 def test_a_prior_that_does_not_part_over_dimensions_has_no_kl_by_dimension():
-    model = vae()
-    model.prior.kl_by_dimension = lambda posterior: Prior.kl_by_dimension(model.prior, posterior)
-    assert posterior_facts(model, tiny_bytes(4), batch_size=3)[1] is None
+    model = vae("model/prior=mixture")
+    assert posterior_facts(model, tiny_bytes(4), batch_size=3, device=CPU)[1] is None
 
 
 def test_run_records_likelihoods_with_their_protocol_and_draws_the_latents(train_in):
@@ -152,12 +157,38 @@ def test_likelihoods_of_different_kinds_share_no_protocol(train_in):
     assert sorted(kinds.values()) == ["cross-entropy of grey levels", "density over [0, 1]", "mass over bytes"]
 
 
-def test_images_are_drawn_from_the_whole_split():
-    images = torch.arange(250, dtype=torch.uint8).view(250, 1, 1, 1)
-    scores = LikelihoodScores(num_images=100, num_samples=1, batch_size=10, seed=0)
-    chosen = scores._chosen(images).flatten()
-    assert len(chosen.unique()) == 100 and 105 < chosen.float().mean() < 145
-    assert torch.equal(scores._chosen(images).flatten(), chosen)
+def scored(model, datamodule: TinyImages, **options) -> LikelihoodScores:
+    """The scores of a test of the model, which nothing logs."""
+    scores = LikelihoodScores(**({"num_images": None, "num_samples": 2, "batch_size": 50, "seed": 0} | options))
+    trainer = SimpleNamespace(
+        datamodule=datamodule, loggers=[], is_global_zero=False, current_epoch=0, callbacks=[], callback_metrics={}
+    )
+    model.log_dict = lambda *_, **__: None
+    scores.on_test_epoch_end(trainer, model)
+    return scores
+
+
+def test_images_are_drawn_from_the_whole_of_test(monkeypatch: pytest.MonkeyPatch):
+    class Counted(TinyImages):
+        num_test = 250
+
+        def read(self):
+            learn, test = super().read()
+            test.images.copy_(torch.arange(250, dtype=torch.uint8).view(250, 1, 1, 1).expand_as(test.images))
+            return learn, test
+
+    datamodule = Counted(SHAPE)
+    datamodule.setup()
+    seen = []
+    for _ in range(2):
+        model = vae()
+        infer = model.posterior
+        model.posterior = lambda batch, infer=infer: seen.append(batch.images[:, 0, 0, 0]) or infer(batch)
+        scored(model, datamodule, num_images=100, batch_size=100)
+    numbers = [(images * 255).round() for images in seen]
+    assert len(torch.cat(numbers).unique()) == 100
+    assert 105 < torch.cat(numbers).mean() < 145
+    assert {len(images) for images in numbers} == {50, 100}  # of 2 samples each, and their posteriors alone
 
 
 def test_models_without_a_likelihood_are_passed_by(train_in):
@@ -167,7 +198,7 @@ def test_models_without_a_likelihood_are_passed_by(train_in):
     assert not (run / "pictures" / "kl_by_dimension.png").exists()
 
 
-def test_active_units_are_dimensions_whose_posterior_mean_moves(tmp_path):
+def test_active_units_are_dimensions_whose_posterior_mean_moves():
     class Some(TinyImages):
         num_test = 50
 
@@ -177,13 +208,10 @@ def test_active_units_are_dimensions_whose_posterior_mean_moves(tmp_path):
     spread = torch.zeros(64)
     spread[:5] = 0.5  # variance 0.25, above 0.01
     spread[5:9] = 0.05  # variance 0.0025, below
-    model.encode = lambda images: torch.randn(len(images), 64, generator=torch.Generator().manual_seed(0)) * spread
-    trainer = type("T", (), {"datamodule": datamodule, "loggers": [], "is_global_zero": False, "current_epoch": 0})
-    trainer.callbacks = []
-    model.log_dict = lambda *_, **__: None
-    scores = LikelihoodScores(num_images=None, num_samples=2, batch_size=50, seed=0)
-    scores.on_test_epoch_end(trainer, model)
-    assert scores.results["test/active_units"]["value"] == 5
+    drawn = torch.Generator().manual_seed(0)
+    model.encode = lambda batch: Latents(torch.randn(len(batch.images), 64, generator=drawn) * spread)
+    scores = scored(model, datamodule)
+    assert scores.results["test/active_units"].value == 5
     assert "test/bits_per_dim" not in scores.results  # grey levels as a coin's probabilities are no bytes
 
 

@@ -12,18 +12,17 @@ PROBE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {project!r})
+import train
 from jobs.command_line import run
-from jobs import training
-from train import main
-original = training.train
+original = train.train
 def resident():
     return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS")).split()[1])
 sizes = []
 def train_and_measure(cfg):
     sizes.append(resident())
     original(cfg)
-training.train = train_and_measure
-run(main)
+train.train = train_and_measure
+run(train.main)
 print("RESIDENT", *sizes, resident())
 """
 
@@ -33,7 +32,7 @@ def test_sweep_has_a_folder_a_job_and_its_memory_does_not_grow(tmp_path: Path):
     overrides = [
         "-m", "model=vae,gan", "seed=0,1,2,3,4", "network=mlp,conv", "trainer.max_epochs=1", "every_n_epochs=1",
         "data.batch_size=400", *SMALL_PICTURES, "hydra.sweep.dir=sweep",
-        "~hydra.reports.sweep_report",  # its libraries would count as growth
+        "~hydra.callbacks.sweep_report",  # its libraries would count as growth
     ]  # fmt: skip
     probe = PROBE.format(project=str(PROJECT))
     result = subprocess.run(

@@ -114,7 +114,7 @@ def test_interpolations_have_a_row_for_each_pair():
 
 def test_reconstructions_stand_under_their_originals():
     model, datamodule = build("vae")
-    model.decode = lambda z: torch.zeros(len(z), 1, 8, 8)
+    model.decode = lambda latents: torch.zeros(len(latents.z), 1, 8, 8)
     picture = ReconstructionGrid(seed=0, columns=4, rows=2).draw(model.eval(), datamodule)["reconstructions"]
     originals = datamodule.split("val").images[:8] / 255
     blank = torch.zeros(4, 1, 8, 8)

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import DATA_ROOT, TinyImages, composed, needs_real
+from conftest import DATA_ROOT, Pixels, TinyImages, composed, needs_real
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -21,36 +21,17 @@ from callbacks.sample_scores import SampleScores
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
+from foundation.errors import ConfigError
 from jobs.building import build_model
 from scoring import features as features_module
 from scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
 from scoring.features import GivenSamples, ModelSamples, features_of
-from scoring.fidelity import RealSide
+from scoring.fidelity import RealFeatures
 from scoring.protocol import content_hash, short_hash
 from scoring.published import published_num_fakes, published_scores
 from scoring.scorer import Scorer
 
 SHAPE = (1, 8, 8)
-
-
-class Pixels(FeatureExtractor):
-    """Some pixels as features, and the brightest of three of them as the class."""
-
-    num_features = 5
-    class_names = TinyImages.class_names
-
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.calls = 0
-        self.protocol = {"extractor": "pixels"}
-
-    def forward(self, images: Tensor) -> Tensor:
-        assert images.dtype == torch.uint8
-        self.calls += 1
-        return images.flatten(1)[:, : self.num_features].float() / 255
-
-    def classify(self, features: Tensor) -> Tensor:
-        return (20 * features[:, :3]).softmax(dim=1)
 
 
 class Pictured(TinyImages):
@@ -103,7 +84,7 @@ def first_pixels(samples: ModelSamples, count: int, seed: int) -> Tensor:
 def test_fid_is_of_a_draw_against_a_split(split: str, images: Pictured):
     samples = ModelSamples(gan(), 16)
     real = images.split(split).images.flatten(1)[:, :5] / 255
-    expected = RealSide(real).frechet_distance(first_pixels(samples, len(real), seed=3))
+    expected = RealFeatures(real).frechet_distance(first_pixels(samples, len(real), seed=3))
     assert scorer_of(images).frechet_distance(samples, split, seed=3) == pytest.approx(expected, rel=1e-9)
 
 
@@ -114,15 +95,15 @@ def test_report_is_the_mean_and_deviation_over_draws_of_every_score(images: Pict
         "fid", "kid", "kid_subset_std", "precision", "recall", "density", "coverage", "missing_modes", "confidence",
         "nearest_train",
     }  # fmt: skip
-    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
+    real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
     drawn = [first_pixels(samples, 40, seed) for seed in (5, 6, 7, 8)]
     for name, values in {
         "fid": [real.frechet_distance(fakes) for fakes in drawn],
         "kid": [real.kernel_distance(fakes, seed=5)[0] for fakes in drawn],
         "recall": [real.manifold_scores(fakes)["recall"] for fakes in drawn],
     }.items():
-        assert report.scores[name]["value"] == pytest.approx(fmean(values)), name
-        assert report.scores[name]["std"] == pytest.approx(stdev(values)), name
+        assert report.scores[name].value == pytest.approx(fmean(values)), name
+        assert report.scores[name].std == pytest.approx(stdev(values)), name
     assert len({float(fakes.sum()) for fakes in drawn}) == 4
 
 
@@ -130,24 +111,24 @@ def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
     report = scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     train = images.split("train").images[order[:40]].flatten(1)[:, :5] / 255
-    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
-    assert report.scores["fid"]["floor"] == pytest.approx(real.frechet_distance(train))
-    assert report.scores["kid"]["floor"] == pytest.approx(real.kernel_distance(train, seed=0)[0])
-    assert report.scores["coverage"]["floor"] == real.manifold_scores(train)["coverage"]
-    assert report.scores["nearest_train"]["floor"] is None
+    real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
+    assert report.scores["fid"].floor == pytest.approx(real.frechet_distance(train))
+    assert report.scores["kid"].floor == pytest.approx(real.kernel_distance(train, seed=0)[0])
+    assert report.scores["coverage"].floor == real.manifold_scores(train)["coverage"]
+    assert report.scores["nearest_train"].floor is None
 
 
 def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(images: Pictured):
     report = scorer_of(images, num_fakes=61).report(ModelSamples(gan(), 16), repeats=1)
-    assert report.scores["fid"]["floor"] is None
+    assert report.scores["fid"].floor is None
 
 
 def test_copies_of_training_images_are_found_out(images: Pictured):
     copies = scorer_of(images).report(GivenSamples(images.split("train").images[:40], 16), repeats=1)
-    assert copies.scores["nearest_train"]["value"] == pytest.approx(0, abs=1e-3)
+    assert copies.scores["nearest_train"].value == pytest.approx(0, abs=1e-3)
     assert torch.equal(copies.closest, copies.neighbours)
     new = scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
-    assert new.scores["nearest_train"]["value"] == pytest.approx(1, abs=1e-6)
+    assert new.scores["nearest_train"].value == pytest.approx(1, abs=1e-6)
     assert not torch.equal(new.closest, new.neighbours)
 
 
@@ -180,8 +161,8 @@ def test_number_of_fakes_and_of_training_images_can_be_chosen(images: Pictured):
     scorer = scorer_of(images, num_fakes=21, num_train=33)
     assert scorer.protocol["num_fakes"] == 21 and scorer.protocol["num_train"] == 33
     report = scorer.report(ModelSamples(gan(), 16), repeats=1)
-    real = RealSide(images.split("test").images.flatten(1)[:, :5] / 255)
-    assert report.scores["fid"]["value"] == pytest.approx(
+    real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
+    assert report.scores["fid"].value == pytest.approx(
         real.frechet_distance(first_pixels(ModelSamples(gan(), 16), 21, seed=0))
     )
 
@@ -208,7 +189,7 @@ def test_scoring_leaves_training_as_it_was(images: Pictured):
 @pytest.mark.parametrize("num_fakes", [None, 4])
 def test_too_few_images_for_the_extractor_are_refused(num_fakes: int | None, tmp_path: Path):
     datamodule = Pictured(tmp_path, num_test=40 if num_fakes else 4)
-    with pytest.raises(ValueError, match="4 images are too few for fid_pixels, whose extractor has 5 features"):
+    with pytest.raises(ConfigError, match="4 images are too few for fid_pixels, whose extractor has 5 features"):
         score(datamodule, num_fakes=num_fakes)
 
 
@@ -219,7 +200,7 @@ def test_a_draw_of_given_images_is_some_of_them_from_all_over():
     assert len(drawn.unique()) == 100 and 80 < drawn.float().mean() < 120
     assert torch.equal(samples.at(torch.tensor([7, 99]), 100, seed=0).flatten(), drawn[[7, 99]])
     assert not torch.equal(torch.cat([make() for make in samples.draw(100, seed=1)]).flatten(), drawn)
-    with pytest.raises(ValueError, match="201 are to be scored and 200 are given"):
+    with pytest.raises(ConfigError, match="201 are to be scored and 200 are given"):
         samples.draw(201, seed=0)
 
 
@@ -235,7 +216,7 @@ def test_protocol_states_everything_that_two_numbers_must_share(images: Pictured
         "pixels": "uint8, rounded", "weights": "averaged (EMA) where the model keeps them", "seed": 5,
         "kid": "100 subsets of 20", "precision_recall": "k = 3", "density_coverage": "k = 5",
     }  # fmt: skip
-    assert {result["protocol"] for result in report.scores.values()} == {short_hash(report.protocol)}
+    assert {score.protocol for score in report.scores.values()} == {short_hash(report.protocol)}
 
 
 def test_protocol_hash_is_the_same_for_the_same_protocol_alone(images: Pictured, tmp_path: Path):
@@ -255,7 +236,7 @@ def test_models_of_either_kind_and_given_images_share_a_protocol(images: Picture
     reports = [
         scorer_of(images).report(samples, 1) for samples in (ModelSamples(gan(), 16), ModelSamples(vae, 16), given)
     ]
-    assert len({report.scores["fid"]["protocol"] for report in reports}) == 1
+    assert len({report.scores["fid"].protocol for report in reports}) == 1
 
 
 def test_record_and_dashboard_carry_the_protocol(train_in):
@@ -267,8 +248,8 @@ def test_record_and_dashboard_carry_the_protocol(train_in):
     assert key == short_hash(record["protocols"][key])
     assert {name.split("_")[-1] for name in record["scores"]} == {"reference"}
     for result in record["scores"].values():
-        assert set(result) == {"value", "std", "floor", "protocol", "weights"} and result["protocol"] == key
-        assert result["weights"] == "averaged (EMA)"
+        assert set(result) == {"value", "std", "floor", "protocol", "weights", "latents"} and result["protocol"] == key
+        assert result["weights"] == "averaged (EMA)" and result["latents"] == "prior"
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     session = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert key.encode() in session
@@ -294,12 +275,12 @@ def test_published_numbers_are_those_of_their_sources():
 
 def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_not_cover(images: Pictured):
     assert published_num_fakes("lucic2018", None) == published_num_fakes("lucic2018", 10_000) == 10_000
-    with pytest.raises(ValueError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
+    with pytest.raises(ConfigError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
         score(images, protocol="lucic2018", num_fakes=500)
     mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, device="auto")
-    with pytest.raises(ValueError, match="asks for extractor inception-v3-compat, not pixels"):
+    with pytest.raises(ConfigError, match="asks for extractor inception-v3-compat, not pixels"):
         score(mnist, protocol="lucic2018")
-    with pytest.raises(ValueError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
+    with pytest.raises(ConfigError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
         score(images, protocol="lucic2019")
 
     class Inception(Pixels):
@@ -307,7 +288,7 @@ def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_no
             super().__init__(image_shape)
             self.protocol = {"extractor": "inception-v3-compat"}
 
-    with pytest.raises(ValueError, match="asks for data MNIST, not Pictured"):
+    with pytest.raises(ConfigError, match="asks for data MNIST, not Pictured"):
         score(images, Inception, protocol="lucic2018")
     assert score(mnist, Inception, protocol="lucic2018").scorer.num_fakes == 10_000
 
@@ -333,9 +314,9 @@ def test_scores_of_real_images_are_those_of_these_training_images(images: Pictur
     images.split("train").images.copy_(images.split("train").images.flip(0, 3))  # as another split would
     images.split("train").images[:30] //= 2
     second = scorer_of(images).report(samples, repeats=1)
-    assert second.scores["nearest_train"]["value"] == pytest.approx(1, abs=1e-6)
-    assert second.scores["fid"]["floor"] != first.scores["fid"]["floor"]
-    assert second.scores["fid"]["protocol"] != first.scores["fid"]["protocol"]
+    assert second.scores["nearest_train"].value == pytest.approx(1, abs=1e-6)
+    assert second.scores["fid"].floor != first.scores["fid"].floor
+    assert second.scores["fid"].protocol != first.scores["fid"].protocol
 
 
 def test_features_of_training_images_serve_every_seed(images: Pictured):
@@ -347,11 +328,11 @@ def test_features_of_training_images_serve_every_seed(images: Pictured):
 
 def test_scores_of_real_images_are_kept_by_their_protocol(images: Pictured):
     samples = ModelSamples(gan(), 16)
-    first = scorer_of(images).report(samples, repeats=1).scores["fid"]["floor"]
-    assert scorer_of(images, seed=1).report(samples, repeats=1).scores["fid"]["floor"] != first
+    first = scorer_of(images).report(samples, repeats=1).scores["fid"].floor
+    assert scorer_of(images, seed=1).report(samples, repeats=1).scores["fid"].floor != first
     (stored, _) = sorted(images.folder.glob("real-*"), key=lambda path: path.stat().st_mtime)
     stored.write_bytes(stored.read_bytes()[:-3])
-    assert scorer_of(images).report(samples, repeats=1).scores["fid"]["floor"] == first
+    assert scorer_of(images).report(samples, repeats=1).scores["fid"].floor == first
 
 
 def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):
@@ -397,7 +378,8 @@ def two_processes(rank: int, folder: str) -> None:
     extractor, model = Pixels(SHAPE), gan()
     model.load_state_dict(torch.load(Path(folder, "model.pt"), weights_only=True))
     report = scorer_of(Pictured(Path(folder)), extractor).report(ModelSamples(model, 16), repeats=2)
-    Path(folder, f"{rank}.json").write_text(json.dumps({"scores": report.scores, "calls": extractor.calls}))
+    scores = {name: score.model_dump() for name, score in report.scores.items()}
+    Path(folder, f"{rank}.json").write_text(json.dumps({"scores": scores, "calls": extractor.calls}))
     dist.destroy_process_group()
 
 
@@ -412,8 +394,8 @@ def test_two_processes_share_the_work_and_find_the_scores_of_one(images: Picture
     told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     for scores in (rank["scores"] for rank in told):
         for name, result in expected.items():
-            assert scores[name]["value"] == pytest.approx(result["value"], rel=1e-6), name
-            assert scores[name]["std"] == pytest.approx(result["std"], rel=1e-6, abs=1e-9), name
+            assert scores[name]["value"] == pytest.approx(result.value, rel=1e-6), name
+            assert scores[name]["std"] == pytest.approx(result.std, rel=1e-6, abs=1e-9), name
     assert told[0]["calls"] + told[1]["calls"] == alone.calls and told[1]["calls"] > 3
 
 
@@ -424,7 +406,7 @@ def test_two_processes_agree_on_whether_features_are_stored(monkeypatch: pytest.
         monkeypatch.setattr(
             dist, "all_gather_object", lambda found, own, others=others: found.__setitem__(slice(0, 2), [own, others])
         )
-        assert features_module.everywhere(True) is agreed
+        assert features_module.true_on_all_ranks(True) is agreed
 
 
 # That the scores rank as they should, on real images
@@ -475,7 +457,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_every_growing_disturbance_of_real_images_raises_fid(disturbance: str, real: ImageDataModule):
     change, strengths = DISTURBANCES[disturbance]
     test, train = real.split("test").images[::5][:500], real.split("train")
-    side = RealSide(features_of_real(test))
+    side = RealFeatures(features_of_real(test))
     found = []
     for strength in strengths:
         kept = train.images[train.labels >= strength] if disturbance == "dropped classes" else train.images
@@ -517,5 +499,5 @@ def test_inception_fid_is_that_of_torch_fidelitys_command(inception_weights: Pat
         features_of(GivenSamples(images, 12).draw(len(images), 0), extractor, torch.device("cpu"))
         for images in (real, fake)
     )
-    ours = RealSide(real_features).frechet_distance(fake_features)
+    ours = RealFeatures(real_features).frechet_distance(fake_features)
     assert ours == pytest.approx(theirs, rel=1e-3)

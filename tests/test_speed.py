@@ -18,7 +18,7 @@ from benchmarks import scaling
 from benchmarks.loops import GANStep, NotebookGANStep, VAEStep
 from benchmarks.throughput import FlopCounter, matches
 from callbacks.epoch_seed import EpochSeed
-from callbacks.readback import UnderWay
+from callbacks.readback import ReadbackQueue
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fits
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
@@ -148,20 +148,20 @@ def test_a_step_asks_for_no_value(name: str, tmp_path: Path):
     assert counter.count == 0
 
 
-def test_scalars_come_in_order_and_each_with_its_moment():
-    under_way = UnderWay()
-    under_way.add("first", {"loss": torch.tensor(1.5), "kl": torch.tensor(2.0)})
-    under_way.add("second", {"loss": torch.tensor(0.5)})
-    assert list(under_way.arrived()) == [("first", {"loss": 1.5, "kl": 2.0}), ("second", {"loss": 0.5})]
-    assert list(under_way.arrived(wait=True)) == []
+def test_scalars_come_in_order_and_each_with_its_context():
+    readbacks = ReadbackQueue()
+    readbacks.add("first", {"loss": torch.tensor(1.5), "kl": torch.tensor(2.0)})
+    readbacks.add("second", {"loss": torch.tensor(0.5)})
+    assert list(readbacks.pop_arrived()) == [("first", {"loss": 1.5, "kl": 2.0}), ("second", {"loss": 0.5})]
+    assert list(readbacks.pop_arrived(wait=True)) == []
 
 
 def test_scalars_that_have_not_come_are_left_until_they_are_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("callbacks.readback.Readback.arrived", False)
-    under_way = UnderWay()
-    under_way.add("now", {"loss": torch.tensor(1.0)})
-    assert list(under_way.arrived()) == []
-    assert list(under_way.arrived(wait=True)) == [("now", {"loss": 1.0})]
+    monkeypatch.setattr("callbacks.readback.Readback.has_arrived", False)
+    readbacks = ReadbackQueue()
+    readbacks.add("now", {"loss": torch.tensor(1.0)})
+    assert list(readbacks.pop_arrived()) == []
+    assert list(readbacks.pop_arrived(wait=True)) == [("now", {"loss": 1.0})]
 
 
 @pytest.mark.parametrize("name", ["vae", "gan", "wgan_gp"])

@@ -1,4 +1,4 @@
-"""Sweeps as people run them: presets, a stopped one continued, launchers for many jobs at once, and their objective."""
+"""Sweeps as people run them: presets, a stopped one resumed, launchers for many jobs at once, and their objective."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_stopped_sweep_is_continued(tmp_path: Path):
+def test_stopped_sweep_is_resumed(tmp_path: Path):
     overrides = ["-m", "seed=0,1,2", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=20"]
     command = [sys.executable, str(PROJECT / "train.py"), *overrides]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -46,36 +46,36 @@ def test_stopped_sweep_is_continued(tmp_path: Path):
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as run:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("sweep/*_1/checkpoints/last.ckpt")):
+        while not list(tmp_path.glob("sweep/*seed-1*/checkpoints/last.ckpt")):
             assert time.monotonic() < deadline and run.poll() is None
             time.sleep(0.02)
         run.send_signal(signal.SIGKILL)
-    (first,), (second,) = (list(tmp_path.glob(f"sweep/*_{seed}")) for seed in (0, 1))
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}*")) for seed in (0, 1))
     assert (first / "metrics.json").is_file() and not (second / "metrics.json").exists()
     before = (first / "metrics.json").stat().st_mtime_ns
     stopped_at = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
 
     result = start(tmp_path, "sweep.resume=sweep")
     assert result.returncode == 0, result.stderr
-    assert "finished before" in result.stdout and "going on with: python train.py -m" in result.stdout
+    assert "finished before" in result.stdout and "resuming: python train.py -m" in result.stdout
     assert (first / "metrics.json").stat().st_mtime_ns == before
-    (third,) = tmp_path.glob("sweep/*_2")
+    (third,) = tmp_path.glob("sweep/*seed-2*")
     assert len([path for path in (tmp_path / "sweep").iterdir() if (path / "config.yaml").exists()]) == 3
     for run_dir in (second, third):
         assert json.loads((run_dir / "metrics.json").read_text())["epochs"] == 20
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
 
     assert stopped_at < 19  # so that there was something to continue
-    whole = start(tmp_path, "seed=1", *SHORT, "hydra.run.dir=whole", "trainer.max_epochs=20")
-    assert whole.returncode == 0, whole.stderr
-    for name, weight in weights(tmp_path / "whole").items():
+    unbroken = start(tmp_path, "seed=1", *SHORT, "hydra.run.dir=unbroken", "trainer.max_epochs=20")
+    assert unbroken.returncode == 0, unbroken.stderr
+    for name, weight in weights(tmp_path / "unbroken").items():
         assert torch.equal(weight, weights(second)[name]), name
 
 
 def test_failed_and_untested_jobs_are_tried_again(tmp_path: Path):
     overrides = ["-m", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=1"]
     assert start(tmp_path, *overrides).returncode == 0
-    (first,), (second,) = (list(tmp_path.glob(f"sweep/*_{seed}")) for seed in (0, 1))
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}*")) for seed in (0, 1))
     (first / "metrics.json").unlink()  # as if it had been stopped while it was tested
     (second / "metrics.json").write_text('{"scores": ')  # damaged,
     for checkpoint in (second / "checkpoints").iterdir():  # and with nothing to continue from
@@ -94,7 +94,7 @@ def test_resuming_repeats_the_command_of_the_sweep(tmp_path: Path, capsys: pytes
     assert resumed(given) == [
         "--multirun", "model=vae,gan", "seed=0,1", "hydra/launcher=joblib", f"hydra.sweep.dir={tmp_path}", *given,
     ]  # fmt: skip
-    assert "going on with: python train.py -m model=vae,gan seed=0,1" in capsys.readouterr().out
+    assert "resuming: python train.py -m model=vae,gan seed=0,1" in capsys.readouterr().out
     assert resumed(["model=gan"]) == ["model=gan"]
 
 
@@ -102,7 +102,13 @@ def test_what_would_make_other_jobs_can_not_be_added_to_a_resumed_sweep(tmp_path
     OmegaConf.save({"hydra": {"overrides": {"task": ["seed=0,1"], "hydra": []}}}, tmp_path / "multirun.yaml")
     with pytest.raises(ConfigError, match=r"trainer\.max_epochs=3 would make other jobs"):
         resumed([f"sweep.resume={tmp_path}", "trainer.max_epochs=3"])
-    assert resumed([f"sweep.resume={tmp_path}", "data.root=there", "seed=0,1"])[-1] == "data.root=there"
+    for added in ("model=gan", "trainer=ddp", "hydra.sweeper.params.seed=3,4", "hydra.sweep.dir=there",
+                  "compile=true,false", "run_dir=there", "callbacks.best_checkpoint.mode=max"):  # fmt: skip
+        with pytest.raises(ConfigError, match="would make other jobs"):
+            resumed([f"sweep.resume={tmp_path}", added])
+    for added in ("data.root=there", "trainer.accelerator=gpu", "callbacks.interpolation=null", "logger=default",
+                  "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"):  # fmt: skip
+        assert resumed([f"sweep.resume={tmp_path}", added, "seed=0,1"])[-1] == added
 
 
 def test_only_the_folder_of_a_sweep_can_be_resumed(tmp_path: Path):
@@ -183,11 +189,12 @@ def test_jobs_run_beside_each_other(launcher: str, tmp_path: Path):
     pytest.importorskip(f"hydra_plugins.hydra_{extra}_launcher", reason=f"pip install -e '.[{extra}]'")
     at_once = {"joblib": "hydra.launcher.n_jobs=2", "submitit_local": "hydra.launcher.timeout_min=5"}[launcher]
     result = start(
-        tmp_path, "-m", "seed=0,1", *SHORT, f"hydra/launcher={launcher}", at_once, "trainer.max_epochs=1",
+        tmp_path, "-m", "data.device=auto,cpu", *SHORT, f"hydra/launcher={launcher}", at_once, "trainer.max_epochs=1",
         "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    runs = list(tmp_path.glob("sweep/*_[01]"))
+    # What decides no weights is in the folders' names where it tells jobs apart: in other processes, too.
+    runs = [run for place in ("auto", "cpu") for run in tmp_path.glob(f"sweep/*data.device-{place}*")]
     assert len(runs) == 2 and all((run / "metrics.json").is_file() for run in runs)
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
 

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import nn
+
+from foundation.errors import ConfigError
 
 
 class Encoder(nn.Sequential):
@@ -16,13 +20,17 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: int,
-        width: int | Sequence[int],
-        depth: int,
+        num_outputs: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)] | Sequence[Annotated[int, Ge(1)]],
+        depth: Annotated[int, Ge(0)],
         activation: Callable[[], nn.Module],
     ) -> None:
         widths = [prod(image_shape), *hidden_widths(width, depth)]
-        super().__init__(nn.Flatten(), *hidden_layers(widths, activation), nn.Linear(widths[-1], num_outputs))
+        super().__init__(
+            nn.Flatten(),  # (B, C · H · W)
+            *hidden_layers(widths, activation),  # (B, widths[-1])
+            nn.Linear(widths[-1], num_outputs),  # (B, num_outputs)
+        )
 
 
 class Decoder(nn.Sequential):
@@ -31,24 +39,25 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: int,
-        width: int | Sequence[int],
-        depth: int,
+        latent_dim: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)] | Sequence[Annotated[int, Ge(1)]],
+        depth: Annotated[int, Ge(0)],
         activation: Callable[[], nn.Module],
     ) -> None:
         widths = [latent_dim, *hidden_widths(width, depth)]
         super().__init__(
-            *hidden_layers(widths, activation),
-            nn.Linear(widths[-1], prod(image_shape)),
-            nn.Unflatten(1, image_shape),
+            *hidden_layers(widths, activation),  # (B, widths[-1])
+            nn.Linear(widths[-1], prod(image_shape)),  # (B, C · H · W)
+            nn.Unflatten(1, image_shape),  # (B, C, H, W)
         )
 
 
 def hidden_widths(width: int | Sequence[int], depth: int) -> list[int]:
+    """The width of each hidden layer. Raises ConfigError unless there are `depth` of them."""
     if isinstance(width, int):
         return [width] * depth
     if len(width) != depth:
-        raise ValueError(
+        raise ConfigError(
             f"network: width names {len(width)} hidden layers ({list(width)}) but depth is {depth}; "
             f"give one number for all layers, or exactly {depth} numbers"
         )

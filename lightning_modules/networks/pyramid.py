@@ -1,16 +1,20 @@
 """The resolutions and widths of a convolutional network: how often it halves an image of a given size."""
 
+from collections.abc import Iterator
 from itertools import count, islice
+
+from foundation.errors import ConfigError
 
 
 def halvings(height: int, width: int) -> int:
     """How often both sides are halved: until the shorter one is 4 to 7 pixels, but at least twice.
 
-    Raises ValueError, naming the nearest sizes that work, if a side turns odd before that.
+    Raises ConfigError, naming the nearest sizes that work, if a side turns odd before that.
     """
-    if not (_divides(height, stages := _stages(height, width)) and _divides(width, stages)):
+    stages = _stages(height, width)
+    if not (_divides(height, stages) and _divides(width, stages)):
         near = ", ".join(str(size) for size in sorted(islice(_buildable_near(min(height, width)), 3)))
-        raise ValueError(
+        raise ConfigError(
             f"network: a convolutional network cannot build images of {height}x{width} pixels, because it halves "
             f"each side {stages} times. Sizes near it that work: {near}. network=mlp builds any size"
         )
@@ -34,7 +38,7 @@ def _divides(side: int, stages: int) -> bool:
     return side >= 1 << stages and side % (1 << stages) == 0
 
 
-def _buildable_near(size: int):
+def _buildable_near(size: int) -> Iterator[int]:
     """Square sizes that can be built, nearest first."""
     for distance in count(1):
         for candidate in (size - distance, size + distance):

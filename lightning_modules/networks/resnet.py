@@ -1,7 +1,9 @@
 """Residual networks with pre-activation blocks (He et al. 2016, arXiv:1603.05027; layout as in SNGAN)."""
 
 from collections.abc import Callable
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from .pyramid import channels, halvings
@@ -13,8 +15,8 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: int,
-        width: int,
+        num_outputs: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -25,14 +27,14 @@ class Encoder(nn.Sequential):
             for inputs, outputs in zip([widths[0], *widths[:-1]], widths, strict=True)
         ]
         super().__init__(
-            nn.Conv2d(image_channels, widths[0], 3, padding=1),
-            *blocks,
+            nn.Conv2d(image_channels, widths[0], 3, padding=1),  # (B, widths[0], H, W)
+            *blocks,  # (B, widths[-1], H / 2^stages, W / 2^stages)
             ResidualBlock(widths[-1], widths[-1], activation, norm),
             norm(widths[-1]),
             activation(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(widths[-1], num_outputs),
+            nn.AdaptiveAvgPool2d(1),  # (B, widths[-1], 1, 1)
+            nn.Flatten(),  # (B, widths[-1])
+            nn.Linear(widths[-1], num_outputs),  # (B, num_outputs)
         )
 
 
@@ -42,8 +44,8 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: int,
-        width: int,
+        latent_dim: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -57,11 +59,11 @@ class Decoder(nn.Sequential):
         ]
         super().__init__(
             nn.Linear(latent_dim, base[0] * base[1] * base[2]),
-            nn.Unflatten(1, base),
-            *blocks,
+            nn.Unflatten(1, base),  # (B, widths[0], H / 2^stages, W / 2^stages)
+            *blocks,  # (B, widths[-1], H, W)
             norm(widths[-1]),
             activation(),
-            nn.Conv2d(widths[-1], image_channels, 3, padding=1),
+            nn.Conv2d(widths[-1], image_channels, 3, padding=1),  # (B, C, H, W)
         )
 
 
@@ -93,4 +95,4 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(before, project, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.residual(x)
+        return self.shortcut(x) + self.residual(x)  # (B, outputs, H', W')

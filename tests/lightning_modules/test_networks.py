@@ -7,6 +7,7 @@ import torch
 from conftest import TinyImages, composed
 from torch import nn
 
+from foundation.errors import ConfigError
 from jobs.building import build_model
 from lightning_modules.networks import conv, mlp, resnet
 from lightning_modules.networks.pyramid import channels, halvings
@@ -47,7 +48,7 @@ def test_pyramid_ends_at_four_to_seven_pixels_with_dcgan_widths(size: int, stage
 
 @pytest.mark.parametrize("size", [1, 7, 30, 100])
 def test_size_that_cannot_be_halved_is_refused_with_sizes_that_can(size: int):
-    with pytest.raises(ValueError, match=rf"{size}x{size} pixels") as error:
+    with pytest.raises(ConfigError, match=rf"{size}x{size} pixels") as error:
         halvings(size, size)
     named = re.search(r"Sizes near it that work: (\d+), (\d+), (\d+)\.", str(error.value)).groups()
     for good in map(int, named):
@@ -60,7 +61,7 @@ def test_mlp_takes_a_width_for_each_layer():
 
 
 def test_mlp_refuses_widths_that_contradict_the_depth():
-    with pytest.raises(ValueError, match=r"names 2 hidden layers .* but depth is 3"):
+    with pytest.raises(ConfigError, match=r"names 2 hidden layers .* but depth is 3"):
         mlp.Encoder((1, 2, 2), 3, width=[5, 6], depth=3, activation=nn.ReLU)
 
 

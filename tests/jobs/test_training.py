@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks.checkpoints import RunCheckpoint
 from callbacks.export_reference import ExportReference
-from callbacks.run_recorder import RunRecord
+from callbacks.run_recorder import RunRecorder
 from foundation.errors import UserError
 from run_folder.curves import read_rows
 from scoring.scorer import Scorer
@@ -271,7 +271,7 @@ def test_pictures_scores_val_losses_and_the_best_checkpoint_have_one_cadence(tra
 def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
     train_in, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ):
-    kept = []
+    kept, values = [], iter([2.0, 1.0])
     save = RunCheckpoint._save_checkpoint
 
     def noted(self, trainer, filepath):
@@ -279,7 +279,7 @@ def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
         save(self, trainer, filepath)
 
     monkeypatch.setattr(RunCheckpoint, "_save_checkpoint", noted)
-    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_, values=iter([2.0, 1.0]): next(values))
+    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_: next(values))
     train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2")
     assert kept == [
         ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),
@@ -322,7 +322,7 @@ def test_exported_command_names_files_without_their_folders_and_no_data_root():
 
 def test_cost_is_that_of_all_parts_and_not_of_the_checkpoint_that_is_tested():
     before, model = {"seconds": 100.0, "peak_memory_bytes": 2**50}, type("Model", (), {"images_seen": 7})
-    record = RunRecord({}, {})
+    record = RunRecorder({}, {})
     record.load_state_dict(before)
     record.on_fit_start(None, model)
     record.on_fit_end(None, model)

@@ -1,0 +1,37 @@
+"""Writing scalars to the loggers, all on one clock: training images seen."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lightning import Trainer
+
+from lightning_modules.image_model import ImageModel
+
+from .run_recorder import RunRecorder
+
+
+class TrainingTime(NamedTuple):
+    """A time in training on every clock."""
+
+    images_seen: int
+    others: dict[str, float]  # epoch, and seconds of training where they are recorded
+
+    @staticmethod
+    def now(trainer: Trainer, model: ImageModel) -> "TrainingTime":
+        others: dict[str, float] = {"epoch": trainer.current_epoch}
+        for callback in trainer.callbacks:
+            if isinstance(callback, RunRecorder):
+                others["seconds"] = callback.elapsed()
+        return TrainingTime(model.images_seen, others)
+
+
+def log_scalars(trainer: Trainer, scalars: Mapping[str, float], time: TrainingTime) -> None:
+    """Write scalars to every logger at the number of training images seen, and the other clocks with them."""
+    for logger in trainer.loggers:
+        logger.log_metrics({**scalars, **time.others}, step=time.images_seen)
+
+
+def log_results(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
+    """Log what an epoch ends with, now; and offer it to checkpoints and the progress bar, which may go by it."""
+    log_scalars(trainer, scalars, TrainingTime.now(trainer, model))
+    model.log_dict(dict(scalars), logger=False)

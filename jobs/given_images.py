@@ -1,0 +1,102 @@
+"""Images that another program made, scored as those of models are, into a folder that reads like a run's."""
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
+
+from callbacks.figures import draw_classes, save_figure
+from callbacks.pictures import save_png
+from callbacks.sample_scores import SampleScores, nearest_train_picture
+from callbacks.score_callback import gather
+from datamodules.image_datamodule import ImageDataModule
+from foundation.errors import ConfigError
+from run_folder.layout import METRICS, PICTURES
+from run_folder.records import GivenImagesRecord, project_version, write_record
+from scoring.features import GivenSamples
+from scoring.given_images import read_images
+from scoring.protocol import content_hash
+
+from .building import build_scores
+from .run_start import claim, save_config
+from .summary import score_table
+
+REFERENCE_SCORES = Path(__file__).parents[1] / "conf" / "scores" / "reference.yaml"
+BATCH_SIZE = 500
+
+
+def complete(cfg: DictConfig) -> None:
+    """Fill in what a run's own config would say. Raises ConfigError."""
+    with open_dict(cfg):
+        if "scores" not in cfg:
+            cfg.scores = OmegaConf.load(REFERENCE_SCORES).scores
+        if cfg.scores is not None and "_target_" not in cfg.scores:
+            raise ConfigError("scores: to change one of their settings name the choice too, such as scores=reference")
+        if cfg.data.root is None:  # data that has no folder
+            del cfg.data["root"]
+
+
+def score_images(cfg: DictConfig) -> None:
+    """Score the images at `cfg.images` against the test split of `cfg.data`, into `cfg.folder`."""
+    folder = Path(cfg.folder)
+    check_choices(cfg)
+    claim(folder, resumed_from=None)
+    datamodule = instantiate(cfg.data)
+    device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
+    images = read_images(Path(cfg.images), datamodule.image_shape)
+    (score,) = build_scores(cfg.scores, datamodule)
+    needed = number_needed(score, datamodule)
+    check_count(images, needed, cfg.images)
+    datamodule.prepare_data()
+    datamodule.setup()
+    report = score.measure(GivenSamples(images, BATCH_SIZE), device, repeats=1)
+    save_config(cfg, folder)
+    save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
+    if report.classes:
+        save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
+    record = record_of(cfg, images, score)
+    write_record(folder / METRICS, record)
+    print(f"{record.model}: {needed:,} of {len(images):,} images")
+    print("\n".join([*score_table(record.scores, record.protocols), f"  in {folder}"]))
+
+
+def check_choices(cfg: DictConfig) -> None:
+    """Raise ConfigError unless the config says what the images are compared with, and how."""
+    if "_target_" not in cfg.data:
+        raise ConfigError("data: say which real images these are to be compared with: images=… data=mnist")
+    if cfg.scores is None:
+        raise ConfigError("scores: with scores=none there is nothing to do")
+
+
+def number_needed(score: SampleScores, datamodule: ImageDataModule) -> int:
+    """How many images the protocol takes."""
+    return score.scorer.num_fakes or datamodule.num_test
+
+
+def check_count(images: Tensor, needed: int, source: str) -> None:
+    """Raise ConfigError if there are fewer images than needed."""
+    if len(images) < needed:
+        raise ConfigError(
+            f"images: {source} has {len(images)} images, the protocol asks for {needed}. Give more, or choose "
+            f"another protocol, such as scores=reference scores.num_fakes={len(images)}"
+        )
+
+
+def record_of(cfg: DictConfig, images: Tensor, score: SampleScores) -> GivenImagesRecord:
+    """The record of images (N, C, H, W) that have been scored."""
+    measured = gather([score])
+    return GivenImagesRecord(
+        model=cfg.name or Path(cfg.images).stem,
+        network=None,
+        data=cfg.choices.data,
+        seed=None,
+        images=str(cfg.images),
+        images_sha256=content_hash(images),
+        num_images=len(images),
+        scores=measured.scores,
+        protocols=measured.protocols,
+        version=project_version(),
+        **measured.details,
+    )

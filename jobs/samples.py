@@ -1,0 +1,42 @@
+"""Generated images as files, for other programs: an .npz or a folder of PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from callbacks.pictures import save_png
+from datamodules.pixels import to_uint8
+from foundation.atomic import write_atomically
+from foundation.errors import ConfigError
+from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.observing import observing
+
+BATCH_SIZE = 500
+
+
+def check_out(out: str | None) -> Path | None:
+    """Where samples go: an .npz file or a folder that is not there yet. Raises ConfigError."""
+    if out is None:
+        return None
+    path = Path(out)
+    if path.suffix != ".npz" and path.suffix[1:].isalpha():
+        raise ConfigError(f"out: expected a name that ends in .npz, or a folder, got {out}")
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise ConfigError(f"out: {out} exists already and is left as it is; give another name")
+    return path
+
+
+def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> None:
+    """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each."""
+    model.eval()
+    with observing(model, seed):
+        sizes = [min(BATCH_SIZE, count - done) for done in range(0, count, BATCH_SIZE)]
+        images = torch.cat([to_uint8(model.decode(model.sample_latents(size))).cpu() for size in sizes])
+    if out.suffix == ".npz":
+        array = images.permute(0, 2, 3, 1).contiguous().numpy()
+        write_atomically(out, lambda partial: np.savez(partial, array))
+    else:
+        for index, image in enumerate(images):
+            save_png(out / f"{index:06d}.png", image)
+    print(f"{count:,} images written to {out}")

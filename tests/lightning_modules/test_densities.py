@@ -1,0 +1,221 @@
+"""Densities that a trained VAE's latents are drawn from: recovered moments, and when they are fitted."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from conftest import TinyImages
+from lightning import Trainer
+from sklearn.mixture import GaussianMixture
+from small_models import SHAPE, build, fit, random_batch
+from torch import Tensor
+
+from callbacks.latent_fit import LatentFit
+from lightning_modules import densities
+from lightning_modules.densities import GaussianMixtureDensity, PriorDensity
+from lightning_modules.priors import diagonal_normal
+from lightning_modules.values import Batch
+
+MEANS = torch.tensor([[-4.0, 0.0], [3.0, 2.0]])
+COVARIANCES = torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[0.3, -0.1], [-0.1, 0.2]]])
+SHARES = torch.tensor([0.25, 0.75])
+PRIOR = diagonal_normal(torch.full((2,), 100.0), torch.ones(2))  # far from anything that is fitted
+SMALL_MIXTURE = ["model/density=gaussian_mixture", "model.density.num_components=2", "model.latent_dim=3"]
+
+
+def known_mixture(n: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    component = torch.multinomial(SHARES, n, replacement=True, generator=generator)
+    noise = torch.randn(n, 2, 1, generator=generator)
+    return MEANS[component] + (torch.linalg.cholesky(COVARIANCES)[component] @ noise).squeeze(2)
+
+
+def density(num_components: int = 2, num_latents: int = 20_000, seed: int = 0) -> GaussianMixtureDensity:
+    return GaussianMixtureDensity(latent_dim=2, num_components=num_components, num_latents=num_latents, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> GaussianMixtureDensity:
+    one = density()
+    one.fit(known_mixture(20_000).split(500), images_seen=7)
+    return one
+
+
+def test_fit_recovers_a_known_mixture(fitted: GaussianMixtureDensity):
+    order = fitted.means[:, 0].argsort()
+    torch.testing.assert_close(fitted.log_weights.exp()[order], SHARES, atol=0.01, rtol=0)
+    torch.testing.assert_close(fitted.means[order], MEANS, atol=0.05, rtol=0)
+    covariances = fitted.scale_tril @ fitted.scale_tril.transpose(1, 2)
+    torch.testing.assert_close(covariances[order], COVARIANCES, atol=0.05, rtol=0)
+
+
+def test_samples_have_the_moments_of_what_was_fitted(fitted: GaussianMixtureDensity):
+    torch.manual_seed(0)
+    z = fitted.sample(50_000, PRIOR)
+    data = known_mixture(50_000, seed=1)
+    assert z.shape == (50_000, 2)
+    torch.testing.assert_close(z.mean(0), data.mean(0), atol=0.06, rtol=0)
+    torch.testing.assert_close(z.T.cov(), data.T.cov(), atol=0.15, rtol=0)
+
+
+def test_samples_are_not_grouped_by_component(fitted: GaussianMixtureDensity):
+    torch.manual_seed(0)
+    component = (fitted.sample(4000, PRIOR)[:, 0] > 0).float()
+    neighbours = (component[1:] == component[:-1]).float().mean().item()
+    assert neighbours == pytest.approx(0.25**2 + 0.75**2, abs=0.03)  # as of independent draws
+
+
+def test_fit_depends_on_its_seed_and_data_alone():
+    found = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        one = density(num_components=5)
+        one.fit([known_mixture(500)], images_seen=1)
+        found.append(one.state_dict())
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    other = density(num_components=5, seed=3)
+    other.fit([known_mixture(500)], images_seen=1)
+    assert not torch.equal(other.means, found[0]["means"])
+
+
+def test_fit_takes_no_more_latents_than_it_asks_for():
+    made = []
+
+    def latents() -> Iterator[Tensor]:
+        for part in known_mixture(1000).split(100):
+            made.append(len(part))
+            yield part
+
+    few, same = density(num_latents=250), density(num_latents=20_000)
+    few.fit(latents(), images_seen=1)
+    assert sum(made) == 300
+    same.fit([known_mixture(1000)[:250]], images_seen=1)
+    assert torch.equal(few.means, same.means)
+
+
+def test_fewer_latents_than_components_are_fitted_by_as_many_components():
+    one = density(num_components=6)
+    data = known_mixture(4)
+    one.fit([data], images_seen=1)
+    torch.manual_seed(0)
+    z = one.sample(500, PRIOR)
+    assert torch.cdist(z, data).amin(dim=1).max() < 0.1  # each component is one latent
+
+
+def test_unfitted_density_refuses_to_be_drawn_from():
+    with pytest.raises(RuntimeError, match="a density is fitted before latents are drawn from it"):
+        density().sample(1, PRIOR)
+
+
+def test_fit_is_repeated_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch):
+    one, fits = density(), []
+    original = GaussianMixture.fit
+    monkeypatch.setattr(densities.GaussianMixture, "fit", lambda self, z: fits.append(len(z)) or original(self, z))
+    for images_seen in (0, 0, 100, 100, 50):
+        one.fit([known_mixture(200)], images_seen)
+    assert len(fits) == 3
+
+
+def test_prior_density_is_the_prior():
+    one = PriorDensity(latent_dim=2)
+    one.fit(iter([]), images_seen=1)
+    torch.manual_seed(0)
+    z = one.sample(5, PRIOR)
+    torch.manual_seed(0)
+    assert torch.equal(z, PRIOR.sample((5,)))
+    assert not one.state_dict()
+
+
+# In the model
+
+
+def test_model_draws_latents_from_its_density_and_says_so():
+    model = build("model=vae", *SMALL_MIXTURE).eval()
+    assert model.latents_from == "gaussian_mixture" and build("model=vae").latents_from == "prior"
+    with pytest.raises(RuntimeError, match="fit_latents"):
+        model.sample_latents(4)
+    model.density.means.fill_(50.0)
+    model.density.log_weights.fill_(0.0)
+    model.density.fitted_at.fill_(0)
+    assert model.sample_latents(100).z.mean().item() == pytest.approx(50, abs=0.5)
+
+
+@torch.no_grad()
+def test_density_is_fitted_to_draws_from_the_posteriors_of_the_given_images():
+    model = build("model=vae", *SMALL_MIXTURE, "model.density.num_components=1").eval()
+    batch = random_batch(64)
+    torch.manual_seed(0)
+    model.fit_latents([batch] * 200)
+    posterior = model.posterior(batch)
+    torch.testing.assert_close(model.density.means[0], posterior.mean.mean(0), atol=0.05, rtol=0)
+    variance = posterior.variance.mean(0) + posterior.mean.var(0, correction=0)  # of draws, not of means
+    found = (model.density.scale_tril[0] @ model.density.scale_tril[0].T).diagonal()
+    torch.testing.assert_close(found, variance, atol=0.02, rtol=0.03)
+
+
+@torch.no_grad()
+def test_nll_and_elbo_are_the_priors_whatever_the_density():
+    model = build("model=vae", *SMALL_MIXTURE).eval()
+    batch = random_batch(6)
+
+    def measured() -> tuple[Tensor, Tensor]:
+        torch.manual_seed(0)
+        return model.log_importance_weights(batch, 5), model.objective(batch)["elbo"]
+
+    before = measured()
+    model.fit_latents([random_batch(50)])
+    after = measured()
+    assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
+
+
+def test_fitted_density_is_in_the_checkpoint():
+    model, other = build("model=vae", *SMALL_MIXTURE).eval(), build("model=vae", *SMALL_MIXTURE, seed=1).eval()
+    model.fit_latents([random_batch(50)])
+    other.load_state_dict(model.state_dict())
+    drawn = []
+    for one in (model, other):
+        torch.manual_seed(0)
+        drawn.append(one.sample_latents(10).z)
+    assert torch.equal(*drawn)
+
+
+class ObservedFit(LatentFit):
+    """Keeps what the model was given, and for which weights it was fitted."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self.fitted_at: list[int] = []
+
+    def fit(self, trainer: Trainer, model: Any) -> None:
+        given: list[Batch] = []
+        original = model.fit_latents
+        model.fit_latents = lambda batches: original(given.append(batch) or batch for batch in batches)
+        super().fit(trainer, model)
+        model.fit_latents = original
+        self.given = given
+        self.fitted_at.append(int(model.density.fitted_at))
+
+
+def test_density_is_fitted_to_training_images_when_val_is_due_and_before_a_test():
+    model, datamodule, observed = build("model=vae", *SMALL_MIXTURE), TinyImages(SHAPE), ObservedFit()
+    trainer = fit(model, datamodule, observed, max_epochs=5, check_val_every_n_epoch=2)
+    assert observed.fitted_at == [16, 32]  # images seen after epochs 2 and 4, of 8 images each
+    trainer.test(model, datamodule=datamodule, verbose=False)
+    assert observed.fitted_at == [16, 32, 40]  # the weights have moved on since
+    images = torch.cat([batch.images for batch in observed.given])
+    train, labels = datamodule.split("train")
+    found = (images.unsqueeze(1) * 255 - train).abs().flatten(2).amax(2).argmin(1)  # (8,), indices into train
+    assert sorted(found.tolist()) == list(range(8))
+    torch.testing.assert_close(images * 255, train[found].float())
+    assert torch.equal(torch.cat([batch.labels for batch in observed.given]), labels[found])
+
+
+def test_fitting_changes_no_weight_and_no_random_draw():
+    ends = []
+    for callbacks in ([], [LatentFit(seed=0)]):
+        model = build("model=vae", *SMALL_MIXTURE)
+        torch.manual_seed(0)
+        fit(model, None, *callbacks, max_epochs=3)
+        ends.append([parameter.detach() for parameter in model.parameters()] + [torch.rand(3)])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
