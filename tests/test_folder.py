@@ -17,7 +17,7 @@ from datamodules.decoding import decode_file
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.imagenette import Imagenette
-from scoring.features import real_features
+from scoring.features import cached_features
 from scoring.protocol import content_hash
 from scoring.scorer import Scorer
 
@@ -347,7 +347,7 @@ def test_two_folders_never_share_their_features(tmp_path: Path):
         for number in range(5):
             write_image(root / f"{number}.png", seed + number)
         images = read(root).split("train").images
-        features = real_features(images, mean, 4, torch.device("cpu"), [tmp_path / "features"])
+        features = cached_features(images, mean, 4, torch.device("cpu"), [tmp_path / "features"])
         assert torch.equal(features, images.float().mean(dim=(2, 3)))
     assert len(list((tmp_path / "features").iterdir())) == 2
 
