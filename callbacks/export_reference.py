@@ -13,6 +13,8 @@ from foundation.atomic import write_atomically
 from lightning_modules.classifier import Classifier
 from scoring.reference import save_reference
 
+from .trainer_facts import datamodule_of
+
 
 class ExportReference(Callback):
     """After the test of a classifier writes `<run>/reference.safetensors`; the test sees the rounded weights.
@@ -35,7 +37,7 @@ class ExportReference(Callback):
         network = pl_module.network
         facts = {
             "encoder": json.dumps(self.encoder),
-            "class_names": json.dumps(trainer.datamodule.class_names),
+            "class_names": json.dumps(datamodule_of(trainer).class_names),
             "command": self.command,
             "seed": str(self.seed),
             "test_accuracy": f"{float(trainer.callback_metrics['test/accuracy']):.4f}",

@@ -9,7 +9,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
@@ -21,6 +21,7 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import AtomicCheckpointIO
+from run_folder.settings import as_dict
 
 from .command_line import quiet_libraries
 
