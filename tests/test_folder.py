@@ -104,6 +104,13 @@ def test_sizes_of_val_and_test_can_be_chosen(pets: Path):
     assert [len(datamodule.split(split).images) for split in SPLITS] == [3, 7, 30]
 
 
+def test_a_tenth_is_held_out_rounded_down(tmp_path: Path):
+    for count, tenth in ((3, 1), (19, 1), (109, 10)):
+        names = [f"{number}.png" for number in range(count)]
+        train, val, test, _ = folder_splits.split_files(names, tmp_path, None, None, seed=0)
+        assert (len(train), len(val), len(test)) == (count - 2 * tenth, tenth, tenth)
+
+
 def test_a_tenth_that_is_held_out_has_its_limit(pets: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(folder_splits, "MAX_HELD_OUT", 2)
     assert folder_at(pets).num_val == folder_at(pets).num_test == 2
