@@ -15,18 +15,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import METRICS
 from run_folder.records import RunRecord, project_version, write_record
+from run_folder.settings import decides_weights, flattened
 
 from .checkpoints import best_val_score
 from .score_callback import Measured, gather
-
-LEARNING = ("model.", "network.", "data.batch_size", "data.image_size", "trainer.max_epochs", "trainer.precision")
+from .trainer_facts import callbacks_of
 
 
 class RunRecorder(Callback):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
-    `identity` opens the record (model, network, data, seed); the settings of `LEARNING` in `config` go
-    with it to TensorBoard's HParams page.
+    `identity` opens the record (model, network, data, seed); those settings of `config` that decide the
+    weights go with it to TensorBoard's HParams page.
     """
 
     def __init__(self, identity: dict[str, Any], config: dict[str, Any]) -> None:
@@ -37,11 +37,11 @@ class RunRecorder(Callback):
         self._peak_memory = 0  # over all parts, too
         self._is_trained = False
 
-    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._since = time.monotonic()
         reset_peak_memory()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
+    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self.seconds, self._since = self.elapsed(), None
         self.images_seen = pl_module.images_seen  # by the last weights; those that are tested may be earlier
         self._peak_memory = max(self._peak_memory, peak_memory_bytes())
@@ -56,16 +56,17 @@ class RunRecorder(Callback):
         self.seconds = state_dict["seconds"]
         self._peak_memory = int(state_dict.get("peak_memory_bytes", 0))
 
-    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
+    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if not trainer.is_global_zero:
             return
-        measured = gather(trainer.callbacks)  # type: ignore[attr-defined]
+        measured = gather(callbacks_of(trainer))
         results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         write_record(Path(trainer.default_root_dir) / METRICS, self.record(trainer, pl_module, measured, results))
-        learning = {name: value for name, value in settings(self.config).items() if name.startswith(LEARNING)}
+        settings = flattened(self.config)
+        deciding = {name: value for name, value in settings.items() if decides_weights(name) and value is not None}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                hyperparameters = {**self.identity, **learning, "protocols": " ".join(measured.protocols)}
+                hyperparameters = {**deciding, **self.identity, "protocols": " ".join(measured.protocols)}
                 logger.log_hyperparams(hyperparameters, results, step=pl_module.images_seen)
 
     def record(
@@ -80,7 +81,7 @@ class RunRecorder(Callback):
             "epochs": trainer.fit_loop.epoch_progress.current.completed,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,
-            "best_val_score": best_val_score(trainer.callbacks),  # type: ignore[attr-defined]
+            "best_val_score": best_val_score(callbacks_of(trainer)),
             "protocols": measured.protocols,
             **measured.details,
             "test": {name: value for name, value in results.items() if name not in measured.scores},
@@ -93,17 +94,6 @@ class RunRecorder(Callback):
     def elapsed(self) -> float:
         """Seconds of earlier parts and, between start and end of a fit, of this one."""
         return self.seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
-
-
-def settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a nested config by dotted name, without what only says how objects are made."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            found |= settings(value, f"{prefix}{name}.")
-        elif not name.startswith("_") and value is not None:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def peak_memory_bytes() -> int:

@@ -24,4 +24,4 @@ def composed(*overrides: str, run_dir: Path | None = None, config: str = "config
     with open_dict(cfg):
         if "choices" in cfg:
             OmegaConf.resolve(cfg.choices)
-        return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from foundation.errors import ConfigError
+from run_folder.settings import as_dict
 
 from .config_types import Evaluation, Sweep, Training, library_types
 
@@ -47,8 +48,7 @@ def check(cfg: DictConfig) -> None:
 
     A section with a `_target_` must fit that constructor's annotations.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
+    plain = as_dict(cfg)
     schema = Evaluation if "samples" in plain else Training
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
     check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
@@ -146,7 +146,7 @@ def limits(error: ErrorDetails) -> dict[str, Any]:
 def given(error: ErrorDetails) -> str:
     """The value that was given, as yaml writes it, but for texts, whose quotes tell them from numbers."""
     value = error["input"]
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def check_cadence(plain: Mapping[str, Any]) -> None:

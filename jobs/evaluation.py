@@ -83,7 +83,7 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     if not (run_dir / CONFIG).is_file():
         raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
     run_config = OmegaConf.load(run_dir / CONFIG)
-    if not isinstance(run_config, DictConfig) or not run_config.keys() >= SECTIONS:
+    if not isinstance(run_config, DictConfig) or not SECTIONS.issubset(run_config):
         raise ConfigError(f"run: {run_dir / CONFIG} was not written by train.py. Give the folder that train.py named")
     check_classes_exist(run_config, run_dir)
     if cfg.data.root is not None:

@@ -14,7 +14,7 @@ from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
 from run_folder.layout import CHECKPOINTS, CONFIG, CURVES
-from run_folder.settings import decides_weights, flattened
+from run_folder.settings import as_dict, decides_weights, flattened
 
 MAY_GROW = "trainer.max_epochs"
 
@@ -77,7 +77,7 @@ class ResumptionFrom(Resumption):
             raise CheckpointError(
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
-        before, now = flattened(read_config(stored)), flattened(config)
+        before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
             if old != new and decides_weights(name) and name != MAY_GROW:
@@ -100,12 +100,6 @@ class ResumptionFrom(Resumption):
                     logger.log_metrics(scalars, step=images_seen)
         for logger in rewritten:
             logger.save()
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    config = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(config, dict)
-    return config
 
 
 def shapes_of(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

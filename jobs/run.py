@@ -5,12 +5,13 @@ from pathlib import Path
 
 from lightning import Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import tested_checkpoint
+from run_folder.settings import as_dict
 
 from .command_line import ended_by_sigterm
 from .config_check import check
@@ -32,9 +33,9 @@ class Run:
         self.resumption = Resumption.of(
             cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
         )
-        self.resumption.check_same_run(OmegaConf.to_container(cfg, resolve=True))
+        self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
-        self.writes = rank_zero_only.rank == 0
+        self.writes = getattr(rank_zero_only, "rank", 0) == 0
         if self.writes:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 
@@ -62,4 +63,4 @@ class Run:
         """Print what the run came to, from its record. Returns the score on val that chose the best checkpoint."""
         if self.writes:
             print(summary(self.folder))
-        return best_val_score(trainer.callbacks)
+        return best_val_score(trainer.callbacks)  # type: ignore[attr-defined]

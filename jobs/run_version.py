@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
@@ -47,8 +47,8 @@ def _exists(target: str) -> bool:
         if spec is None:
             return False
         if spec.origin is not None and Path(spec.origin).is_relative_to(PROJECT):
-            get_object(target)
-    except (ImportError, ValueError):
+            resolve_name(target)
+    except (ImportError, AttributeError, ValueError):
         return False
     return True
 

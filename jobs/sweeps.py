@@ -89,5 +89,5 @@ def check_keeps_jobs(override: str) -> None:
     if decides_weights(setting) or is_settled or has_several_values(override):
         raise ConfigError(
             f"sweep.resume: {override} would make other jobs of these, or other folders. Only one value each of what "
-            "changes no trained weight may be added, such as data.root=, trainer.accelerator=, callbacks. or hydra.launcher."
+            "changes no trained weight may be added, such as data.root= or hydra.launcher."
         )

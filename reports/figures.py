@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .models import Model
+from .runs import Curve
 
 COLOURS = ("#3f8fd9", "#e07b39", "#3aa87a", "#c768b5", "#b39b1e", "#8a7fdc", "#d65f5f", "#57a9b5")
 DASHES = ("-", "--", ":", "-.")  # once the colours are used up
@@ -42,17 +43,17 @@ def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
     for model in models:
         for name in _scalars([model], lambda name: name.startswith("val/fid_")):
             of_test = name.replace("val/", "test/", 1)
-            told = {column.protocol for run in model.finished for column in run.scores if column.score == of_test}
-            groups.setdefault((name, " ".join(sorted(told))), set()).add(model.name)
+            protocols = {column.protocol for run in model.finished for column in run.scores if column.score == of_test}
+            groups.setdefault((name, " ".join(sorted(protocols))), set()).add(model.name)
     names = [name for name, _ in groups]
     panels = [
         _panel(
             f"{name} {protocol}" if names.count(name) > 1 else name,
-            _lines(models, [name], clock, alike),
+            _lines(models, [name], clock, comparable),
             clock,
             logarithmic=True,
         )
-        for (name, protocol), alike in groups.items()
+        for (name, protocol), comparable in groups.items()
     ]
     return [panel for panel in panels if panel]
 
@@ -61,13 +62,13 @@ def loss_panels(models: Sequence[Model], clock: str) -> list[Panel]:
     """A panel for each term of each family of models: losses of different families are different quantities."""
     families: dict[frozenset[str], list[Model]] = {}
     for model in models:
-        terms = frozenset(name for name in _scalars([model], lambda name: name.startswith("train/")))
+        terms = frozenset(_scalars([model], lambda name: name.startswith("train/")))
         families.setdefault(terms, []).append(model)
     panels = []
-    for terms, alike in families.items():
+    for terms, family in families.items():
         for term in sorted(terms, key=lambda name: ("loss" not in name, name)):
             name = term.removeprefix("train/")
-            lines = _lines(models, [term, f"val/{name}"], clock, {model.name for model in alike})
+            lines = _lines(models, [term, f"val/{name}"], clock, {model.name for model in family})
             panels.append(_panel(name, lines, clock))
     return [panel for panel in panels if panel]
 
@@ -97,15 +98,17 @@ def _lines(models: Sequence[Model], names: Sequence[str], clock: str, shown: set
     lines = []
     for index, model in enumerate(models):
         for name in names if model.name in shown else ():
-            seeds = [curve for run in model.finished if (curve := _curve(run.curves.get(name, []), clock)) is not None]
+            curves = [_arrays(run.curves.get(name, []), clock) for run in model.finished]
+            seeds = [curve for curve in curves if curve is not None]
             if seeds:
                 lines.append(Line(model, index, name.startswith("val/") and len(names) > 1, seeds))
     return lines
 
 
-def _curve(points: list[tuple[int, float | None, float]], clock: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _arrays(points: Curve, clock: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """A curve's points against a clock, smoothed if they are many; None if there are none."""
     if clock == "images seen":
-        kept = [(images_seen, value) for images_seen, _, value in points]
+        kept: list[tuple[float, float]] = [(images_seen, value) for images_seen, _, value in points]
     else:
         kept = [(seconds / 60, value) for _, seconds, value in points if seconds is not None]
     if not kept:
@@ -141,7 +144,7 @@ def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
             _plain_log_ticks(axis)
         axis.set_xlabel(clock)
         axis.set_ylabel(title.removeprefix("val/"))
-        _ink(axis)
+        _style_axes(axis)
         if clock == "images seen":
             axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         file = io.StringIO()
@@ -162,7 +165,7 @@ def _draw(axis: Axes, line: Line) -> None:
         axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
 
 
-def _ink(axis: Axes) -> None:
+def _style_axes(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     for spine in axis.spines.values():
         spine.set_color(INK)

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from .run_folders import FINISHED, Column, Run
+from run_folder.settings import decides_weights
+
+from .formatting import ABSENT
+from .runs import FINISHED, Column, Run
 from .statistics import Seed
 
-NOT_LEARNING = (  # settings, or sections of them, that change no trained weight
-    "seed", "data.seed", "data.root", "run_dir", "ckpt_path", "choices", "logger", "callbacks", "sweep", "folder",
-    "accelerator", "data.device", "data.memory_share", "trainer.profiler",
-    "scores.extractor.weights", "scores.repeats", "scores.batch_size", "report", "trainer.default_root_dir",
-    "trainer.accelerator", "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch",
-    "trainer.enable_model_summary",
-)  # fmt: skip
-ABSENT = "—"
+SEEDS = ("seed", "data.seed")
 
 
 @dataclass
@@ -61,19 +57,19 @@ def models_of(runs: Sequence[Run]) -> list[Model]:
         key = json.dumps([run.model, run.network, settings], sort_keys=True, default=str)
         groups.setdefault(key, Model(_choices(run), [], settings)).runs.append(run)
     models = list(groups.values())
-    _name_apart(models)
+    _make_names_unique(models)
     return models
 
 
 def learning_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the trained weights, each setting once: a model's roles repeat its network's settings."""
+    """What decides the weights, but for the seed, each setting once: a model's roles repeat its network's settings."""
     networks = [_below(f"network.{part}", config) for part in ("encoder", "decoder")]
     roles = {".".join(key.split(".")[:2]) for key in config if key.startswith("model.")}
     repeated = [role for role in roles if _below(role, config) in networks]
     return {
         key: value
         for key, value in config.items()
-        if not any(key == left_out or key.startswith(f"{left_out}.") for left_out in (*NOT_LEARNING, *repeated))
+        if decides_weights(key) and key not in SEEDS and not any(f"{key}.".startswith(f"{role}.") for role in repeated)
     }
 
 
@@ -87,42 +83,52 @@ def _choices(run: Run) -> str:
     return f"{run.model} ({run.network})" if run.network else str(run.model)
 
 
-def _name_apart(models: list[Model]) -> None:
-    """Add to equal names what differs between their settings; a number where that does not tell them apart.
+def _make_names_unique(models: Sequence[Model]) -> None:
+    """Add to equal names what differs between their settings; a number where they are equal after that.
 
     Runs that failed before they had a config keep the names of their choices.
     """
-    models = [model for model in models if model.settings]
+    configured = [model for model in models if model.settings]
     by_name: dict[str, list[Model]] = {}
-    for model in models:
+    for model in configured:
         by_name.setdefault(model.name, []).append(model)
-    for name, alike in by_name.items():
-        if len(alike) > 1:
-            differing = differences([model.settings for model in alike])
-            chosen = [keys[0] for keys in differing if not _is_detail(keys[0], [other[0] for other in differing])]
-            short = {key: _shortened(key, chosen) for key in chosen}
-            for model in alike:
-                told = [f"{short[key]}={model.settings[key]}" for key in chosen if key in model.settings]
-                model.name = ", ".join([name, *told])
-    taken: dict[str, int] = {}
+    for namesakes in by_name.values():
+        if len(namesakes) > 1:
+            _add_differences(namesakes)
+    count: dict[str, int] = {}
+    for model in configured:
+        count[model.name] = count.get(model.name, 0) + 1
+        if count[model.name] > 1:
+            model.name += f" #{count[model.name]}"
+
+
+def _add_differences(models: Sequence[Model]) -> None:
+    """Add to the names of models the settings in which they differ."""
+    keys = [same[0] for same in differences([model.settings for model in models])]
+    shown = [key for key in keys if not _is_detail(key, keys)]
+    short = {key: _shortened(key, shown) for key in shown}
     for model in models:
-        taken[model.name] = taken.get(model.name, 0) + 1
-        if taken[model.name] > 1:
-            model.name += f" #{taken[model.name]}"
+        settings = [f"{short[key]}={model.settings[key]}" for key in shown if key in model.settings]
+        model.name = ", ".join([model.name, *settings])
 
 
 def differences(settings: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The keys in which settings differ. Keys of one last word and the same values are told as one list."""
-    told: dict[str, list[str]] = {}
+    """The keys in which settings differ. Keys of one last word and the same values are in one list."""
+    groups: dict[str, list[str]] = {}
     for key in dict.fromkeys(key for one in settings for key in one):
         values = [one.get(key, ABSENT) for one in settings]
         if any(value != values[0] for value in values):
-            told.setdefault(json.dumps([key.rsplit(".", 1)[-1], *values], default=str), []).append(key)
-    return list(told.values())
+            groups.setdefault(json.dumps([key.rsplit(".", 1)[-1], *values], default=str), []).append(key)
+    return list(groups.values())
+
+
+def is_trained(model: Model) -> bool:
+    """Whether it is a model whose settings are known, rather than images of another program."""
+    return "model" in model.settings
 
 
 def _is_detail(key: str, others: list[str]) -> bool:
-    """Whether a setting belongs to an object that is another choice itself, and is told by naming that."""
+    """Whether a setting belongs to an object that is another of these settings itself, which says enough."""
     return any(key.startswith(f"{other}.") for other in others)
 
 

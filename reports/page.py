@@ -11,10 +11,13 @@ from PIL import Image
 
 from foundation.atomic import write_atomically
 
-from .figures import CLOCKS, Panel, colour_of, loss_panels, score_panels
+from .data_sets import DataSet, data_sets_of
+from .figures import CLOCKS, COLOURS, Panel, colour_of, loss_panels, score_panels
 from .models import Model
-from .run_folders import FINISHED, Run, find_runs
-from .tables import Cell, DataSet, data_sets_of, results
+from .results import results
+from .run_folders import find_runs
+from .runs import FINISHED, Run
+from .tables import Cell
 
 PICTURES = {  # what is set side by side: the run folder's file, and what it shows
     "samples_fixed_final": "Samples from the same latents' seed",
@@ -46,7 +49,7 @@ class Legend(NamedTuple):
 class Section(NamedTuple):
     """A data set as the page shows it."""
 
-    told: DataSet
+    data_set: DataSet
     legend: list[Legend]
     scores: list[Panel]
     losses: dict[str, list[Panel]]  # by clock
@@ -87,15 +90,20 @@ def summary_of(runs: Sequence[Run]) -> str:
     return f"{len(runs)} run{'s' if len(runs) > 1 else ''}: {', '.join([finished, *others])}"
 
 
-def section_of(told: DataSet) -> Section:
-    models = told.models
-    drawn = [Legend(model.name, colour_of(i), i >= 8) for i, model in enumerate(models) if model.finished]
+def section_of(data_set: DataSet) -> Section:
+    models = data_set.models
+    losses = {clock: loss_panels(models, clock) for clock in CLOCKS}
+    galleries = [Gallery(title, gallery(models, name, title)) for name, title in PICTURES.items()]
     return Section(
-        told,
-        drawn,
-        [panel for clock in CLOCKS for panel in score_panels(models, clock)],
-        {clock: panels for clock in CLOCKS if (panels := loss_panels(models, clock))},
-        [Gallery(title, pictures) for name, title in PICTURES.items() if (pictures := gallery(models, name, title))],
+        data_set,
+        legend=[
+            Legend(model.name, colour_of(index), dashed=index >= len(COLOURS))
+            for index, model in enumerate(models)
+            if model.finished
+        ],
+        scores=[panel for clock in CLOCKS for panel in score_panels(models, clock)],
+        losses={clock: panels for clock, panels in losses.items() if panels},
+        galleries=[shown for shown in galleries if shown.pictures],
     )
 
 
@@ -105,11 +113,11 @@ def gallery(models: Sequence[Model], name: str, title: str) -> list[Picture]:
     for model in models:
         run = model.first
         path = run.picture(name) if run else None
-        if path is None:
+        if run is None or path is None:
             continue
-        seed = "" if run.seed is None else f", seed {run.seed}"
+        caption = model.name if run.seed is None else f"{model.name}, seed {run.seed}"
         try:
-            pictures.append(Picture(f"{model.name}{seed}", f"{title}: {model.name}{seed}", *embedded(path)))
+            pictures.append(Picture(caption, f"{title}: {caption}", *embedded(path)))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what PIL says of damaged files
             continue
     return pictures
@@ -127,13 +135,10 @@ def embedded(path: Path) -> tuple[str, int, int]:
 
 def markdown_row(cells: Sequence[Cell]) -> str:
     """Cells as a line of a Markdown table; the second line of a cell follows its first, the best is bold."""
-    told = []
-    for cell in cells:
-        words = " ".join(filter(None, [f"**{cell.text}**" if cell.best else cell.text, cell.detail]))
-        told.append(markdown_text(words))
-    return f"| {' | '.join(told)} |"
+    lines = [[f"**{cell.text}**" if cell.best else cell.text, cell.detail] for cell in cells]
+    return f"| {' | '.join(markdown_text(' '.join(filter(None, line))) for line in lines)} |"
 
 
-def markdown_text(words: object) -> str:
-    """Anybody's words on one line, that start no tag and end no cell."""
-    return " ".join(str(words).split()).replace("|", "\\|").replace("<", "&lt;")
+def markdown_text(text: object) -> str:
+    """Any text on one line, without what would start a tag or end a cell."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")

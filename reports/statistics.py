@@ -1,6 +1,7 @@
 """Means over training seeds, and whether two of them differ by more than noise."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from math import isfinite, nan, sqrt
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -57,26 +58,26 @@ def compare(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Comparison:
 def _paired(a: list[float], b: list[float]) -> Comparison:
     differences = [x - y for x, y in zip(a, b, strict=True)]
     mean, spread = fmean(differences), stdev(differences)
-    told = ("paired t-test over seeds", (len(a), len(b)), mean)
-    if _is_nothing(spread, a + b):
-        return Comparison(*told, mean, mean, nan, nan, "")
+    tested = ("paired t-test over seeds", (len(a), len(b)), mean)
+    if _is_negligible(spread, a + b):
+        return Comparison(*tested, mean, mean, nan, nan, "")
     result = stats.ttest_rel(a, b)
     low, high = result.confidence_interval(CONFIDENCE)
-    return Comparison(*told, float(low), float(high), float(result.pvalue), mean / spread, "of the pairs")
+    return Comparison(*tested, float(low), float(high), float(result.pvalue), mean / spread, "of the pairs")
 
 
 def _welch(a: list[float], b: list[float]) -> Comparison:
     mean = fmean(a) - fmean(b)
     pooled = sqrt(((len(a) - 1) * stdev(a) ** 2 + (len(b) - 1) * stdev(b) ** 2) / (len(a) + len(b) - 2))
-    told = ("Welch's t-test", (len(a), len(b)), mean)
-    if _is_nothing(pooled, a + b):
-        return Comparison(*told, mean, mean, nan, nan, "")
+    tested = ("Welch's t-test", (len(a), len(b)), mean)
+    if _is_negligible(pooled, a + b):
+        return Comparison(*tested, mean, mean, nan, nan, "")
     result = stats.ttest_ind(a, b, equal_var=False)
     low, high = result.confidence_interval(CONFIDENCE)
-    return Comparison(*told, float(low), float(high), float(result.pvalue), mean / pooled, "by the pooled spread")
+    return Comparison(*tested, float(low), float(high), float(result.pvalue), mean / pooled, "by the pooled spread")
 
 
-def _is_nothing(spread: float, values: list[float]) -> bool:
+def _is_negligible(spread: float, values: list[float]) -> bool:
     return spread <= 1e-12 * max(map(abs, values), default=0.0)
 
 
@@ -93,12 +94,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def verdict(p: float, comparison: Comparison) -> str:
-    """What a p value says, as the end of a sentence whose subject is the difference."""
+class Significance(Enum):
+    """What a p value says of a difference; the value is the end of a sentence whose subject is the difference."""
+
+    TOO_FEW_SEEDS = "can't be told from noise: that takes two seeds of each"
+    NO_SPREAD = "is the same at every seed, which leaves nothing to test it against"
+    STRONG = "is far more than noise"
+    SIGNIFICANT = "is more than noise"
+    NOT_SIGNIFICANT = "may well be noise"
+
+    @property
+    def verdict(self) -> str:
+        return self.value
+
+    @property
+    def is_significant(self) -> bool:
+        return self in (Significance.STRONG, Significance.SIGNIFICANT)
+
+
+def significance_of(p: float, comparison: Comparison) -> Significance:
     if comparison.test is None:
-        return "can't be told from noise: that takes two seeds of each"
+        return Significance.TOO_FEW_SEEDS
     if not isfinite(p):
-        return "is the same at every seed, which leaves nothing to test it against"
+        return Significance.NO_SPREAD
     if p < SIGNIFICANT / 50:
-        return "is far more than noise"
-    return "is more than noise" if p < SIGNIFICANT else "may well be noise"
+        return Significance.STRONG
+    return Significance.SIGNIFICANT if p < SIGNIFICANT else Significance.NOT_SIGNIFICANT

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
 # Every setting decides, unless it or a section that it lies in stands here.
 DECIDES_NOTHING = (
     # Where things lie, and what they are called.
@@ -28,6 +30,13 @@ DECIDES = ("callbacks.best_checkpoint.monitor", "callbacks.best_checkpoint.mode"
 def decides_weights(key: str) -> bool:
     """Whether runs that differ in this setting, a dotted name, train or are tested with other weights."""
     return _is_in(key, DECIDES) or not _is_in(key, DECIDES_NOTHING)
+
+
+def as_dict(config: DictConfig | ListConfig) -> dict[str, Any]:
+    """A config as plain values, every reference in it resolved. Raises OmegaConf's error if a value is missing."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

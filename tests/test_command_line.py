@@ -1,5 +1,6 @@
 """Bad input: exit code, one clear message, no traceback, nothing trained, nothing lost."""
 
+import errno
 import os
 import shutil
 import signal
@@ -12,10 +13,16 @@ import pytest
 import torch
 from conftest import PROJECT, SMALL_PICTURES, needs_real
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
 
 import evaluate
 import train
-from jobs.command_line import TRACEBACK_SWITCH, run
+from foundation.errors import ConfigError
+from jobs.command_line import TRACEBACK_SWITCH, end_with, is_the_users, message_of, run
+from jobs.run_start import claim, save_config
 from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
 
@@ -192,6 +199,53 @@ def test_damaged_mnist_is_refused(call, tmp_path: Path):
 def test_unwritable_run_folder_is_refused(call, tmp_path: Path):
     (tmp_path / "closed").mkdir(mode=0o555)
     assert_refused(call(f"hydra.run.dir={tmp_path / 'closed' / 'run'}"), "closed/run")
+
+
+def test_run_folder_that_can_not_be_written_is_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OmegaConf, "save", full)
+    with pytest.raises(ConfigError, match=r"^No space left on device\. .*hydra\.run\.dir="):
+        save_config(OmegaConf.create({"seed": 0}), tmp_path)
+    with pytest.raises(ConfigError, match=r"^/dev/null/run: Not a directory\. .*hydra\.run\.dir="):
+        claim(Path("/dev/null/run"), resumed_from=None)
+
+
+class Faulty:
+    """A constructor that fails by itself, or because of what the user gave."""
+
+    def __init__(self, error: str) -> None:
+        raise {"bug": ValueError, "user": ConfigError}[error]("what is wrong")
+
+
+def fault(**section: object) -> Exception:
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(section)
+    return caught.value
+
+
+def test_error_of_the_user_is_its_message_and_a_bug_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    ours = f"{__name__}.Faulty"
+    assert message_of(fault(_target_=ours, error="user")) == "what is wrong"
+    assert is_the_users(fault(_target_=ours, error="user"))
+    assert not is_the_users(fault(_target_=ours, error="bug"))
+    with pytest.raises(ValueError, match="what is wrong"):
+        end_with(ValueError("what is wrong"))
+    library = fault(_target_="lightning.Trainer", strategy="ropes")  # raises ValueError
+    assert is_the_users(library) and "ropes" in message_of(library)
+    with pytest.raises(SystemExit):
+        end_with(MisconfigurationException("no such device"))
+    assert capsys.readouterr().err.startswith("error: no such device\n")
+
+
+def test_error_of_a_file_names_that_file_and_gives_no_advice_on_run_folders(tmp_path: Path):
+    with pytest.raises(OSError) as caught:
+        (tmp_path / "absent").read_bytes()
+    assert is_the_users(caught.value)
+    assert message_of(caught.value) == f"{tmp_path / 'absent'}: No such file or directory"
 
 
 def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):

@@ -1,6 +1,7 @@
 """A finished run again: the same scores, and samples in the field's exchange format."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from PIL import Image
 
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
-from foundation.errors import UserError
+from foundation.errors import ConfigError, UserError
 from jobs.building import build_model
-from jobs.evaluation import evaluate, restore
+from jobs.evaluation import evaluate, read_run_config, restore
+from jobs.run_version import check_classes_exist
 from lightning_modules.observing import observing
+from run_folder.records import project_version
 from scoring.given_images import read_images
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
@@ -37,6 +40,7 @@ def test_scores_and_pictures_are_those_of_the_run(model: str, train_in):
     assert evaluated["scores"] == trained["scores"]
     assert evaluated["test"] == trained["test"]
     assert evaluated["checkpoint"] == trained["checkpoint"] == "checkpoints/best.ckpt"
+    assert evaluated["version"] == trained["version"] == project_version()
     for picture in (run / "pictures").glob("*_final.png"):
         assert (run / "evaluation" / "pictures" / picture.name).read_bytes() == picture.read_bytes()
 
@@ -88,7 +92,65 @@ def test_classifier_runs_can_be_evaluated(train_in):
     again(run)
     evaluated = json.loads((run / "evaluation" / "metrics.json").read_text())
     trained = json.loads((run / "metrics.json").read_text())
-    assert evaluated["test"]["test/accuracy"] == pytest.approx(trained["test"]["test/accuracy"], abs=0.01)
+    assert evaluated["test"] == trained["test"] and 0 < trained["test"]["test/accuracy"] <= 1
+
+
+OLD_CONFIG = """
+seed: 0
+callbacks:
+  curves:
+    _target_: callbacks.curves.Curves
+  likelihood:
+    _target_: callbacks.likelihood.LikelihoodScores
+    num_images: 500
+scores:
+  _target_: callbacks.scores.SampleScores
+  _partial_: true
+  extractor:
+    _target_: callbacks.scoring.extractors.ReferenceExtractor
+    _partial_: true
+data:
+  _target_: datamodules.digits.Digits
+model:
+  _target_: lightning_modules.vae.VAE
+  _partial_: true
+  optimizer:
+    _target_: torch.optim.Adam
+    _partial_: true
+"""  # of a run that version 0.1 wrote; the first of its classes to be gone is that of the likelihood
+
+
+@pytest.mark.parametrize(
+    ("record", "writer"),
+    [
+        ('{"scores": {}}', "version 0.1 of this project"),
+        ('{"scores": {}, "version": "7.5"}', "version 7.5 of this project"),
+        (None, "another version of this project"),
+    ],
+)
+def test_a_run_of_a_version_with_other_classes_is_refused_naming_both(record: str | None, writer: str, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text(OLD_CONFIG)
+    if record:
+        (tmp_path / "metrics.json").write_text(record)
+    with pytest.raises(ConfigError) as refused:
+        read_run_config(tmp_path, composed(f"run={tmp_path}", config="evaluate"))
+    assert str(refused.value) == (
+        f"run: {tmp_path} was written by {writer}: its config.yaml names callbacks.likelihood.LikelihoodScores, which "
+        "this version does not have. To evaluate the run, check out the version that wrote it and use the evaluate.py "
+        "there; report.py of this version still reads the run"
+    )
+
+
+@pytest.mark.parametrize("target", ["no_such_package.Prior", "lightning_modules.vae.NoSuchClass", ".."])
+def test_a_class_that_is_not_there_is_found_at_any_depth(target: str, tmp_path: Path):
+    config = OmegaConf.create({"data": {"_target_": "torch.optim.Adam"}, "model": [{"prior": {"_target_": target}}]})
+    with pytest.raises(ConfigError, match=rf"names {re.escape(target)}, which this version does not have"):
+        check_classes_exist(config, tmp_path)
+
+
+def test_classes_of_libraries_and_of_this_project_are_there(tmp_path: Path):
+    check_classes_exist(OmegaConf.create({"a": {"_target_": "torch.optim.Adam"}}), tmp_path)
+    check_classes_exist(OmegaConf.create([{"_target_": "lightning_modules.vae.VAE"}]), tmp_path)
 
 
 # Images that some other program made
@@ -120,7 +182,7 @@ def test_images_of_others_are_scored_under_the_protocol_of_runs(train_in, tmp_pa
     again(run, "samples=300", f"out={tmp_path / 'samples.npz'}", "seed=0")
     scored = score_images(tmp_path / "samples.npz", tmp_path / "scored", "name=others")
     trained = json.loads((run / "metrics.json").read_text())
-    assert scored["model"] == "others" and scored["data"] == "digits"
+    assert scored["model"] == "others" and scored["data"] == "digits" and scored["num_images"] == 300
     assert list(scored["protocols"]) == list(trained["protocols"])
     assert set(scored["scores"]) == set(trained["scores"])
     # The same 300 images as the run's first draw of fakes.
@@ -204,12 +266,18 @@ def test_other_scores_of_the_same_weights_are_kept_and_those_of_others_are_not(t
     again(run)
     again(run, "scores=reference", "scores.name=again", "scores.num_fakes=200")
     both = json.loads(path.read_text())
-    assert {"test/fid_reference", "test/fid_again"} <= set(both["scores"]) and len(both["protocols"]) == 2
+    assert {"test/fid_reference", "test/fid_again"} <= set(both["scores"])
+    counts = {
+        both["protocols"][both["scores"][f"test/fid_{name}"]["protocol"]]["num_fakes"]
+        for name in ("reference", "again")
+    }
+    assert counts == {300, 200} and len(both["protocols"]) == 2
     path.write_text(json.dumps(both | {"images_seen": 1}))  # as other weights under the same name would say
     again(run)
     assert "test/fid_again" not in json.loads(path.read_text())["scores"]
+    assert set(json.loads(path.read_text())["protocols"]) == {both["scores"]["test/fid_reference"]["protocol"]}
     path.write_text("{")
-    with pytest.raises(UserError, match=r"metrics\.json can't be read"):
+    with pytest.raises(UserError, match=r"metrics\.json can't be read: .*move .*metrics\.json away"):
         again(run)
 
 

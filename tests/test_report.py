@@ -24,11 +24,13 @@ from callbacks.divergence import DivergenceError
 from jobs.run_end import recording_end
 from reports import ReportError, write_report
 from reports.figures import average
+from reports.formatting import number, plus_minus, size_of_difference
 from reports.models import models_of
-from reports.run_folders import Column, find_runs
-from reports.statistics import compare, holm, summarize
+from reports.run_folders import find_runs
+from reports.runs import Column
+from reports.statistics import Significance, compare, holm, significance_of, summarize
 from reports.sweep_report import SweepReport
-from reports.tables import number, plus_minus
+from run_folder.records import project_version
 
 GAN, VAE = {0: 3.0, 1: 3.5, 2: 4.0}, {0: 9.0, 1: 9.25, 2: 10.25}
 SCRIPT = "<script>alert(1)</script>"
@@ -224,35 +226,41 @@ def test_one_seed_has_no_error_bar_and_protocols_share_no_column(page: Page):
 
 def test_no_run_is_dropped(page: Page, reported: Path):
     rows = {row[0]: row[1:] for row in page.table("status")[1:]}
+    damage = re.match("metrics.json can't be read: (.+)", rows["vae_4_damaged"][-1])
     assert rows == {
         "gan_3": ["gan (mlp)", "3", "diverged", "6,000", "train/loss is nan"],
-        "vae_3_killed": ["vae (mlp)", "3", "unfinished", "6,000", rows["vae_3_killed"][-1]],
-        "vae_4_damaged": ["vae (mlp)", "4", "damaged", "—", rows["vae_4_damaged"][-1]],
+        "vae_3_killed": ["vae (mlp)", "3", "unfinished", "6,000",
+                         "no metrics.json: still running, or ended without a word"],
+        "vae_4_damaged": ["vae (mlp)", "4", "damaged", "—", f"metrics.json can't be read: {damage[1]}"],
         "gan_-1": ["gan", "3", "failed", "—", "seed: at least 0"],
-    }
-    assert rows["vae_3_killed"][-1].startswith("no metrics.json")
-    assert rows["vae_4_damaged"][-1].startswith("metrics.json can't be read: ")
+    }  # fmt: skip
     with open(reported / "report" / "results.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 14
+        found = {row["run"] for row in csv.DictReader(file)}
+    assert found == {
+        *(f"gan_{seed}" for seed in (-1, 0, 1, 2, 3)), *(f"vae_{seed}" for seed in (0, 1, 2)), "vae_3_killed",
+        "vae_4_damaged", "mnist/gan", "mnist/vae", "mnist/vae_other", "mnist/images",
+    }  # fmt: skip
 
 
 def test_results_have_a_row_a_run_with_scores_costs_and_differences(reported: Path):
     with open(reported / "report" / "results.csv", newline="") as file:
-        rows = {row["run"]: row for row in csv.DictReader(file)}
-    told = {name: value for name, value in rows["gan_1"].items() if value}
-    assert told == {
-        "data": "digits", "group": "gan (mlp)", "model": "gan", "network": "mlp", "seed": "1",
-        "status": "finished", "run": "gan_1", "cost/images_seen": "6000.0", "cost/epochs": "2.0",
-        "cost/seconds": "90.0", "cost/peak_memory_bytes": "1073741824.0", "cost/parameters": "1000.0",
-        "cost/images_per_second": told["cost/images_per_second"], "test/fid_reference@aaaa1111": "3.5",
-        "test/fid_reference@aaaa1111/std": "0.25", "test/fid_reference@aaaa1111/floor": "0.5",
-        "test/recall_reference@aaaa1111": told["test/recall_reference@aaaa1111"], "config/model": "GAN",
+        rows = {row["run"]: {name: text for name, text in row.items() if text} for row in csv.DictReader(file)}
+    words = {
+        "data": "digits", "group": "gan (mlp)", "model": "gan", "network": "mlp", "status": "finished",
+        "run": "gan_1", "config/model": "GAN",
     }  # fmt: skip
-    assert float(told["cost/images_per_second"]) == pytest.approx(6000 / 90)
-    assert float(told["test/recall_reference@aaaa1111"]) == pytest.approx(1 / 3.5)
-    assert rows["mnist/vae"]["test/fid_inception@dddd4444"] == "30.0"
-    assert rows["mnist/vae_other"]["config/model.latent_dim"] == "9"
-    assert rows["mnist/images"]["seed"] == ""
+    assert {name: text for name, text in rows["gan_1"].items() if name in words} == words
+    numbers = {name: float(text) for name, text in rows["gan_1"].items() if name not in words}
+    assert numbers == pytest.approx({
+        "seed": 1, "cost/images_seen": 6000, "cost/epochs": 2, "cost/seconds": 90, "cost/peak_memory_bytes": 2**30,
+        "cost/parameters": 1000, "cost/images_per_second": 6000 / 90, "test/fid_reference@aaaa1111": 3.5,
+        "test/fid_reference@aaaa1111/std": 0.25, "test/fid_reference@aaaa1111/floor": 0.5,
+        "test/recall_reference@aaaa1111": 1 / 3.5,
+    })  # fmt: skip
+    assert rows["gan_1"]["seed"] == "1"  # no 1.0, though others have none
+    assert float(rows["mnist/vae"]["test/fid_inception@dddd4444"]) == 30
+    assert int(rows["mnist/vae_other"]["config/model.latent_dim"]) == 9
+    assert "seed" not in rows["mnist/images"]
 
 
 def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
@@ -273,6 +281,41 @@ def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
     assert "on digits: fid_reference 3.50 ± 0.50" in first_screen and "leads gan (mlp) on mnist" in first_screen
 
 
+def test_comparison_table_has_each_model_minus_the_best_with_its_interval_and_test(page: Page):
+    paired = stats.ttest_rel(list(VAE.values()), list(GAN.values()))
+    low, high = paired.confidence_interval()
+    effect = 6 / stdev(VAE[seed] - GAN[seed] for seed in GAN)
+    assert page.table("in words")[0] == ["model", "difference", "p", "Cohen's d", "test", "in words"]
+    assert page.table("in words")[1:] == [
+        ["vae (mlp)", f"+6.00|[{low:.2f}, {high:.2f}]", f"{paired.pvalue:.2g}", f"{effect:.2g}|of the pairs",
+         "paired t-test over seeds|(3 and 3 seeds)", "the difference is far more than noise"],
+    ]  # fmt: skip
+
+
+def test_several_tests_are_corrected_and_the_words_go_by_that(tmp_path: Path):
+    fids = {4: [3.0, 3.5, 4.0], 8: [3.4, 4.2, 4.9], 16: [3.5, 4.3, 5.0]}
+    for latent_dim, values in fids.items():
+        for seed, fid in enumerate(values):
+            make_run(tmp_path / f"{latent_dim}_{seed}", "gan", "digits", seed, fid, latent_dim=latent_dim)
+    ps = {latent_dim: stats.ttest_rel(fids[latent_dim], fids[4]).pvalue for latent_dim in (8, 16)}
+    assert ps[16] < ps[8] < 0.05 < 2 * ps[16]  # either is significant alone, neither of the two
+    table = Page(write_report([tmp_path]).read_text()).table("in words")
+    columns = [table[0].index(name) for name in ("model", "p", "p by Holm", "in words")]
+    assert [[row[column] for column in columns] for row in table[1:]] == [
+        [f"gan (mlp), latent_dim={dim}", f"{ps[dim]:.2g}", f"{2 * ps[16]:.2g}", "the difference may well be noise"]
+        for dim in (8, 16)
+    ]
+
+
+def test_costs_are_means_over_runs_in_the_units_of_their_headings(page: Page):
+    table = page.table("peak memory|MiB")
+    assert table[0][1:] == ["parameters", "images seen", "epochs", "wall time|minutes", "images per second",
+                            "peak memory|MiB"]  # fmt: skip
+    rates = [6000 / 60, 6000 / 90, 6000 / 120]
+    rate = f"{fmean(rates):.0f} ± {stdev(rates):.0f}"
+    assert table[1] == ["gan (mlp)", "1,000", "6,000", "2", "1.50 ± 0.50", rate, "1,024"]
+
+
 def test_settings_table_has_what_differs_and_nothing_that_is_shared(page: Page):
     settings = [row[0] for row in page.table("setting", 0)[1:]]
     assert settings == ["model"]
@@ -286,7 +329,8 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, re
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "action"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes[name])
-        assert tag != "img" or "alt" in attributes
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 1 + 2 * (2 + 3) and all("alt" in attributes for attributes in images)  # one is the enlarged
     assert "@import" not in text and not re.search(r"url\((?!#)", text)
     identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identities) == len(set(identities))
@@ -335,7 +379,9 @@ def test_command_says_where_the_report_is_or_what_is_wrong(tmp_path: Path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"index.html", "report.md", "results.csv"}
     refused = run_report(run, tmp_path / "none")
     assert refused.returncode == 1 and refused.stdout == ""
-    assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+    assert refused.stderr == (
+        f"error: {tmp_path / 'none'}: there is no such folder. Give folders that hold runs of train.py\n"
+    )
 
 
 def test_reading_needs_neither_torch_nor_lightning(tmp_path: Path):
@@ -351,16 +397,34 @@ def test_reading_needs_neither_torch_nor_lightning(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "[]", "{}", '{"scores": {"test/fid": {"value": 1}}, "protocols": {}}', '{"scores": 1}',
-     '{"scores": {"test/fid": {"value": "x", "protocol": "p"}}, "protocols": {"p": {}}}'],
+    ("content", "problem"),
+    [
+        ("", "can't be read: Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "is no record"),
+        ("{}", "is incomplete: no scores"),
+        ('{"scores": {"test/fid": {"value": 1}}, "protocols": {}}', "is incomplete: no scores.test/fid.protocol"),
+        ('{"scores": {"test/fid": {"value": 1, "protocol": "p"}}, "protocols": {}}', "is incomplete: no p"),
+        ('{"scores": 1}', "is incomplete: scores: Input should be a valid dictionary"),
+        ('{"scores": {"test/fid": {"value": "x", "protocol": "p"}}, "protocols": {"p": {}}}',
+         "is incomplete: scores.test/fid.value: expected a number, got 'x'"),
+    ],
 )  # fmt: skip
-def test_damaged_records_are_told_of(content: str, tmp_path: Path):
+def test_damaged_records_are_named_with_what_is_wrong(content: str, problem: str, tmp_path: Path):
     folder = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
     (folder / "metrics.json").write_text(content)
     (run,) = find_runs([tmp_path])
-    assert run.status == "damaged" and run.message.startswith("metrics.json") and not run.scores
+    assert (run.status, run.message) == ("damaged", f"metrics.json {problem}") and not run.scores
     assert (run.model, run.data, run.seed) == ("gan", "digits", 0)
+
+
+def test_a_score_that_is_no_number_is_left_out_and_remarked(tmp_path: Path):
+    folder = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    record = json.loads((folder / "metrics.json").read_text())
+    record["scores"]["test/fid_reference"]["value"] = math.inf
+    (folder / "metrics.json").write_text(json.dumps(record))
+    (run,) = find_runs([tmp_path])
+    assert run.status == "finished" and run.remarks == ["test/fid_reference is inf: left out of the tables"]
+    assert {column.score: score.value for column, score in run.scores.items()} == {"test/recall_reference": 1 / 3}
 
 
 def test_any_seed_and_cost_can_be_told_of(tmp_path: Path, sweep: Path):
@@ -384,7 +448,8 @@ def test_what_is_damaged_is_told_and_the_rest_is_reported(sweep: Path):
     rows = {row[0]: row[3:] for table in page.tables if "status" in table[0] for row in table[1:]}
     assert rows["gan_0"][0] == "damaged" and "metrics.json" in rows["gan_0"][2]
     assert rows["vae_0"][0] == "damaged" and "config.yaml" in rows["vae_0"][2]
-    assert rows["mnist/vae"][0] == "finished" and rows["mnist/vae"][2].startswith("evaluation/ left out")
+    assert rows["mnist/vae"][0] == "finished"
+    assert rows["mnist/vae"][2].startswith("evaluation/ left out: metrics.json can't be read: ")
     assert page.table("fid_reference ↓|aaaa1111")[1][:2] == ["gan (mlp)", "2"]
 
 
@@ -475,14 +540,49 @@ def test_numbers_are_written_to_what_their_spread_allows():
 
 
 @pytest.mark.parametrize(
-    ("error", "status"),
-    [(ValueError("no"), "failed"), (DivergenceError("nan"), "diverged"), (KeyboardInterrupt(), "stopped")],
+    ("difference", "low", "high", "text"),
+    [
+        (6.0, 5.0, 7.0, "6.00 [5.00, 7.00]"),
+        (-6.0, -7.0, -5.0, "6.00 [5.00, 7.00]"),
+        (1.0, -2.0, 4.0, "1.00 [-2.00, 4.00]"),
+        (-1.0, -4.0, 2.0, "1.00 [-2.00, 4.00]"),
+    ],
 )
-def test_failing_runs_leave_word(error: BaseException, status: str, tmp_path: Path):
-    with pytest.raises(type(error)), recording_end(tmp_path, {"model": "gan", "seed": 1}):
+def test_a_difference_has_the_same_size_and_interval_either_way_round(
+    difference: float, low: float, high: float, text: str
+):
+    comparison = compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 3.0})._replace(difference=difference, low=low, high=high)
+    assert size_of_difference(comparison) == text
+
+
+def test_significance_goes_by_five_percent_and_a_fiftieth_of_it():
+    tested = compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 3.0})
+    by_p = {p: significance_of(p, tested) for p in (0.0009, 0.0011, 0.049, 0.051, math.nan)}
+    assert list(by_p.values()) == [
+        Significance.STRONG, Significance.SIGNIFICANT, Significance.SIGNIFICANT, Significance.NOT_SIGNIFICANT,
+        Significance.NO_SPREAD,
+    ]  # fmt: skip
+    assert [significance.is_significant for significance in by_p.values()] == [True, True, True, False, False]
+    assert significance_of(math.nan, compare({0: 1.0}, {0: 2.0})) == Significance.TOO_FEW_SEEDS
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ValueError("no"), "failed", "no"),
+        (ValueError(), "failed", "ValueError"),
+        (DivergenceError("nan"), "diverged", "nan"),
+        (KeyboardInterrupt(), "stopped", "stopped from outside (KeyboardInterrupt)"),
+    ],
+)
+def test_failing_runs_record_how_they_ended(error: BaseException, status: str, message: str, tmp_path: Path):
+    with pytest.raises(type(error)), recording_end(tmp_path, {"model": "gan", "scores": "reference", "seed": 1}):
         raise error
     end = json.loads((tmp_path / "status.json").read_text())
-    assert end["status"] == status and end["model"] == "gan" and end["message"]
+    version = project_version()
+    assert end == {
+        "status": status, "message": message, "model": "gan", "scores": "reference", "seed": 1, "version": version
+    }  # fmt: skip
 
 
 def test_a_folder_of_another_run_is_left_alone(tmp_path: Path):
@@ -496,8 +596,9 @@ def test_a_sweep_is_not_failed_by_its_report(tmp_path: Path, capsys: pytest.Capt
     callback = SweepReport()
     callback.on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     callback.on_multirun_end(OmegaConf.create({}))
-    told = capsys.readouterr().out
-    assert told.startswith("no report: ") and told.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"no report: {tmp_path}: no run of train.py in here or below")
+    assert printed.endswith(f"Try again with: python report.py {tmp_path}\n") and printed.count("\n") == 1
 
 
 def test_a_sweep_with_a_failed_job_has_its_report_once(tmp_path: Path):

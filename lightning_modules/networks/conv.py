@@ -27,11 +27,15 @@ class Encoder(nn.Sequential):
         image_channels, height, image_width = image_shape
         stages = halvings(height, image_width)
         widths = channels(width, stages)
-        layers: list[nn.Module] = [nn.Conv2d(image_channels, widths[0], 4, 2, 1), activation()]
+        layers: list[nn.Module] = [nn.Conv2d(image_channels, widths[0], 4, 2, 1), activation()]  # (B, ·, H/2, W/2)
         for inputs, outputs in pairwise(widths):
-            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), norm(outputs), activation()]
+            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), norm(outputs), activation()]  # both sides halved again
         features = widths[-1] * (height >> stages) * (image_width >> stages)
-        super().__init__(*layers, nn.Flatten(), nn.Linear(features, num_outputs))
+        super().__init__(
+            *layers,  # (B, widths[-1], H / 2^stages, W / 2^stages)
+            nn.Flatten(),  # (B, features)
+            nn.Linear(features, num_outputs),  # (B, num_outputs)
+        )
 
 
 class Decoder(nn.Sequential):
@@ -51,10 +55,13 @@ class Decoder(nn.Sequential):
         base = (widths[0], height >> stages, image_width >> stages)
         layers: list[nn.Module] = [
             nn.Linear(latent_dim, base[0] * base[1] * base[2]),
-            nn.Unflatten(1, base),
+            nn.Unflatten(1, base),  # (B, widths[0], H / 2^stages, W / 2^stages)
             norm(widths[0]),
             activation(),
         ]
         for inputs, outputs in pairwise(widths):
-            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), norm(outputs), activation()]
-        super().__init__(*layers, nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1))
+            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), norm(outputs), activation()]  # both sides doubled
+        super().__init__(
+            *layers,  # (B, widths[-1], H/2, W/2)
+            nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1),  # (B, C, H, W)
+        )

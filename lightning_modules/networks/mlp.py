@@ -26,7 +26,11 @@ class Encoder(nn.Sequential):
         activation: Callable[[], nn.Module],
     ) -> None:
         widths = [prod(image_shape), *hidden_widths(width, depth)]
-        super().__init__(nn.Flatten(), *hidden_layers(widths, activation), nn.Linear(widths[-1], num_outputs))
+        super().__init__(
+            nn.Flatten(),  # (B, C · H · W)
+            *hidden_layers(widths, activation),  # (B, widths[-1])
+            nn.Linear(widths[-1], num_outputs),  # (B, num_outputs)
+        )
 
 
 class Decoder(nn.Sequential):
@@ -42,9 +46,9 @@ class Decoder(nn.Sequential):
     ) -> None:
         widths = [latent_dim, *hidden_widths(width, depth)]
         super().__init__(
-            *hidden_layers(widths, activation),
-            nn.Linear(widths[-1], prod(image_shape)),
-            nn.Unflatten(1, image_shape),
+            *hidden_layers(widths, activation),  # (B, widths[-1])
+            nn.Linear(widths[-1], prod(image_shape)),  # (B, C · H · W)
+            nn.Unflatten(1, image_shape),  # (B, C, H, W)
         )
 
 

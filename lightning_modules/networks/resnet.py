@@ -27,14 +27,14 @@ class Encoder(nn.Sequential):
             for inputs, outputs in zip([widths[0], *widths[:-1]], widths, strict=True)
         ]
         super().__init__(
-            nn.Conv2d(image_channels, widths[0], 3, padding=1),
-            *blocks,
+            nn.Conv2d(image_channels, widths[0], 3, padding=1),  # (B, widths[0], H, W)
+            *blocks,  # (B, widths[-1], H / 2^stages, W / 2^stages)
             ResidualBlock(widths[-1], widths[-1], activation, norm),
             norm(widths[-1]),
             activation(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(widths[-1], num_outputs),
+            nn.AdaptiveAvgPool2d(1),  # (B, widths[-1], 1, 1)
+            nn.Flatten(),  # (B, widths[-1])
+            nn.Linear(widths[-1], num_outputs),  # (B, num_outputs)
         )
 
 
@@ -59,11 +59,11 @@ class Decoder(nn.Sequential):
         ]
         super().__init__(
             nn.Linear(latent_dim, base[0] * base[1] * base[2]),
-            nn.Unflatten(1, base),
-            *blocks,
+            nn.Unflatten(1, base),  # (B, widths[0], H / 2^stages, W / 2^stages)
+            *blocks,  # (B, widths[-1], H, W)
             norm(widths[-1]),
             activation(),
-            nn.Conv2d(widths[-1], image_channels, 3, padding=1),
+            nn.Conv2d(widths[-1], image_channels, 3, padding=1),  # (B, C, H, W)
         )
 
 
@@ -95,4 +95,4 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(before, project, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.residual(x)
+        return self.shortcut(x) + self.residual(x)  # (B, outputs, H', W')

@@ -1,0 +1,51 @@
+"""The runs on one data set: their models, the best first, and what the report says of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .comparison import contenders
+from .headline import Headline, headline_of
+from .models import Model, models_of
+from .ranking import deciding_column, rank
+from .runs import FINISHED, Run
+from .tables import Table, comparison_table, costs_table, differences_table, scores_table, unfinished_table
+
+
+@dataclass
+class DataSet:
+    """What the report says of the runs on one data set."""
+
+    name: str
+    models: list[Model]  # the best first
+    headline: Headline
+    tables: list[Table]
+    protocols: dict[str, dict[str, Any]]
+
+
+def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
+    """By name; runs that do not say on which data they are come last."""
+    names = sorted({run.data for run in runs if run.data is not None})
+    named = [data_set_of(name, [run for run in runs if run.data == name]) for name in names]
+    unnamed = [run for run in runs if run.data is None]
+    return named + ([data_set_of("an unknown data set", unnamed)] if unnamed else [])
+
+
+def data_set_of(name: str, runs: list[Run]) -> DataSet:
+    models = models_of(runs)
+    columns = list(dict.fromkeys(column for run in runs if run.status == FINISHED for column in run.scores))
+    deciding = deciding_column(columns, models)
+    others = []
+    if deciding:
+        models.sort(key=lambda model: rank(model, deciding))
+        others = contenders(models, deciding)
+    protocols = {key: protocol for run in runs for key, protocol in run.protocols.items()}
+    tables = [
+        scores_table(models, columns, protocols),
+        *([comparison_table(models[0], others, deciding)] if deciding and others else []),
+        costs_table(models),
+        unfinished_table(models),
+        differences_table(models),
+    ]
+    headline = headline_of(name, models, deciding, others)
+    return DataSet(name, models, headline, [table for table in tables if table.rows], protocols)

@@ -1,0 +1,78 @@
+"""Numbers and settings as text."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .statistics import Comparison, Summary
+
+ABSENT = "—"
+
+
+def number(value: float) -> str:
+    """Three significant digits; thousands in full."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def count(value: float) -> str:
+    """A whole number in full; any other as `number` writes it."""
+    return f"{value:,.0f}" if value == int(value) else number(value)
+
+
+def signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def plus_minus(summary: Summary) -> str:
+    """Mean ± std, both to the std's second significant digit; of one value, that value."""
+    if summary.std is None:
+        return number(summary.mean)
+    if summary.std == 0:
+        return f"{number(summary.mean)} ± 0"
+    digits = _decimals(summary.std)
+    if digits + exponent(summary.mean) > 9:  # rounding rather than a spread
+        return f"{number(summary.mean)} ± {number(summary.std)}"
+    return f"{summary.mean:,.{digits}f} ± {summary.std:,.{digits}f}"
+
+
+def number_formatter(summary: Summary) -> Callable[[float], str]:
+    """A formatter of values near the mean: `number`, unless that would write all of them alike."""
+    if not summary.std or exponent(summary.mean) - exponent(summary.std) < 3:
+        return number
+    digits = _decimals(summary.std)
+    return lambda value: f"{value:,.{digits}f}"
+
+
+def over_seeds(summary: Summary) -> str:
+    """Mean ± std, and of how many seeds."""
+    return f"{plus_minus(summary)} ({summary.n} seed{'s' if summary.n > 1 else ''})"
+
+
+def size_of_difference(comparison: Comparison) -> str:
+    """The absolute difference with its 95 % interval, turned the same way round."""
+    size, low, high = abs(comparison.difference), comparison.low, comparison.high
+    if low * high < 0:  # the difference may as well be none
+        low, high = (-high, -low) if comparison.difference < 0 else (low, high)
+    else:
+        low, high = sorted((abs(low), abs(high)))
+    return f"{number(size)} [{number(low)}, {number(high)}]"
+
+
+def p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def exponent(value: float) -> int:
+    """Of ten, in scientific notation with two digits."""
+    return int(f"{value:.1e}".split("e")[1])
+
+
+def setting(value: Any) -> str:
+    """A value of a config."""
+    return "null" if value is None else str(value)
+
+
+def _decimals(std: float) -> int:
+    """How many decimals show a standard deviation's second significant digit."""
+    return max(0, 1 - exponent(std))

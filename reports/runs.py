@@ -1,0 +1,178 @@
+"""One run folder, finished or not, read without trusting any of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from run_folder.curves import read_rows
+from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
+from run_folder.records import EndRecord, EvaluationRecord, RecordError, RunRecord, Score, read_record
+from run_folder.settings import flattened
+
+FINISHED = "finished"
+COSTS = ("images_seen", "epochs", "seconds", "peak_memory_bytes")
+IDENTITY = {"model", "network", "data", "experiment", "seed"}
+UNREADABLE = (
+    OSError,
+    RecordError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)  # what damaged files may raise
+
+Curve = list[tuple[int, float | None, float]]  # (training images seen, seconds or None, value)
+
+
+class Column(NamedTuple):
+    """What numbers must share to stand in one column."""
+
+    score: str  # such as test/fid_reference
+    protocol: str  # its hash
+
+
+@dataclass
+class Run:
+    """One training, or the images of another program, as far as they are known from its folder."""
+
+    folder: Path
+    name: str  # the folder, as seen from the folders that were given
+    status: str  # finished, failed, stopped, diverged, damaged, or unfinished: no word of its end
+    message: str = ""
+    model: str | None = None
+    network: str | None = None
+    data: str | None = None
+    experiment: str | None = None
+    seed: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)  # dotted names
+    scores: dict[Column, Score] = field(default_factory=dict)
+    protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)  # COSTS and parameters, those that are known
+    remarks: list[str] = field(default_factory=list)
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """The curve of each scalar in metrics.csv; none where it can't be read."""
+        curves: dict[str, Curve] = {}
+        try:
+            rows = read_rows(self.folder / CURVES)
+        except (OSError, ValueError, TypeError, KeyError, UnicodeDecodeError):
+            return {}
+        for images_seen, scalars in rows:
+            for name, value in scalars.items():
+                if isfinite(value):
+                    curves.setdefault(name, []).append((images_seen, scalars.get("seconds"), value))
+        return curves
+
+    @property
+    def images_per_second(self) -> float | None:
+        seen, seconds = self.costs.get("images_seen"), self.costs.get("seconds")
+        return seen / seconds if seen and seconds else None
+
+    def cost(self, name: str, unit: float) -> float | None:
+        """One of the costs in a larger unit."""
+        return self.costs[name] / unit if name in self.costs else None
+
+    def picture(self, name: str) -> Path | None:
+        path = self.folder / PICTURES / f"{name}.png"
+        return path if path.is_file() else None
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """The run in a folder, with the status "damaged" and a message if its config or record can't be read."""
+    run = Run(folder, name, FINISHED)
+    try:
+        _read_config(run)
+        _read_result(run)
+    except (*UNREADABLE, yaml.YAMLError) as error:
+        run.status, run.message = "damaged", _one_line(error)
+        run.scores, run.protocols = {}, {}
+    return run
+
+
+def _read_config(run: Run) -> None:
+    path = run.folder / CONFIG
+    if not path.is_file():
+        return
+    try:
+        config = yaml.safe_load(path.read_text())
+        choices = config["choices"]
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{CONFIG} can't be read: {_one_line(error)}") from error
+    run.config = flattened(config)
+    _identify(run, {"seed": config.get("seed"), **choices} if "model" in choices else {"data": choices.get("data")})
+
+
+def _read_result(run: Run) -> None:
+    """Status, scores and costs. Raises RecordError or ValueError for what can't be read."""
+    if (run.folder / STATUS).is_file():
+        end = read_record(run.folder / STATUS, EndRecord)
+        _identify(run, end.model_dump(include=IDENTITY))
+        run.status, run.message = end.status, end.message
+    elif (run.folder / METRICS).is_file():
+        record = read_record(run.folder / METRICS, RunRecord)
+        _identify(run, record.model_dump(include=IDENTITY))
+        run.costs = _costs_of(record)
+        _add_scores(run, record, METRICS)
+        _read_evaluation(run, record)
+    else:
+        run.status, run.message = "unfinished", f"no {METRICS}: still running, or ended without a word"
+    if run.status != FINISHED and run.curves:
+        run.costs["images_seen"] = float(max(points[-1][0] for points in run.curves.values()))
+
+
+def _costs_of(record: RunRecord) -> dict[str, float]:
+    known = {name: float(cost) for name in COSTS if (cost := getattr(record, name)) is not None}
+    costs = {name: cost for name, cost in known.items() if isfinite(cost)}
+    if record.parameters:
+        costs["parameters"] = float(record.parameters["total"])
+    return costs
+
+
+def _read_evaluation(run: Run, record: RunRecord) -> None:
+    """Add what evaluate.py scored later, if it was of the weights that the run was tested with."""
+    path = run.folder / EVALUATION / METRICS
+    if not path.is_file():
+        return
+    try:
+        evaluation = read_record(path, EvaluationRecord)
+        if (evaluation.checkpoint, evaluation.checkpoint_epoch) == (record.checkpoint, record.checkpoint_epoch):
+            _add_scores(run, evaluation, str(path.relative_to(run.folder)))
+        else:
+            run.remarks.append(f"{EVALUATION}/ is of {evaluation.checkpoint}, not of the tested weights: left out")
+    except UNREADABLE as error:
+        run.remarks.append(f"{EVALUATION}/ left out: {_one_line(error)}")
+
+
+def _add_scores(run: Run, record: RunRecord | EvaluationRecord, source: str) -> None:
+    """Raises ValueError unless all of the record's scores have their protocols; then none of them are taken."""
+    scores = {Column(name, score.protocol): score for name, score in record.scores.items()}
+    for column in scores:
+        if column.protocol not in record.protocols:
+            raise ValueError(f"{source} is incomplete: no {column.protocol}")
+    for column, score in scores.items():
+        if isfinite(score.value):
+            run.scores.setdefault(column, score)
+        else:
+            run.remarks.append(f"{column.score} is {float(score.value)}: left out of the tables")
+    run.protocols = {column.protocol: record.protocols[column.protocol] for column in scores} | run.protocols
+
+
+def _identify(run: Run, identity: Mapping[str, Any]) -> None:
+    """Take over what is known of the model, the data and the seed."""
+    for name in ("model", "network", "data", "experiment"):
+        if identity.get(name) is not None:
+            setattr(run, name, str(identity[name]))
+    if type(identity.get("seed")) is int:  # a run can have failed because of any other
+        run.seed = identity["seed"]
+
+
+def _one_line(error: Exception) -> str:
+    message = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+    return " ".join(message.split())

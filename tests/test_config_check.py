@@ -1,0 +1,139 @@
+"""The config's check: every part states its ranges, values out of them are refused, and every key has a type."""
+
+import inspect
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import yaml
+from annotated_types import BaseMetadata, Ge, GroupedMetadata
+from conftest import PROJECT, composed
+from hydra.utils import get_object
+
+from foundation.errors import ConfigError
+from jobs.config_check import check, check_value, types_of
+from jobs.config_types import Evaluation, Training
+
+HANDED_OVER = {"image_shape", "num_classes", "num_outputs"}  # facts that exist only at run time
+
+
+def yaml_files() -> list[Path]:
+    return sorted((PROJECT / "conf").rglob("*.yaml"))
+
+
+def targets(node: Any) -> Iterator[str]:
+    """The constructors of this project that a yaml file names."""
+    if isinstance(node, dict):
+        target = str(node.get("_target_", ""))
+        if (PROJECT / target.split(".")[0]).is_dir() and target:
+            yield target
+        for value in node.values():
+            yield from targets(value)
+
+
+def unlimited(expected: Any) -> bool:
+    """Whether a type has a number in it, as itself, in a list or among alternatives, that has no range."""
+    if typing.get_origin(expected) is Annotated:
+        inside, *metadata = typing.get_args(expected)
+        has_range = any(isinstance(one, BaseMetadata | GroupedMetadata) for one in metadata)
+        return not has_range and unlimited(inside)
+    if typing.get_origin(expected) is typing.Literal:
+        return False
+    return expected in (int, float) or any(unlimited(one) for one in typing.get_args(expected))
+
+
+def without_range(target: str) -> list[str]:
+    """The parameters of a constructor that have no range and should have one."""
+    constructor = get_object(target)
+    types = types_of(constructor)
+    return [
+        name for name in inspect.signature(constructor).parameters
+        if name not in HANDED_OVER and (name not in types or unlimited(types[name]))
+    ]  # fmt: skip
+
+
+ALL_TARGETS = sorted({target for path in yaml_files() for target in targets(yaml.safe_load(path.read_text()))})
+
+
+@pytest.mark.parametrize("target", ALL_TARGETS)
+def test_every_number_of_a_part_has_a_range(target: str):
+    assert without_range(target) == []
+
+
+def test_part_without_ranges_would_be_noticed():
+    assert unlimited(int) and unlimited(float | None) and unlimited(list[int]) and unlimited(tuple[str, float])
+    assert unlimited(Annotated[int, Ge(0)] | list[int]) and unlimited(Annotated[int, "a remark"])
+    assert not unlimited(Annotated[int, Ge(0)] | None) and not unlimited(list[Annotated[float, Ge(0)]])
+    assert not unlimited(bool) and not unlimited(str | None)
+    assert "lightning_modules.networks.mlp.Encoder" in ALL_TARGETS
+
+
+@pytest.mark.parametrize(("config", "schema"), [("config", Training), ("evaluate", Evaluation)])
+def test_every_value_at_the_top_of_a_config_has_a_type(config: str, schema: type):
+    top = yaml.safe_load((PROJECT / "conf" / f"{config}.yaml").read_text())
+    values = {key for key, value in top.items() if not isinstance(value, dict | list)}
+    assert values == set(typing.get_type_hints(schema))
+
+
+def test_evaluate_config_passes_as_it_is():
+    check(composed(config="evaluate"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "words"),
+    [
+        ("1", int, "a whole number, got '1'"),
+        (True, int, "a whole number, got true"),
+        (1.0, int, "a whole number, got 1.0"),
+        (None, Annotated[int, Ge(1)], "a whole number, got null"),
+        (0, Annotated[int, Ge(1)] | None, "at least 1 or null, got 0"),
+        ("x", int | list[int], "a whole number or a list, got 'x'"),
+        (True, float, "a number, got true"),
+        (float("nan"), float, "a finite number, got nan"),
+        (1, bool, "true or false, got 1"),
+        (3, str | None, "a text or null, got 3"),
+        ("relu", typing.Callable[[], Any], "a class or function: a section with a _target_, got 'relu'"),
+        (3, Path, "a text, got 3"),
+        ("x", ConfigError, "an object: a section with a _target_, got 'x'"),
+        ([1, 2, 3], tuple[int, int], "a list of 2, got [1, 2, 3]"),
+        ([1], tuple[int, int], "a longer list, got [1]"),
+        ("warm", typing.Literal["on", "off"], "'on' or 'off', got 'warm'"),
+    ],
+)  # fmt: skip
+def test_message_says_what_is_expected_and_what_was_given(value: Any, expected: Any, words: str):
+    with pytest.raises(ConfigError) as error:
+        check_value("a.key", value, expected)
+    assert str(error.value) == f"a.key: expected {words}"
+
+
+def test_item_of_a_list_is_named():
+    with pytest.raises(ConfigError, match=r"^a\.key\[1\]: expected at least 1, got 0$"):
+        check_value("a.key", [3, 0], Annotated[int, Ge(1)] | list[Annotated[int, Ge(1)]])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1, float), (None, int | None), ([1, 2], tuple[int, ...]), ([0.5, 1], tuple[float, float]), ("here", Path)],
+)
+def test_what_yaml_has_no_other_word_for_is_accepted(value: Any, expected: Any):
+    check_value("a.key", value, expected)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    ["model.optimizer.lr=0", "model.optimizer.eps=0", "+trainer.num_nodes=0", "trainer.devices=0", "seed=4294967296",
+     "every_n_epochs=0", "trainer.log_every_n_steps=0", "network.activation.negative_slope=-1",
+     "model.optimizer._target_=torch.optim.adam.Adam model.optimizer.lr=-1"],
+)  # fmt: skip
+def test_value_out_of_range_is_refused(overrides: str):
+    changed = [f"+{one}" if one.startswith("model.optimizer.eps") else one for one in overrides.split()]
+    with pytest.raises(ConfigError, match=r"expected (at least|more than|at most)"):
+        check(composed(*changed))
+
+
+@pytest.mark.parametrize("override", ["trainer.check_val_every_n_epoch=3", "~trainer.check_val_every_n_epoch"])
+def test_second_cadence_is_refused(override: str):
+    with pytest.raises(ConfigError, match="every_n_epochs=10"):
+        check(composed("every_n_epochs=10", override))
