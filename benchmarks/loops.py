@@ -22,6 +22,7 @@ from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
 from jobs.building import build_callbacks, build_loggers, build_model
 from lightning_modules.gan import GAN, signed
+from lightning_modules.image_model import ImageModel
 from lightning_modules.vae import VAE
 from lightning_modules.values import Batch
 
@@ -86,8 +87,17 @@ def bare(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int)
     if cfg.compile:
         model.compile_networks()
     images = datamodule.split("train").images.to(device)
-    step = (VAEStep if isinstance(model, VAE) else GANStep)(model, cfg.trainer.precision)
+    step = bare_step(model, cfg.trainer.precision)
     return timed(step, shuffled(images, cfg.data.batch_size), warm_up, steps)
+
+
+def bare_step(model: ImageModel, precision: str) -> Callable[[Tensor], Tensor]:
+    """One training step without Lightning; returns a loss. Raises ValueError for models that no loop is written for."""
+    if isinstance(model, VAE):
+        return VAEStep(model, precision)
+    if isinstance(model, GAN):
+        return GANStep(model, precision)
+    raise ValueError(f"no bare loop is written for {type(model).__name__}")
 
 
 def notebook(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
@@ -101,7 +111,8 @@ def notebook(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: 
             cfg.model[name].fused = False
     device = device_of(cfg)
     model = build_model(cfg.model, datamodule).to(device, memory_format=torch.contiguous_format).train()
-    step = (VAEStep if isinstance(model, VAE) else NotebookGANStep)(model, cfg.trainer.precision)
+    precision = cfg.trainer.precision
+    step = NotebookGANStep(model, precision) if isinstance(model, GAN) else bare_step(model, precision)
     dataset = TransformedSamples(datamodule.split("train"), signed=isinstance(model, GAN))
     loader = DataLoader(dataset, batch_size=cfg.data.batch_size, shuffle=True)
     batches = (images.to(device) for _ in itertools.count() for images, _ in loader)

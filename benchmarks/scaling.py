@@ -31,15 +31,15 @@ PROJECT = Path(__file__).parents[1]
 
 def main() -> None:
     arguments = parse()
-    told = {}
+    rows: dict[str, list[dict[str, float]]] = {}
     for axis in arguments.axes or AXES:
         print(f"\n{axis}")
-        told[axis] = []
+        rows[axis] = []
         for row in AXES[axis](arguments):
-            told[axis].append(row)
+            rows[axis].append(row)
             print("  " + "   ".join(f"{name} {value:,.4g}" for name, value in row.items()), flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def parse() -> argparse.Namespace:

@@ -134,7 +134,7 @@ def flops_per_image(cfg: DictConfig, datamodule: ImageDataModule) -> float:
     model = build_model(cfg.model, datamodule).train()
     count = min(cfg.data.batch_size, len(datamodule.split("train").images))
     images = to_unit_range(datamodule.split("train").images[:count])
-    step = (loops.VAEStep if cfg.choices.model == "vae" else loops.GANStep)(model, "32-true")
+    step = loops.bare_step(model, "32-true")
     with FlopCounter() as counter:
         step(images)
     return counter.total / count

@@ -36,8 +36,9 @@ class RunCheckpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if Path(self.dirpath, f"{self.filename}.ckpt").is_file():
-            super().load_state_dict(_move_paths(state_dict, state_dict["dirpath"], self.dirpath))
+        folder = str(self.dirpath)
+        if Path(folder, f"{self.filename}.ckpt").is_file():
+            super().load_state_dict(_move_paths(state_dict, state_dict["dirpath"], folder))
 
 
 def best_val_score(callbacks: Sequence[Callback]) -> float | None:

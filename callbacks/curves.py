@@ -13,6 +13,7 @@ from lightning_modules.image_model import ImageModel
 
 from .readback import ReadbackQueue
 from .scalars import TrainingTime, log_results, log_scalars
+from .trainer_facts import log_every_n_steps
 
 
 class Curves(Callback):
@@ -69,15 +70,21 @@ class Curves(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: ImageModel, outputs: Mapping[str, Tensor], batch: Any, *_: Any
     ) -> None:
-        size = len(batch[0])
+        self._add(outputs, size=len(batch[0]))
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: ImageModel, outputs: Mapping[str, Tensor], batch: Any, *_: Any
+    ) -> None:
+        self._add(outputs, size=len(batch[0]))
+
+    def _add(self, outputs: Mapping[str, Tensor], size: int) -> None:
+        """Count a batch's means by its size: the last batch of a split may be smaller."""
         self._count += size
         for name, value in outputs.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value * size
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._log_means(trainer, pl_module, "val")
-
-    on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._log_means(trainer, pl_module, "test")
@@ -92,7 +99,7 @@ class Curves(Callback):
 
 def _is_logged_within(trainer: Trainer, batches: int) -> bool:
     """Whether the batch in work, or one of the `batches - 1` after it, is one whose scalars are written."""
-    return -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % trainer.log_every_n_steps < batches
+    return -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % log_every_n_steps(trainer) < batches
 
 
 def _networks_of(optimizer: Optimizer, model: ImageModel) -> dict[str, torch.nn.Module]:

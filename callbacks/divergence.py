@@ -11,6 +11,7 @@ from foundation.errors import UserError
 from lightning_modules.image_model import ImageModel
 
 from .readback import ReadbackQueue
+from .trainer_facts import log_every_n_steps
 
 
 class DivergenceError(UserError):
@@ -35,7 +36,7 @@ class StopOnDivergence(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if pl_module.device.type == "cpu" or (batch_idx + 1) % trainer.log_every_n_steps == 0 or trainer.is_last_batch:
+        if pl_module.device.type == "cpu" or (batch_idx + 1) % log_every_n_steps(trainer) == 0 or trainer.is_last_batch:
             self._readbacks.add(pl_module.images_seen, outputs)
         if trainer.is_last_batch and not all(p.isfinite().all() for p in pl_module.parameters()):
             raise DivergenceError(

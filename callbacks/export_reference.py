@@ -11,7 +11,10 @@ from lightning import Callback, Trainer
 
 from foundation.atomic import write_atomically
 from lightning_modules.classifier import Classifier
+from run_folder.settings import decides_weights
 from scoring.reference import save_reference
+
+from .trainer_facts import datamodule_of
 
 
 class ExportReference(Callback):
@@ -35,7 +38,7 @@ class ExportReference(Callback):
         network = pl_module.network
         facts = {
             "encoder": json.dumps(self.encoder),
-            "class_names": json.dumps(trainer.datamodule.class_names),
+            "class_names": json.dumps(datamodule_of(trainer).class_names),
             "command": self.command,
             "seed": str(self.seed),
             "test_accuracy": f"{float(trainer.callback_metrics['test/accuracy']):.4f}",
@@ -45,8 +48,8 @@ class ExportReference(Callback):
 
 
 def _decides_weights(override: str) -> bool:
-    """Whether a command line's override says how the classifier is trained, and not where its data or pictures lie."""
-    return not override.startswith(("data.root=", "callbacks."))
+    """Whether a command line's override says how the classifier is trained, rather than where its data lies."""
+    return decides_weights(override.partition("=")[0].lstrip("+~"))
 
 
 def _without_folder(override: str) -> str:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from lightning import LightningDataModule
 from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.values import Latents
 
@@ -24,7 +24,7 @@ class Interpolation(PictureCallback):
         super().__init__(seed)
         self.rows, self.steps = rows, steps
 
-    def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
+    def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Tensor]:
         if not model.interpolates:
             return {}
         latents = model.sample_latents(2 * self.rows)

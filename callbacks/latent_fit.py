@@ -9,6 +9,7 @@ from scoring.protocol import chosen_indices
 
 from .batches import batches_of
 from .cadence import is_due
+from .trainer_facts import datamodule_of
 
 BATCH_SIZE = 500
 
@@ -34,7 +35,7 @@ class LatentFit(Callback):
     def fit(self, trainer: Trainer, model: ImageModel) -> None:
         if not isinstance(model, GenerativeModel):
             return
-        train = trainer.datamodule.split("train")
+        train = datamodule_of(trainer).split("train")
         order = chosen_indices(len(train.images), None, self.seed)
         with observing(model, self.seed):
             model.fit_latents(batches_of(train, BATCH_SIZE, model.device, order))

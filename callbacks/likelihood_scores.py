@@ -18,6 +18,7 @@ from .batches import batches_of
 from .figures import draw_kl, show_figure
 from .scalars import log_results
 from .score_callback import ScoreCallback
+from .trainer_facts import datamodule_of
 
 OF_THE_PRIOR = ("nll", "bits_per_dim")  # p(x) is over the prior, whatever density samples are drawn from
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
@@ -45,10 +46,10 @@ class LikelihoodScores(ScoreCallback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         if not isinstance(pl_module, HasLikelihood):
             return
-        data = trainer.datamodule.split("test")
+        data = datamodule_of(trainer).split("test")
         chosen = chosen_indices(len(data.images), self.num_images, self.seed)
         test = LabelledImages(data.images[chosen], data.labels[chosen])
-        protocol = self._protocol(trainer.datamodule, test.images, pl_module.likelihood_kind)
+        protocol = self._protocol(datamodule_of(trainer), test.images, pl_module.likelihood_kind)
         with observing(pl_module, self.seed):
             nll = -log_likelihood(pl_module, test, self.num_samples, self.batch_size, pl_module.device).mean().item()
             means, kl = posterior_facts(pl_module, test, self.batch_size, pl_module.device)

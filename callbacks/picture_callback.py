@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 
-from lightning import Callback, LightningDataModule, Trainer
+from lightning import Callback, Trainer
 from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
 
 from .cadence import is_due
 from .pictures import show_picture
+from .trainer_facts import datamodule_of
 
 
 class PictureCallback(Callback, ABC):
@@ -22,7 +24,7 @@ class PictureCallback(Callback, ABC):
         self.seed = seed
 
     @abstractmethod
-    def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
+    def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Tensor]:
         """Pictures by name, uint8 (3, H, W)."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
@@ -36,6 +38,6 @@ class PictureCallback(Callback, ABC):
         if not trainer.is_global_zero:
             return
         with observing(model, self.seed):
-            pictures = self.draw(model, trainer.datamodule)
+            pictures = self.draw(model, datamodule_of(trainer))
         for name, picture in pictures.items():
             show_picture(trainer, model, name, stage, picture)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from annotated_types import Ge
 from lightning import LightningModule, Trainer
@@ -37,20 +37,22 @@ class ProgressBar(TQDMProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._requested = Readback(self._terms)  # an epoch ends with its own last step
         super().on_train_epoch_end(trainer, pl_module)
-        lines = min(10, trainer.max_epochs)  # a log file gets a line for each tenth of a run
-        epoch = trainer.current_epoch + 1
-        if self.is_disabled and epoch * lines // trainer.max_epochs > (epoch - 1) * lines // trainer.max_epochs:
+        epoch, epochs = trainer.current_epoch + 1, cast(int, trainer.max_epochs)  # which the config names
+        lines = min(10, epochs)  # a log file gets a line for each tenth of a run
+        if self.is_disabled and epoch * lines // epochs > (epoch - 1) * lines // epochs:
             shown = " ".join(f"{name}={value}" for name, value in self.get_metrics(trainer, pl_module).items())
-            print(f"epoch {epoch}/{trainer.max_epochs} {shown}", flush=True)
+            print(f"epoch {epoch}/{epochs} {shown}", flush=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
-        scores = {
+        scores: Mapping[str, Tensor] = {
             name: value for name, value in trainer.callback_metrics.items() if name.startswith(("val/fid", "val/acc"))
         }
         terms, self._requested = self._requested.read(), Readback(self._terms)
-        return {name: f"{float(value):.4g}" for name, value in {**terms, **scores}.items() if name != "loss"}
+        shown = terms | {name: float(value) for name, value in scores.items()}
+        return {name: f"{value:.4g}" for name, value in shown.items() if name != "loss"}
 
     def init_validation_tqdm(self) -> tqdm:
         return tqdm(disable=True)
 
-    init_test_tqdm = init_validation_tqdm
+    def init_test_tqdm(self) -> tqdm:
+        return tqdm(disable=True)

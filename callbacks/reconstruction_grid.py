@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from annotated_types import Ge
-from lightning import LightningDataModule
 from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from datamodules.pixels import to_unit_range
 from lightning_modules.generative_model import Encodes, GenerativeModel
 from lightning_modules.values import Batch
@@ -23,7 +23,7 @@ class ReconstructionGrid(PictureCallback):
         super().__init__(seed)
         self.columns, self.rows = columns, rows
 
-    def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
+    def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Tensor]:
         if not isinstance(model, Encodes):
             return {}
         images, labels = datamodule.split("val")

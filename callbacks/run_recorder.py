@@ -19,6 +19,7 @@ from run_folder.settings import decides_weights, flattened
 
 from .checkpoints import best_val_score
 from .score_callback import Measured, gather
+from .trainer_facts import callbacks_of
 
 
 class RunRecorder(Callback):
@@ -36,11 +37,11 @@ class RunRecorder(Callback):
         self._peak_memory = 0  # over all parts, too
         self._is_trained = False
 
-    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._since = time.monotonic()
         reset_peak_memory()
 
-    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
+    def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self.seconds, self._since = self.elapsed(), None
         self.images_seen = pl_module.images_seen  # by the last weights; those that are tested may be earlier
         self._peak_memory = max(self._peak_memory, peak_memory_bytes())
@@ -55,10 +56,10 @@ class RunRecorder(Callback):
         self.seconds = state_dict["seconds"]
         self._peak_memory = int(state_dict.get("peak_memory_bytes", 0))
 
-    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:  # type: ignore[override]
+    def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if not trainer.is_global_zero:
             return
-        measured = gather(trainer.callbacks)  # type: ignore[attr-defined]
+        measured = gather(callbacks_of(trainer))
         results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         write_record(Path(trainer.default_root_dir) / METRICS, self.record(trainer, pl_module, measured, results))
         settings = flattened(self.config)
@@ -80,7 +81,7 @@ class RunRecorder(Callback):
             "epochs": trainer.fit_loop.epoch_progress.current.completed,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,
-            "best_val_score": best_val_score(trainer.callbacks),  # type: ignore[attr-defined]
+            "best_val_score": best_val_score(callbacks_of(trainer)),
             "protocols": measured.protocols,
             **measured.details,
             "test": {name: value for name, value in results.items() if name not in measured.scores},

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from lightning import LightningDataModule
 from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 
 from .picture_callback import PictureCallback
@@ -25,7 +25,7 @@ class SampleGrid(PictureCallback):
         super().__init__(seed)
         self.columns, self.rows = columns, rows
 
-    def draw(self, model: GenerativeModel, datamodule: LightningDataModule) -> dict[str, Tensor]:
+    def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Tensor]:
         count, labels = self.columns * self.rows, None
         if model.num_classes is not None:  # a column a class
             labels = torch.arange(count, device=model.device) % self.columns % model.num_classes

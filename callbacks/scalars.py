@@ -8,6 +8,7 @@ from lightning import Trainer
 from lightning_modules.image_model import ImageModel
 
 from .run_recorder import RunRecorder
+from .trainer_facts import callbacks_of
 
 
 class TrainingTime(NamedTuple):
@@ -19,7 +20,7 @@ class TrainingTime(NamedTuple):
     @staticmethod
     def now(trainer: Trainer, model: ImageModel) -> "TrainingTime":
         others: dict[str, float] = {"epoch": trainer.current_epoch}
-        for callback in trainer.callbacks:
+        for callback in callbacks_of(trainer):
             if isinstance(callback, RunRecorder):
                 others["seconds"] = callback.elapsed()
         return TrainingTime(model.images_seen, others)

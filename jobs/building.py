@@ -9,7 +9,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
@@ -21,6 +21,7 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import AtomicCheckpointIO
+from run_folder.settings import as_dict
 
 from .command_line import quiet_libraries
 
@@ -97,7 +98,7 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecorder(identity_of(cfg), OmegaConf.to_container(cfg, resolve=True))
+    record = RunRecorder(identity_of(cfg), as_dict(cfg))
     return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
 
 

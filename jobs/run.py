@@ -35,7 +35,7 @@ class Run:
         )
         self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
-        self.writes = rank_zero_only.rank == 0
+        self.writes = getattr(rank_zero_only, "rank", 0) == 0
         if self.writes:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 
@@ -63,4 +63,4 @@ class Run:
         """Print what the run came to, from its record. Returns the score on val that chose the best checkpoint."""
         if self.writes:
             print(summary(self.folder))
-        return best_val_score(trainer.callbacks)
+        return best_val_score(trainer.callbacks)  # type: ignore[attr-defined]

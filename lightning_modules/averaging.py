@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class ExponentialMovingAverage(nn.Module):
@@ -25,7 +25,8 @@ class ExponentialMovingAverage(nn.Module):
         """Follow the network, `elapsed` images after the last update and `images_seen` after the start."""
         half_life = min(self.half_life, self.ramp_up * images_seen)
         decay = 0.5 ** (elapsed / half_life) if half_life > 0 else 0.0
-        ours, theirs = list(self.module.parameters()), list(network.parameters())
+        ours: list[Tensor] = list(self.module.parameters())
+        theirs: list[Tensor] = list(network.parameters())
         if ours:
             torch._foreach_lerp_(ours, theirs, 1 - decay)
         for copy, buffer in zip(self.module.buffers(), network.buffers(), strict=True):

@@ -1,9 +1,10 @@
 """A small image classifier, whose penultimate features are this project's reference for scores."""
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Interval
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ class Classifier(ImageModel):
 
     test_step = validation_step
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.parameters())
         highest = [group["lr"] for group in optimizer.param_groups]
         schedule = OneCycleLR(optimizer, max_lr=highest, total_steps=int(self.trainer.estimated_stepping_batches))

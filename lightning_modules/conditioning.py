@@ -15,7 +15,7 @@ ImageShape = tuple[int, int, int]
 class Conditioning(ABC):
     """Builds networks that are called with their input and its labels, (B,) or None."""
 
-    num_classes: int | None  # how many labels the model knows; None: none
+    num_classes: int | None  # how many labels the model knows; None: it knows none
 
     @abstractmethod
     def encoder(self, encoder: NetworkFactory, image_shape: ImageShape, num_outputs: int) -> nn.Module:
@@ -50,9 +50,12 @@ class LabelConditioning(Conditioning):
     et al. 2015).
     """
 
+    num_classes: int
+
     def __init__(self, num_classes: Annotated[int, Ge(1)], embedding_dim: Annotated[int, Ge(1)]) -> None:
         """`embedding_dim`: of the class's vector that a decoder gets beside z."""
-        self.num_classes, self.embedding_dim = num_classes, embedding_dim
+        self.num_classes = num_classes
+        self.embedding_dim = embedding_dim
 
     def encoder(self, encoder: NetworkFactory, image_shape: ImageShape, num_outputs: int) -> nn.Module:
         channels, height, width = image_shape

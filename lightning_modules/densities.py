@@ -48,6 +48,11 @@ class GaussianMixtureDensity(Density):
 
     name = "gaussian_mixture"
 
+    fitted_at: Tensor
+    log_weights: Tensor
+    means: Tensor
+    scale_tril: Tensor
+
     def __init__(
         self,
         latent_dim: Annotated[int, Ge(1)],

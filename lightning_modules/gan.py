@@ -1,10 +1,11 @@
 """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from annotated_types import Ge
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -59,12 +60,13 @@ class GAN(GenerativeModel):
 
     def compile_networks(self) -> None:
         super().compile_networks()
-        self.penalty = torch.compile(self.penalty)  # a gradient's gradient is compiled as a whole or not at all
+        # A gradient's gradient is compiled in one piece or not at all.
+        self.penalty = cast(Penalty, torch.compile(self.penalty))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         real = signed(Batch(*batch))
         with torch.set_grad_enabled(self.generator_is_due()):
-            fake = self.fakes(self.sample_latents(len(real.images), real.labels))  # this forward serves both players
+            fake = self.fakes(self.sample_latents(len(real), real.labels))  # this forward serves both players
         terms = self.discriminator_step(real, fake.detach())
         if self.generator_is_due():
             terms |= self.generator_step(real, fake)
@@ -77,7 +79,7 @@ class GAN(GenerativeModel):
     averages_are_due = generator_is_due
 
     def discriminator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        _, optimizer = self.optimizers()
+        _, optimizer = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
             terms = self.discriminator_objective(real, fake)
             optimizer.zero_grad()
@@ -86,7 +88,7 @@ class GAN(GenerativeModel):
         return terms
 
     def generator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        optimizer, _ = self.optimizers()
+        optimizer, _ = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
             terms = self.generator_objective(real, fake)
             optimizer.zero_grad()
@@ -118,7 +120,7 @@ class GAN(GenerativeModel):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Both losses on held-out images: a D(x) far below training's says that the discriminator overfits."""
         real = signed(Batch(*batch))
-        latents = self.sample_latents(len(real.images), real.labels)
+        latents = self.sample_latents(len(real), real.labels)
         fake = signed(Batch(self.decode(latents), latents.labels))
         real_logits, fake_logits = self.critic(real), self.critic(fake)
         return {
@@ -143,7 +145,7 @@ class GAN(GenerativeModel):
 
 def signed(batch: Batch) -> Batch:
     """Pixels in [0, 1] to the networks' range, [-1, 1]."""
-    return batch._replace(images=batch.images * 2 - 1)
+    return batch.with_images(batch.images * 2 - 1)
 
 
 def judgement(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:

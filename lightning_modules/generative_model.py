@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,7 @@ class GenerativeModel(ImageModel, ABC):
         if not self.training:
             for name, average in self.averages.items():
                 if getattr(self, name) is network:
-                    return average.module
+                    return cast(Network, average.module)
         return network
 
     def averages_are_due(self) -> bool:
@@ -93,10 +93,11 @@ class GenerativeModel(ImageModel, ABC):
     def update_averages(self) -> None:
         """Let the averages follow by as many images as were seen since they last did."""
         for name, average in self.averages.items():
+            assert isinstance(average, ExponentialMovingAverage)
             average.update(getattr(self, name), self.images_seen - self._averaged_until, self.images_seen)
         self._averaged_until = self.images_seen
 
-    def on_train_batch_end(self, outputs: dict[str, Tensor], batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.averages_are_due():
             self.update_averages()
         super().on_train_batch_end(outputs, batch, batch_idx)

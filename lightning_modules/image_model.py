@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import nn
 
 
 class ImageModel(LightningModule):
@@ -18,7 +18,8 @@ class ImageModel(LightningModule):
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.image_shape = tuple(image_shape)
+        channels, height, width = image_shape
+        self.image_shape = (channels, height, width)
         self.images_seen = 0  # training images consumed so far, over all devices and epochs
         self.restored_epoch = 0  # the epoch, counted from 1, of the checkpoint that was loaded last
         self.has_graphs = False  # whether steps replay CUDA graphs
@@ -34,12 +35,12 @@ class ImageModel(LightningModule):
             network.compile(mode="reduce-overhead")
         self.has_graphs = torch.cuda.is_available()
 
-    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.has_graphs:
             torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs gave may be overwritten now
         self.images_seen += len(batch[0]) * self.trainer.world_size
 
-    def on_train_batch_end(self, outputs: dict[str, Tensor], batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1 and self.trainer.is_last_batch:
             for buffer in self.buffers():  # a batch norm's statistics are each process's own since the step began
                 dist.broadcast(buffer, src=0)

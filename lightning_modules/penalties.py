@@ -38,7 +38,7 @@ class R1Penalty(Penalty):
         self.weight, self.share = weight, share
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
-        first = real[: math.ceil(self.share * len(real.images))]
+        first = real[: math.ceil(self.share * len(real))]
         return self.weight / 2 * squared_gradient_norm(critic, first).mean()
 
 
@@ -52,8 +52,8 @@ class GradientPenalty(Penalty):
         self.weight = weight
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
-        share = torch.rand(len(real.images), 1, 1, 1, device=real.images.device, dtype=real.images.dtype)
-        between = real._replace(images=torch.lerp(real.images, fake.images, share))
+        share = torch.rand(len(real), 1, 1, 1, device=real.images.device, dtype=real.images.dtype)
+        between = real.with_images(torch.lerp(real.images, fake.images, share))
         # The square root's slope is infinite at zero.
         norm = (squared_gradient_norm(critic, between) + 1e-12).sqrt()
         return self.weight * (norm - 1).square().mean()
@@ -63,8 +63,8 @@ def squared_gradient_norm(critic: Critic, batch: Batch) -> Tensor:
     """‖∇ₓ D(x)‖² for each image: (B,), differentiable in the discriminator's weights."""
     images = batch.images.detach()
     if torch.compiler.is_compiling():  # autograd's gradient can't be differentiated when it is compiled
-        gradient = torch.func.grad(lambda pixels: critic(batch._replace(images=pixels)).sum())(images)
+        gradient = torch.func.grad(lambda pixels: critic(batch.with_images(pixels)).sum())(images)
     else:  # torch.func's can't follow the running statistics of a batch norm
         images.requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(batch._replace(images=images)).sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(critic(batch.with_images(images)).sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1)

@@ -26,6 +26,9 @@ class Prior(nn.Module, ABC):
 class StandardNormalPrior(Prior):
     """N(0, I)."""
 
+    loc: Tensor
+    scale: Tensor
+
     def __init__(self, latent_dim: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         # Buffers, so that the distribution is on the model's device; not persistent: they are constants.
@@ -54,6 +57,8 @@ class VampPrior(Prior):
 
     The pseudo-inputs begin as training images.
     """
+
+    labels: Tensor
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ class SweepReport(Callback):
     """Writes the report when all jobs have ended, and says where it is.
 
     Hydra does not call `on_multirun_end` if a job failed, or the sweep was stopped; the end of the program always
-    comes. A sweep is never failed by its report: what is wrong is told in one line.
+    comes. A report that fails does not fail its sweep: the error is printed in one line.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

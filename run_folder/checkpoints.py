@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints: written completely or not at all, and checked when they are read."""
 
 import os
 import warnings
@@ -19,7 +19,7 @@ class CheckpointError(UserError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and moves the file into place, where Lightning's own goes through $TMPDIR."""
+    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         write_atomically(Path(path), lambda partial: torch.save(checkpoint, partial))

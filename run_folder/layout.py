@@ -1,4 +1,4 @@
-"""What lies where in a run folder."""
+"""Names and places of the files in a run folder."""
 
 from pathlib import Path
 

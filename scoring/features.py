@@ -38,7 +38,8 @@ class ModelSamples:
         """Those images of a draw of `count`, uint8 on the CPU."""
         with observing(self.model, seed):
             latents = self.model.sample_latents(count)
-        return self._decode(latents[indices.to(latents.z.device)]).cpu()
+        chosen: Latents = latents[indices.to(latents.z.device)]  # type: ignore[assignment]  # mypy sees a tuple's item
+        return self._decode(chosen).cpu()
 
     def _decode(self, latents: Latents) -> Tensor:
         with observing(self.model, seed=0):
@@ -86,7 +87,7 @@ def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.dev
     own = [extractor(make().to(device)).to(kept) for make in batches[rank::world]]
     if world == 1:
         return torch.cat(own)
-    gathered = [[]] * world
+    gathered: list[list[Tensor]] = [[]] * world
     dist.all_gather_object(gathered, [part.cpu() for part in own])
     in_order: list[Iterator[Tensor]] = [iter(parts) for parts in gathered]
     return torch.cat([next(in_order[index % world]) for index in range(len(batches))]).to(kept)
@@ -99,7 +100,8 @@ def cached_features(
     facts = {"images": content_hash(images), "extractor": json.dumps(extractor.protocol, sort_keys=True)}
     name = f"features-{short_hash(facts)}.safetensors"
     stored = load_cached(name, folders, facts)
-    if not true_on_all_ranks(stored is not None):
+    found_by_all = true_on_all_ranks(stored is not None)
+    if stored is None or not found_by_all:
         stored = {"features": features_of(batches_of(images, batch_size), extractor, device).cpu()}
         store_cached(stored, name, folders, facts)
     return stored["features"].to("cpu" if device.type == "mps" else device)

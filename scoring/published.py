@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
 
 from foundation.errors import ConfigError
 
-PUBLISHED = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml")))
+PUBLISHED = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("published.yaml"))))
 
 
 class PublishedScore(NamedTuple):

@@ -135,7 +135,8 @@ class Scorer:
         facts = {"protocol": json.dumps(protocol, sort_keys=True), "labels": labels}
         name, folders = f"real-{short_hash(protocol)}.safetensors", self.datamodule.cache_folders
         stored = load_cached(name, folders, facts)
-        if not true_on_all_ranks(stored is not None):
+        found_by_all = true_on_all_ranks(stored is not None)
+        if stored is None or not found_by_all:
             train, count = self._train_features, protocol["num_fakes"]
             unseen, _ = nearest(self._real("test").features, among=train)
             found = (self._scores(train[:count]) if len(train) >= count else {}) | {"unseen": float(unseen.median())}

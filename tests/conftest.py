@@ -42,13 +42,14 @@ class TinyImages(ImageDataModule):
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         generator = torch.Generator().manual_seed(0)
-        return tuple(
+        learn, test = (
             LabelledImages(
                 torch.randint(0, 256, (n, *self.image_shape), dtype=torch.uint8, generator=generator),
                 torch.randint(0, 3, (n,), generator=generator),
             )
             for n in (self.num_learn, self.num_test)
         )
+        return learn, test
 
 
 class Pixels(FeatureExtractor):

@@ -53,6 +53,7 @@ def test_shipped_weights_are_small_half_precision_and_state_their_training(name:
         assert torch.equal(weight, weight.half().to(weight.dtype)) or not weight.is_floating_point()
 
 
+@pytest.mark.slow
 @needs_real("MNIST")
 def test_shipped_mnist_weights_have_the_accuracy_they_state():
     datamodule = MNIST(root=str(DATA_ROOT), batch_size=500, seed=0, split_seed=0, device="auto")
@@ -60,6 +61,7 @@ def test_shipped_mnist_weights_have_the_accuracy_they_state():
     assert accuracy_of("mnist", datamodule) >= 0.994
 
 
+@pytest.mark.slow
 @needs_real("imagenette2-160")
 def test_shipped_imagenette_weights_have_the_accuracy_they_state(tmp_path: Path):
     (tmp_path / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")

@@ -17,7 +17,7 @@ from datamodules.decoding import decode_file
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.imagenette import Imagenette
-from scoring.features import real_features
+from scoring.features import cached_features
 from scoring.protocol import content_hash
 from scoring.scorer import Scorer
 
@@ -102,6 +102,13 @@ def test_sizes_of_val_and_test_can_be_chosen(pets: Path):
     datamodule = read(pets, num_val=7, num_test=30)
     assert (datamodule.num_val, datamodule.num_test) == (7, 30)
     assert [len(datamodule.split(split).images) for split in SPLITS] == [3, 7, 30]
+
+
+def test_a_tenth_is_held_out_rounded_down(tmp_path: Path):
+    for count, tenth in ((3, 1), (19, 1), (109, 10)):
+        names = [f"{number}.png" for number in range(count)]
+        train, val, test, _ = folder_splits.split_files(names, tmp_path, None, None, seed=0)
+        assert (len(train), len(val), len(test)) == (count - 2 * tenth, tenth, tenth)
 
 
 def test_a_tenth_that_is_held_out_has_its_limit(pets: Path, monkeypatch: pytest.MonkeyPatch):
@@ -340,7 +347,7 @@ def test_two_folders_never_share_their_features(tmp_path: Path):
         for number in range(5):
             write_image(root / f"{number}.png", seed + number)
         images = read(root).split("train").images
-        features = real_features(images, mean, 4, torch.device("cpu"), [tmp_path / "features"])
+        features = cached_features(images, mean, 4, torch.device("cpu"), [tmp_path / "features"])
         assert torch.equal(features, images.float().mean(dim=(2, 3)))
     assert len(list((tmp_path / "features").iterdir())) == 2
 

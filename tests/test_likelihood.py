@@ -146,6 +146,7 @@ def test_run_records_likelihoods_with_their_protocol_and_draws_the_latents(train
     assert (run / "pictures" / "kl_by_dimension.png").is_file()
 
 
+@pytest.mark.slow
 def test_likelihoods_of_different_kinds_share_no_protocol(train_in):
     kinds = {}
     for likelihood in ("bernoulli", "gaussian", "discretized_logistic"):

@@ -383,6 +383,7 @@ def two_processes(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_find_the_scores_of_one(images: Pictured, tmp_path: Path, free_port: int):
     folder = tmp_path / "two"
     folder.mkdir()
@@ -436,6 +437,7 @@ def blanked(images: Tensor, share: float) -> Tensor:
 @pytest.fixture(scope="module")
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageDataModule:
     folder = tmp_path_factory.mktemp("real")
+    datamodule: ImageDataModule
     if request.param == "MNIST":
         datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
     else:
@@ -449,8 +451,8 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize(
     "real",
     [
-        pytest.param(name, marks=needs_real(folder))
-        for name, folder in (("MNIST", "MNIST"), ("Imagenette", "imagenette2-160"))
+        pytest.param("MNIST", marks=needs_real("MNIST")),
+        pytest.param("Imagenette", marks=[needs_real("imagenette2-160"), pytest.mark.slow]),
     ],
     indirect=True,
 )
@@ -481,6 +483,7 @@ def features_of_real(images: Tensor) -> Tensor:
 # Inception, against torch-fidelity's own command
 
 
+@pytest.mark.slow
 def test_inception_fid_is_that_of_torch_fidelitys_command(inception_weights: Path, tmp_path: Path, monkeypatch):
     """The same folders and weights; narrowed to few images, for which a CPU has time."""
     generator = torch.Generator().manual_seed(0)

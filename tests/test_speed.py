@@ -23,16 +23,18 @@ from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fit
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
+from lightning_modules.image_model import ImageModel
+from lightning_modules.values import Batch
 
 SMALL = ["network.encoder.width=8", "network.decoder.width=8"]
 
 
-def built(*overrides: str, shape: tuple[int, int, int] = (1, 8, 8)) -> nn.Module:
+def built(*overrides: str, shape: tuple[int, int, int] = (1, 8, 8)) -> ImageModel:
     torch.manual_seed(0)
     return build_model(composed(*overrides).model, TinyImages(shape))
 
 
-def fit(model: nn.Module, datamodule: TinyImages, folder: Path, **options) -> Trainer:
+def fit(model: ImageModel, datamodule: TinyImages, folder: Path, **options) -> Trainer:
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, callbacks=[EpochSeed(0)], num_sanity_val_steps=0,
@@ -83,6 +85,7 @@ def test_filters_of_the_benchmark_choose_cells():
         matches(cell, ["gans"])
 
 
+@pytest.mark.slow
 def test_benchmark_says_what_data_it_lacks(tmp_path: Path):
     (tmp_path / "none").mkdir()
     command = [sys.executable, str(PROJECT / "benchmarks" / "throughput.py"), "vae", "mlp", "mnist"]
@@ -97,12 +100,12 @@ def test_benchmark_says_what_data_it_lacks(tmp_path: Path):
 @pytest.mark.parametrize("penalty", ["r1", "gradient_penalty"])
 def test_compiled_penalty_has_the_gradient_of_the_plain_one(penalty: str, monkeypatch: pytest.MonkeyPatch):
     model = built("model=gan", f"model/penalty={penalty}", *SMALL)
-    real, fake, gradients = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8), []
+    real, fake, gradients = Batch(torch.rand(4, 1, 8, 8)), Batch(torch.rand(4, 1, 8, 8)), []
     for compiling in (False, True):
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiling=compiling: compiling)
         torch.manual_seed(0)
         model.discriminator.zero_grad()
-        model.penalty(model.discriminator, real, fake).backward()
+        model.penalty(model.critic, real, fake).backward()
         gradients.append([p.grad.clone() for p in model.discriminator.parameters() if p.grad is not None])
     assert any(gradient.abs().max() > 0 for gradient in gradients[0])
     for plain, compiled in zip(*gradients, strict=True):
@@ -149,7 +152,7 @@ def test_a_step_asks_for_no_value(name: str, tmp_path: Path):
 
 
 def test_scalars_come_in_order_and_each_with_its_context():
-    readbacks = ReadbackQueue()
+    readbacks: ReadbackQueue[str] = ReadbackQueue()
     readbacks.add("first", {"loss": torch.tensor(1.5), "kl": torch.tensor(2.0)})
     readbacks.add("second", {"loss": torch.tensor(0.5)})
     assert list(readbacks.pop_arrived()) == [("first", {"loss": 1.5, "kl": 2.0}), ("second", {"loss": 0.5})]
@@ -158,7 +161,7 @@ def test_scalars_come_in_order_and_each_with_its_context():
 
 def test_scalars_that_have_not_come_are_left_until_they_are_waited_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("callbacks.readback.Readback.has_arrived", False)
-    readbacks = ReadbackQueue()
+    readbacks: ReadbackQueue[str] = ReadbackQueue()
     readbacks.add("now", {"loss": torch.tensor(1.0)})
     assert list(readbacks.pop_arrived()) == []
     assert list(readbacks.pop_arrived(wait=True)) == [("now", {"loss": 1.0})]
@@ -194,6 +197,7 @@ def test_a_batch_is_gathered_by_index():
     assert images.flatten().tolist() == labels.tolist() == [3, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae", "gan"])
 def test_compiled_networks_compute_the_same_and_keep_their_names(name: str, tmp_path: Path):
     plain, compiled = (built(f"model={name}", "network=mlp", *SMALL) for _ in range(2))
@@ -206,6 +210,7 @@ def test_compiled_networks_compute_the_same_and_keep_their_names(name: str, tmp_
         torch.testing.assert_close(compiled.state_dict()[key], weight, rtol=1e-3, atol=1e-4, msg=key)
 
 
+@pytest.mark.slow
 @needs_real("MNIST")
 def test_benchmark_s_json_has_what_the_table_has(tmp_path: Path):
     command = [sys.executable, str(PROJECT / "benchmarks" / "throughput.py"), "gan", "mlp", "mnist", "--images", "300"]
@@ -224,6 +229,7 @@ def test_benchmark_s_json_has_what_the_table_has(tmp_path: Path):
     assert cell["loader_images_per_second"] > speeds["project"]["median"]
 
 
+@pytest.mark.slow
 def test_scaling_benchmark_tells_how_cost_grows(tmp_path: Path):
     command = [sys.executable, str(PROJECT / "benchmarks" / "scaling.py"), "width", "processes", "--data", "digits"]
     result = subprocess.run(

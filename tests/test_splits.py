@@ -79,7 +79,9 @@ class Witness(GenerativeModel):
         return {"layer": self.layer}
 
     def note(self, what: str, images: Tensor) -> None:
-        self.read[what, self.trainer.state.fn.value] |= sources(images)
+        running = self.trainer.state.fn
+        assert running is not None
+        self.read[what, running.value] |= sources(images)
 
     def step(self, name: str, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         self.note(name, batch[0])
@@ -112,7 +114,8 @@ class Witness(GenerativeModel):
     def encode(self, batch: Batch) -> Latents:
         """As many latents vary as the split's place in train, val, test."""
         self.note("encode", batch.images)
-        count = 1 + ["train", "val", "test"].index(*sources(batch.images))
+        (source,) = sources(batch.images)
+        count = 1 + ["train", "val", "test"].index(source)
         return Latents(torch.rand(len(batch.images), LATENTS) * (torch.arange(LATENTS) < count))
 
     def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
@@ -215,6 +218,15 @@ def test_floor_is_of_train_against_test(run: Witnessed):
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     expected = RealFeatures(test).frechet_distance(train[order[: len(test)]])
     assert run.record["scores"]["test/fid_reference"]["floor"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_nearness_to_train_is_measured_against_that_of_test(run: Witnessed):
+    train, test = (pixels_of(run.data.split(split).images) for split in ("train", "test"))
+    samples = ModelSamples(run.model, BATCH_SIZE)
+    draws = [torch.cat([make() for make in samples.draw(len(test), seed)]) for seed in range(REPEATS)]
+    made = fmean(float(torch.cdist(pixels_of(fakes), train).min(dim=1).values.median()) for fakes in draws)
+    unseen = float(torch.cdist(test, train).min(dim=1).values.median())
+    assert run.record["scores"]["test/nearest_train_reference"]["value"] == pytest.approx(made / unseen, rel=1e-4)
 
 
 def test_losses_are_means_over_the_images_of_their_split(run: Witnessed):

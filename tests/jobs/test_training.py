@@ -72,7 +72,7 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     for told in (
         "pictures",
         "metrics.json",
-        f"tensorboard --logdir {Path(*run.parts[-1:])}"[:20],
+        f"tensorboard --logdir {run}",
         "test/fid_reference",
     ):
         assert told in out
@@ -106,7 +106,8 @@ def test_dashboard_has_scalars_images_figures_and_hparams_on_the_clock_of_images
     assert [event.step for event in board.Images("samples_fixed")][:2] == [1197, 2394]
     hparams = board.SummaryMetadata("_hparams_/session_start_info")
     assert hparams.plugin_data.plugin_name == "hparams"
-    assert b"learning_rate" in hparams.plugin_data.content or b"max_epochs" in hparams.plugin_data.content
+    for setting in (b"trainer.max_epochs", b"data.batch_size", b"protocols"):
+        assert setting in hparams.plugin_data.content
 
 
 def test_curves_in_the_table_are_those_of_the_dashboard(train_in):
@@ -181,7 +182,8 @@ def test_turning_callbacks_off_changes_no_weight(model: str, train_in):
 def test_same_seed_repeats_a_run_and_another_does_not(train_in):
     first, second, third = (train_in(name, *MLP, f"seed={seed}") for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert_same_weights(first, second)
-    assert not torch.equal(*(last_weights(run)["encoder.1.weight"] for run in (first, third)))
+    ours, theirs = last_weights(first), last_weights(third)
+    assert all(not torch.equal(ours[key], theirs[key]) for key in ours if key.endswith(".weight"))
 
 
 def test_without_scores_the_last_checkpoint_is_tested(train_in):
@@ -195,7 +197,7 @@ def test_checkpoints_hold_plain_things_and_no_extractor(train_in):
     run = train_in("run", *MLP, "model=gan")
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert not any("extractor" in key or "classifier" in key for key in checkpoint["state_dict"])
-    assert any(key.startswith("averaged_generator.") for key in checkpoint["state_dict"])
+    assert any(key.startswith("averages.generator.") for key in checkpoint["state_dict"])
     assert checkpoint["images_seen"] == 2 * 1197
 
 
@@ -247,7 +249,7 @@ def test_classifier_run_exports_a_reference_of_its_own(train_in):
     classifier, facts = load_reference(run / "reference.safetensors")
     record = json.loads((run / "metrics.json").read_text())
     assert float(facts["test_accuracy"]) == pytest.approx(record["test"]["test/accuracy"], abs=1e-4)
-    assert facts["test_accuracy"] > "0.3"
+    assert 0.3 < float(facts["test_accuracy"]) <= 1
     assert classifier.image_shape == (1, 8, 8)
     for key, weight in last_weights(run, "best.ckpt").items():
         told = classifier.state_dict()[key.removeprefix("network.")]

@@ -1,5 +1,7 @@
 """Conditioning: what labels change, what they leave alone, and that models without them do not look at them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import TinyImages
@@ -28,7 +30,7 @@ def test_labels_are_part_of_the_latents_and_all_that_is_random_in_images(name: s
     images = model.decode(latents)
     torch.manual_seed(7)  # a generator that decode could draw from
     assert torch.equal(model.decode(latents), images)
-    changed = model.decode(latents._replace(labels=relabelled(latents.labels)))
+    changed = model.decode(replace(latents, labels=relabelled(latents.labels)))
     assert (changed - images).flatten(1).abs().amax(1).min() > 1e-4  # of every image
     torch.testing.assert_close(model.decode(latents[2:5]), images[2:5])
 
@@ -56,7 +58,7 @@ def test_drawing_labels_changes_no_other_draw_of_the_same_call(name: str):
 def test_encoder_and_likelihood_are_told_the_label():
     model = build("model=vae", *LABEL).eval()
     batch = random_batch(6)
-    other = batch._replace(labels=relabelled(batch.labels))
+    other = replace(batch, labels=relabelled(batch.labels))
     assert (model.posterior(batch).mean - model.posterior(other).mean).abs().amax(1).min() > 1e-5
     encoded = model.encode(batch)
     assert torch.equal(encoded.labels, batch.labels) and torch.equal(encoded.z, model.posterior(batch).mean)
@@ -73,7 +75,7 @@ def test_importance_weights_of_a_conditional_vae_are_of_each_image_with_its_own_
     together = model.log_importance_weights(batch, 20_000).logsumexp(0)
     alone = torch.cat([model.log_importance_weights(batch[i : i + 1], 20_000).logsumexp(0) for i in range(5)])
     torch.testing.assert_close(together, alone, atol=0.1, rtol=0)
-    swapped = model.log_importance_weights(batch._replace(labels=relabelled(batch.labels)), 20_000).logsumexp(0)
+    swapped = model.log_importance_weights(replace(batch, labels=relabelled(batch.labels)), 20_000).logsumexp(0)
     assert (swapped - together).abs().max() > 1
 
 

@@ -1,5 +1,7 @@
 """Penalties against closed forms: of critics whose gradient is known, with real and fake images that differ."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -65,7 +67,7 @@ def test_r1_takes_the_mean_over_its_share_of_the_batch(share: float, taken: int)
 
 def test_r1_asks_for_real_images_with_their_own_labels():
     labels = torch.tensor([1, 0, 1, 1])
-    real, fake = images(4)._replace(labels=labels), images(4)._replace(labels=1 - labels)
+    real, fake = replace(images(4), labels=labels), replace(images(4), labels=1 - labels)
     penalty = R1Penalty(weight=2.0, share=0.5)(OfLabel(1.0, 3.0), real, fake)  # of the first two
     assert penalty.item() == pytest.approx((4 * 3.0**2 + 4 * 1.0**2) / 2, rel=1e-5)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.values import Batch, Latents, joined
+from lightning_modules.values import Batch, Latents
 
 Z, LABELS = torch.arange(20.0).view(5, 2, 2), torch.tensor([3, 1, 4, 1, 5])
 
@@ -11,27 +11,28 @@ Z, LABELS = torch.arange(20.0).view(5, 2, 2), torch.tensor([3, 1, 4, 1, 5])
 @pytest.mark.parametrize("rows", [slice(1, 3), torch.tensor([4, 0]), torch.tensor([True, False, True, False, False])])
 @pytest.mark.parametrize("kind", [Batch, Latents])
 def test_rows_of_images_and_labels_stay_together(kind: type, rows: slice | torch.Tensor):
-    values, labels = kind(Z, LABELS)[rows]
-    assert torch.equal(values, Z[rows]) and torch.equal(labels, LABELS[rows])
-    assert isinstance(kind(Z, LABELS)[rows], kind)
+    some = kind(Z, LABELS)[rows]
+    assert isinstance(some, kind) and len(some) == len(Z[rows])
+    assert torch.equal(values_of(some), Z[rows]) and torch.equal(some.labels, LABELS[rows])
 
 
 @pytest.mark.parametrize("kind", [Batch, Latents])
 def test_rows_without_labels_have_none(kind: type):
-    values, labels = kind(Z)[1:3]
-    assert torch.equal(values, Z[1:3]) and labels is None
+    some = kind(Z)[1:3]
+    assert torch.equal(values_of(some), Z[1:3]) and some.labels is None
+
+
+def values_of(value: Batch | Latents) -> torch.Tensor:
+    return value.images if isinstance(value, Batch) else value.z
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (7, [5])])
 def test_latents_split_into_parts_that_join_to_the_whole(size: int, sizes: list[int]):
     parts = list(Latents(Z, LABELS).split(size))
-    assert [len(part.z) for part in parts] == sizes
-    whole = joined(parts)
-    assert torch.equal(whole.z, Z) and torch.equal(whole.labels, LABELS)
-
-
-def test_latents_without_labels_split_and_join_without_labels():
-    assert joined(list(Latents(Z).split(2))).labels is None
+    assert [len(part) for part in parts] == sizes
+    assert torch.equal(torch.cat([part.z for part in parts]), Z)
+    assert torch.equal(torch.cat([part.labels for part in parts]), LABELS)
+    assert all(part.labels is None for part in Latents(Z).split(size))
 
 
 def test_repeated_batch_has_all_rows_in_order_as_often_as_asked():

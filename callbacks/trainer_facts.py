@@ -1,0 +1,20 @@
+"""What Lightning's Trainer knows while it runs and does not declare."""
+
+from lightning import Callback, Trainer
+
+from datamodules.image_datamodule import ImageDataModule
+
+
+def datamodule_of(trainer: Trainer) -> ImageDataModule:
+    """The data that the model is trained or tested on."""
+    return trainer.datamodule  # type: ignore[attr-defined]
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Everything that looks on."""
+    return trainer.callbacks  # type: ignore[attr-defined]
+
+
+def log_every_n_steps(trainer: Trainer) -> int:
+    """Batches between two points of a curve."""
+    return trainer.log_every_n_steps  # type: ignore[attr-defined]
