@@ -231,7 +231,7 @@ def test_images_that_cannot_be_scored_are_refused(content: dict | str | None, me
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="has no PNG or JPEG files"):
+    with pytest.raises(ConfigError, match="has no PNG or JPEG files"):
         read_images(tmp_path, (1, 8, 8))
 
 
@@ -240,7 +240,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path):
 )
 def test_files_that_would_lose_something_are_refused(mode: str, channels: int, allowed: str, tmp_path: Path):
     Image.new(mode, (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=f"a.png is of mode {mode}, expected {allowed}"):
+    with pytest.raises(ConfigError, match=f"a.png is of mode {mode}, expected {allowed}"):
         read_images(tmp_path, (channels, 8, 8))
 
 
@@ -284,10 +284,10 @@ def test_other_scores_of_the_same_weights_are_kept_and_those_of_others_are_not(t
 def test_an_image_of_another_size_or_damaged_is_named(tmp_path: Path):
     folder = digits_as(tmp_path, "folder", count=3)
     Image.new("L", (9, 8)).save(folder / "00001.png")
-    with pytest.raises(ValueError, match=r"00001\.png is 9x8, expected 8x8"):
+    with pytest.raises(ConfigError, match=r"00001\.png is 9x8, expected 8x8"):
         read_images(folder, (1, 8, 8))
     (folder / "00001.png").write_text("none")
-    with pytest.raises(ValueError, match=r"00001\.png is no readable image"):
+    with pytest.raises(ConfigError, match=r"00001\.png is no readable image"):
         read_images(folder, (1, 8, 8))
 
 
