@@ -15,9 +15,10 @@ from PIL import Image
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
 from foundation.errors import ConfigError, UserError
-from jobs.building import build_model
+from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate, read_run_config, restore
 from jobs.run_version import check_classes_exist
+from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from run_folder.records import project_version
 from scoring.given_images import read_images
@@ -29,6 +30,12 @@ def again(run: Path, *overrides: str) -> None:
     cfg = composed(f"run={run}", "accelerator=cpu", *overrides, config="evaluate")
     HydraConfig.instance().cfg = None  # a run is rebuilt from its folder alone
     evaluate(cfg)
+
+
+def built(run: Path) -> ImageModel:
+    """A run's model with random weights."""
+    cfg = OmegaConf.load(run / "config.yaml")
+    return build_model(cfg.model, build_datamodule(cfg.data))
 
 
 @pytest.mark.parametrize("model", ["vae", "gan"])
@@ -52,9 +59,7 @@ def test_samples_go_to_npz_as_the_field_exchanges_them(train_in, tmp_path: Path)
         assert archive.files == ["arr_0"]
         samples = archive["arr_0"]
     assert samples.shape == (700, 8, 8, 1) and samples.dtype == np.uint8
-    cfg = OmegaConf.load(run / "config.yaml")
-    datamodule = type("Facts", (), {"image_shape": (1, 8, 8), "num_classes": 10})
-    model = build_model(cfg.model, datamodule)
+    model = built(run)
     restore(model, run, None)
     with observing(model, seed=3):
         first = to_uint8(model.decode(model.sample_latents(500)))
@@ -78,12 +83,12 @@ def test_another_checkpoint_can_be_evaluated(train_in):
 def test_averaged_weights_are_restored(train_in):
     run = train_in("run", "model=gan", *MLP)
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    model = build_model(
-        OmegaConf.load(run / "config.yaml").model, type("F", (), {"image_shape": (1, 8, 8), "num_classes": 10})
-    )
+    model = built(run)
+    before = {name: weight.clone() for name, weight in model.averages["generator"].state_dict().items()}
     restore(model, run, None)
-    for name, weight in model.averaged_generator.state_dict().items():
-        assert torch.equal(weight, stored["state_dict"][f"averaged_generator.{name}"])
+    for name, weight in model.averages["generator"].state_dict().items():
+        assert torch.equal(weight, stored["state_dict"][f"averages.generator.{name}"])
+    assert any(not torch.equal(weight, before[name]) for name, weight in model.averages["generator"].named_parameters())
     assert model.images_seen == stored["images_seen"]
 
 
@@ -231,7 +236,7 @@ def test_images_that_cannot_be_scored_are_refused(content: dict | str | None, me
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="has no PNG or JPEG files"):
+    with pytest.raises(ConfigError, match="has no PNG or JPEG files"):
         read_images(tmp_path, (1, 8, 8))
 
 
@@ -240,7 +245,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path):
 )
 def test_files_that_would_lose_something_are_refused(mode: str, channels: int, allowed: str, tmp_path: Path):
     Image.new(mode, (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=f"a.png is of mode {mode}, expected {allowed}"):
+    with pytest.raises(ConfigError, match=f"a.png is of mode {mode}, expected {allowed}"):
         read_images(tmp_path, (channels, 8, 8))
 
 
@@ -284,10 +289,10 @@ def test_other_scores_of_the_same_weights_are_kept_and_those_of_others_are_not(t
 def test_an_image_of_another_size_or_damaged_is_named(tmp_path: Path):
     folder = digits_as(tmp_path, "folder", count=3)
     Image.new("L", (9, 8)).save(folder / "00001.png")
-    with pytest.raises(ValueError, match=r"00001\.png is 9x8, expected 8x8"):
+    with pytest.raises(ConfigError, match=r"00001\.png is 9x8, expected 8x8"):
         read_images(folder, (1, 8, 8))
     (folder / "00001.png").write_text("none")
-    with pytest.raises(ValueError, match=r"00001\.png is no readable image"):
+    with pytest.raises(ConfigError, match=r"00001\.png is no readable image"):
         read_images(folder, (1, 8, 8))
 
 
