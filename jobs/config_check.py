@@ -151,9 +151,10 @@ def given(error: ErrorDetails) -> str:
 
 def check_cadence(plain: Mapping[str, Any]) -> None:
     """Raise ConfigError where val would be run at other epochs than it is scored at."""
-    if "trainer" not in plain:
+    trainer = plain.get("trainer", {})
+    if "_target_" not in trainer:  # evaluate.py's config has none, but what a data set's yaml says of one
         return
-    every, val = plain["every_n_epochs"], plain["trainer"].get("check_val_every_n_epoch", 1)
+    every, val = plain["every_n_epochs"], trainer.get("check_val_every_n_epoch", 1)
     if val != every:
         raise ConfigError(
             f"trainer.check_val_every_n_epoch: val is run whenever it is scored, every_n_epochs={every}, got {val}. "

@@ -77,8 +77,9 @@ def test_every_value_at_the_top_of_a_config_has_a_type(config: str, schema: type
     assert values == set(typing.get_type_hints(schema))
 
 
-def test_evaluate_config_passes_as_it_is():
-    check(composed(config="evaluate"))
+@pytest.mark.parametrize("overrides", [[], ["data=mnist", "scores=reference", "images=samples.npz"]])
+def test_config_of_evaluate_passes(overrides: list[str]):
+    check(composed(*overrides, config="evaluate"))
 
 
 @pytest.mark.parametrize(
