@@ -95,3 +95,10 @@ def test_table_would_notice(package: str, source: str):
 )
 def test_table_allows(package: str, source: str):
     assert not forbidden(source, package)
+
+
+def test_scoring_knows_neither_trainer_nor_callback():
+    for path in (PROJECT / "scoring").glob("*.py"):
+        assert not {"lightning", "pytorch_lightning"} & {
+            name.split(".")[0] for name in imported(path.read_text(), "scoring")
+        }, path

@@ -1,88 +1,258 @@
-"""The grid as a grid: every model, network and image shape composes, builds, learns a step and samples."""
+"""Every combination of choices, found by walking conf/: each composes, passes the check, and takes two steps."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import cache
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from conftest import PROJECT, TinyImages, composed
-from lightning import Trainer
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from small_models import fit, same
+from torch import Tensor
 
 from jobs.building import build_model
 from jobs.config_check import check
+from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.image_model import ImageModel
+from lightning_modules.values import Batch
 
-SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 128, 128)]
-GENERATIVE = ["vae", "beta_vae", "gan", "wgan_gp"]
-NETWORKS = ["mlp", "conv", "resnet"]  # resnet_bn is resnet with one norm more
+CONF = PROJECT / "conf"
+DIGITS = (1, 8, 8)
+SHAPES = [DIGITS, (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 128, 128)]
+SMALL = {  # by key, wherever it stands
+    "width": 4,
+    "depth": 2,
+    "latent_dim": 4,
+    "embedding_dim": 2,
+    "num_components": 2,
+    "num_features": 4,
+    "nats": 1e-6,
+}
+MOST_STEPS = 10  # with free bits a prior learns nothing until the KL is above them
+
+
+# Walking
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (PROJECT / "conf" / group).glob("[!_]*.yaml"))
+    """The names that a config group can be given; what begins with `_` is part of others."""
+    files = (path.relative_to(CONF / group).with_suffix("") for path in (CONF / group).glob("[!_]*.yaml"))
+    return sorted(path.as_posix() for path in files)
 
 
-def small(network: str) -> list[str]:
-    width = 16 if network == "mlp" else 2
-    return [f"network={network}", f"network.encoder.width={width}", f"network.decoder.width={width}"]
+def experiments() -> list[str]:
+    files = (path.relative_to(CONF / "experiment").with_suffix("") for path in (CONF / "experiment").rglob("[!_]*.yaml"))
+    return sorted(path.as_posix() for path in files)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+MODELS, NETWORKS, DATA = choices("model"), choices("network"), choices("data")
+FAMILIES = [name for name in MODELS if "_target_" in OmegaConf.load(CONF / "model" / f"{name}.yaml")]  # no variants,
+BACKBONES = [name for name in NETWORKS if "encoder" in OmegaConf.load(CONF / "network" / f"{name}.yaml")]  # nor here
+OTHER_GROUPS = sorted(
+    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("model", "network", "data", "experiment")
+)
+
+
+@cache
+def composition(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
+    """A composed config, and the group that each choice in it is of."""
+    cfg = composed(*overrides)
+    for key in OmegaConf.missing_keys(cfg):  # what only the person at the command line knows
+        OmegaConf.update(cfg, key, "given")
+    return cfg, {key: key.split("@")[0] for key in HydraConfig.get().runtime.choices}
+
+
+def part_choices(room: str, *overrides: str) -> Iterator[tuple[str, str]]:
+    """Each part of a model, or of a network, with each of its choices: `model/loss`, `hinge`."""
+    _, groups = composition(*overrides)
+    for key, group in groups.items():
+        if group.startswith(f"{room}/"):
+            for choice in choices(group):
+                yield key, choice
+
+
+def is_generative(model: str) -> bool:
+    return issubclass(get_class(composition(f"model={model}")[0].model._target_), GenerativeModel)
+
+
+GENERATIVE = [name for name in MODELS if is_generative(name)]
+
+
+# Composing
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_choice_of_every_part_of_a_model_composes_and_passes_the_check(model: str):
+    parts = list(part_choices("model", f"model={model}"))
+    assert {key for key, _ in parts} == {
+        f"model/{folder.name}"
+        for folder in (CONF / "model").iterdir()
+        if folder.is_dir() and folder.name in composition(f"model={model}")[0].model
+    }
+    for key, choice in parts:
+        cfg, _ = composition(f"model={model}", f"{key}={choice}")
+        check(cfg)
+        alone = OmegaConf.load(CONF / key / f"{choice}.yaml")
+        if "_target_" in alone:
+            assert cfg.model[key.split("/")[1]]._target_ == alone._target_, (key, choice)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", GENERATIVE)
-def test_cell_takes_a_step_and_samples_in_unit_range(name: str, network: str, shape: tuple[int, ...], tmp_path: Path):
-    cfg = composed(f"model={name}", *small(network))
-    model = build_model(cfg.model, datamodule := TinyImages(shape))
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    trainer = Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path,
-    )  # fmt: skip
-    if name == "wgan_gp":
-        model.n_critic = 2  # of the two batches that there are
-    trainer.fit(model, datamodule=datamodule)
-
-    assert model.images_seen == len(datamodule.split("train").images)
-    for role, network_ in model.networks.items():
-        names = [key for key in before if key.startswith(f"{role}.")]
-        assert any(not torch.equal(before[key], model.state_dict()[key]) for key in names), f"{role} did not learn"
-        assert network_ is getattr(model, role)
-    model.eval()
-    images = model.decode(model.sample_latents(5))
-    assert images.shape == (5, *shape)
-    assert images.dtype == torch.float32
-    assert images.min() >= 0 and images.max() <= 1
-    assert images.std() > 0
+def test_every_choice_of_every_part_of_a_network_composes_and_passes_the_check(network: str):
+    for key, choice in part_choices("network", f"network={network}"):
+        check(composition(f"network={network}", f"{key}={choice}")[0])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64)], ids=lambda shape: "x".join(map(str, shape)))
-def test_classifier_gives_a_logit_for_each_class(network: str, shape: tuple[int, int, int]):
-    model = build_model(composed("model=classifier", *small(network)).model, TinyImages(shape))
-    logits = model.eval()(torch.rand(2, *shape))
-    assert logits.shape == (2, 3)
-    assert model.network.features(torch.rand(2, *shape)).shape == (2, model.network.num_features)
-
-
-@pytest.mark.parametrize("data", choices("data"))
-@pytest.mark.parametrize("network", choices("network"))
-@pytest.mark.parametrize("model", choices("model"))
-def test_every_choice_composes_and_passes_the_check(model: str, network: str, data: str):
-    root = ["data.root=pictures"] if data == "folder" else []
-    check(composed(f"model={model}", f"network={network}", f"data={data}", *root))
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_composes_with_every_network_and_data_set(model: str):
+    for network in NETWORKS:
+        check(composition(f"model={model}", f"network={network}")[0])
+    for data in DATA:
+        check(composition(f"model={model}", f"data={data}")[0])
 
 
 @pytest.mark.parametrize(
     "override",
-    [f"{group}={choice}"
-     for group in ("scores", "callbacks", "logger", "trainer", "model/likelihood", "model/prior", "network/activation",
-                   "experiment/paper", "experiment/reference")
-     for choice in choices(group) if (group, choice) != ("callbacks", "base")]
-    + [f"model=gan model/{group}={choice}" for group in ("loss", "penalty") for choice in choices(f"model/{group}")]
-    + [f"network/norm@network.encoder.norm={choice}" for choice in choices("network/norm")],
-)  # fmt: skip
-def test_every_other_yaml_composes_and_passes_the_check(override: str):
-    overrides = override.replace("experiment/", "experiment=").replace("=", "=", 1).split(" ")
-    if overrides[0].startswith("experiment="):
-        overrides = [override.replace("experiment/paper=", "experiment=paper/").replace(
-            "experiment/reference=", "experiment=reference/")]  # fmt: skip
-    if override.endswith("imagenette_again"):
-        overrides.append("model.initial_weights=first.safetensors")
-    check(composed(*overrides))
+    [f"{group}={choice}" for group in OTHER_GROUPS for choice in choices(group)]
+    + [f"experiment={name}" for name in experiments()],
+)
+def test_every_other_choice_composes_and_passes_the_check(override: str):
+    check(composition(override)[0])
+
+
+# Training
+
+
+class PlainLoop:
+    """What a model's training step asks of Lightning, and no more: a step takes milliseconds."""
+
+    world_size, is_last_batch = 1, False
+
+    def __init__(self, model: ImageModel) -> None:
+        self.fit_loop = self.epoch_loop = self
+        self.total_batch_idx = -1
+        self.model = model
+        optimizers = model.configure_optimizers()
+        self.optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        model.trainer = self  # type: ignore[assignment]
+        model.optimizers = lambda: self.optimizers  # type: ignore[method-assign,assignment,return-value]
+        model.toggled_optimizer = lambda _: nullcontext()  # type: ignore[method-assign,assignment,return-value]
+        model.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> None:
+        self.total_batch_idx += 1
+        self.model.on_train_batch_start(batch, self.total_batch_idx)
+        terms: Any = self.model.training_step(batch, self.total_batch_idx)
+        if self.model.automatic_optimization:
+            self.optimizers[0].zero_grad()
+            terms["loss"].backward()
+            self.optimizers[0].step()
+        self.model.on_train_batch_end(terms, batch, self.total_batch_idx)
+
+
+def small(node: Any) -> Any:
+    """A config with its sizes, whatever they are of, as in `SMALL`."""
+    if isinstance(node, dict):
+        return {key: SMALL[key] if key in SMALL else small(value) for key, value in node.items()}
+    return node
+
+
+def model_config(*overrides: str) -> dict[str, Any]:
+    """A composed model's config with small sizes, resolved."""
+    cfg = OmegaConf.to_container(composition(*overrides)[0], resolve=True)
+    assert isinstance(cfg, dict)
+    return small(cfg["model"])
+
+
+@cache
+def prepared(shape: tuple[int, int, int]) -> TinyImages:
+    datamodule = TinyImages(shape)
+    datamodule.setup()
+    return datamodule
+
+
+def images_of_trained(config: dict[str, Any], shape: tuple[int, int, int]) -> Tensor:
+    """Images decoded after two steps, or as many as every optimizer needs, by which every network has changed."""
+    datamodule = prepared(shape)
+    torch.manual_seed(0)
+    model: Any = build_model(config, datamodule)
+    before = {role: [p.detach().clone() for p in network.parameters()] for role, network in model.networks.items()}
+    loop, batches, images_seen = PlainLoop(model), [datamodule.training_images(count) for count in (8, 6)], 0
+    for index in range(MOST_STEPS):
+        loop.step(batches[index % 2])
+        images_seen += len(batches[index % 2][0])
+        unchanged = {role for role, network in model.networks.items() if same(before[role], network)}
+        if index + 1 >= max(2, model.optimizers_period) and not unchanged:
+            break
+    assert not unchanged
+    assert model.images_seen == images_seen
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        model.fit_latents(Batch(*batch) for batch in batches)
+        latents = model.sample_latents(5)
+        images = model.decode(latents)
+    assert latents.z.shape == (5, *model.latent_shape)
+    assert images.shape == (5, *shape) and images.dtype == torch.float32
+    assert images.isfinite().all() and images.min() >= 0 and images.max() <= 1
+    return images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", BACKBONES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_combination_of_parts_learns_and_makes_images(family: str, network: str):
+    base = model_config(f"model={family}", f"network={network}")
+    nodes: dict[str, dict[str, Any]] = {}
+    for key, choice in part_choices("model", f"model={family}"):
+        part = key.split("/")[1]
+        nodes.setdefault(part, {})[choice] = model_config(f"model={family}", f"{key}={choice}")[part]
+    for combination in product(*nodes.values()):
+        chosen = dict(zip(nodes, combination, strict=True))
+        try:
+            images_of_trained(base | {part: nodes[part][name] for part, name in chosen.items()}, DIGITS)
+        except Exception as error:
+            error.add_note(f"with network={network} {chosen}")
+            raise
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("model", GENERATIVE)
+def test_every_model_and_network_makes_images_of_every_shape(model: str, network: str, shape: tuple[int, int, int]):
+    images = images_of_trained(model_config(f"model={model}", f"network={network}"), shape)
+    assert not any(torch.equal(images[0], other) for other in images[1:])  # of other latents, other images
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_choice_of_a_part_is_trained_by_lightning(family: str):
+    for key, choice in part_choices("model", f"model={family}"):
+        config = model_config("network=mlp", f"model={family}") | {
+            key.split("/")[1]: model_config(f"model={family}", f"{key}={choice}")[key.split("/")[1]]
+        }
+        model: Any = build_model(config, datamodule := TinyImages(DIGITS))
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        trainer = fit(model, datamodule)
+        assert trainer.fit_loop.epoch_loop.total_batch_idx + 1 == 2 and model.images_seen == 8
+        for role in model.networks:
+            names = [name for name in before if name.startswith(f"{role}.")]
+            assert any(not torch.equal(before[name], model.state_dict()[name]) for name in names), (key, choice, role)
+        assert all(value.isfinite() for name, value in trainer.callback_metrics.items()), (key, choice)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:4], ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("model", [name for name in MODELS if name not in GENERATIVE])
+def test_classifiers_learn_and_give_a_logit_for_each_class(model: str, network: str, shape: tuple[int, int, int]):
+    datamodule = prepared(shape)
+    classifier: Any = build_model(model_config(f"model={model}", f"network={network}"), datamodule)
+    fit(classifier, datamodule)
+    assert classifier.images_seen == 8
+    logits = classifier.eval()(torch.rand(2, *shape))
+    assert logits.shape == (2, datamodule.num_classes) and logits.isfinite().all()
+    assert classifier.network.features(torch.rand(2, *shape)).shape == (2, SMALL["num_features"])
