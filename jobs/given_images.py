@@ -42,13 +42,13 @@ def score_images(cfg: DictConfig) -> None:
     """Score the images at `cfg.images` against the test split of `cfg.data`, into `cfg.folder`."""
     folder = Path(cfg.folder)
     check_choices(cfg)
-    claim(folder, resumed_from=None)
     datamodule = instantiate(cfg.data)
     device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
     images = read_images(Path(cfg.images), datamodule.image_shape)
     (score,) = build_scores(cfg.scores, datamodule)
     needed = number_needed(score, datamodule)
     check_count(images, needed, cfg.images)
+    claim(folder, resumed_from=None)
     datamodule.prepare_data()
     datamodule.setup()
     report = score.measure(GivenSamples(images, BATCH_SIZE), device, repeats=1)

@@ -1,6 +1,7 @@
 """Taking a run folder: it holds one run, and that run's config."""
 
 import os
+from errno import EACCES
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,17 +12,15 @@ from run_folder.layout import CHECKPOINTS, CONFIG, LAST, STATUS
 
 
 def claim(run_dir: Path, resumed_from: str | None) -> None:
-    """Raise ConfigError if the folder can't be made, or holds a run already that is not the one to be resumed."""
+    """Raise ConfigError if the folder can't be written, or holds a run already that is not the one to be resumed."""
     resumes = resumed_from is not None and Path(resumed_from).resolve().parent.parent == run_dir.resolve()
     if (run_dir / CONFIG).exists() and not resumes:
         raise ConfigError(
             f"{run_dir} already holds a run, which is left as it is. Choose another hydra.run.dir, "
             f"or resume that run with ckpt_path={run_dir / CHECKPOINTS / LAST}"
         )
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(error) from error
+    if run_dir.exists() and not os.access(run_dir, os.W_OK):  # refused before anything expensive starts
+        raise unwritable(PermissionError(EACCES, os.strerror(EACCES), str(run_dir)))
 
 
 def resumable_checkpoint(run_dir: Path) -> str | None:

@@ -46,7 +46,9 @@ def choices(group: str) -> list[str]:
 
 
 def experiments() -> list[str]:
-    files = (path.relative_to(CONF / "experiment").with_suffix("") for path in (CONF / "experiment").rglob("[!_]*.yaml"))
+    files = (
+        path.relative_to(CONF / "experiment").with_suffix("") for path in (CONF / "experiment").rglob("[!_]*.yaml")
+    )
     return sorted(path.as_posix() for path in files)
 
 
@@ -54,7 +56,9 @@ MODELS, NETWORKS, DATA = choices("model"), choices("network"), choices("data")
 FAMILIES = [name for name in MODELS if "_target_" in OmegaConf.load(CONF / "model" / f"{name}.yaml")]  # no variants,
 BACKBONES = [name for name in NETWORKS if "encoder" in OmegaConf.load(CONF / "network" / f"{name}.yaml")]  # nor here
 OTHER_GROUPS = sorted(
-    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("model", "network", "data", "experiment")
+    path.name
+    for path in CONF.iterdir()
+    if path.is_dir() and path.name not in ("model", "network", "data", "experiment")
 )
 
 

@@ -209,7 +209,10 @@ def test_run_folder_that_can_not_be_written_is_refused_with_the_remedy(tmp_path:
     with pytest.raises(ConfigError, match=r"^No space left on device\. .*hydra\.run\.dir="):
         save_config(OmegaConf.create({"seed": 0}), tmp_path)
     with pytest.raises(ConfigError, match=r"^/dev/null/run: Not a directory\. .*hydra\.run\.dir="):
-        claim(Path("/dev/null/run"), resumed_from=None)
+        save_config(OmegaConf.create({"seed": 0}), Path("/dev/null/run"))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}: Permission denied\. .*hydra\.run\.dir="):
+        claim(tmp_path, resumed_from=None)
 
 
 class Faulty:

@@ -15,9 +15,10 @@ from PIL import Image
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
 from foundation.errors import ConfigError, UserError
-from jobs.building import build_model
+from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate, read_run_config, restore
 from jobs.run_version import check_classes_exist
+from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from run_folder.records import project_version
 from scoring.given_images import read_images
@@ -29,6 +30,12 @@ def again(run: Path, *overrides: str) -> None:
     cfg = composed(f"run={run}", "accelerator=cpu", *overrides, config="evaluate")
     HydraConfig.instance().cfg = None  # a run is rebuilt from its folder alone
     evaluate(cfg)
+
+
+def built(run: Path) -> ImageModel:
+    """A run's model with random weights."""
+    cfg = OmegaConf.load(run / "config.yaml")
+    return build_model(cfg.model, build_datamodule(cfg.data))
 
 
 @pytest.mark.parametrize("model", ["vae", "gan"])
@@ -52,9 +59,7 @@ def test_samples_go_to_npz_as_the_field_exchanges_them(train_in, tmp_path: Path)
         assert archive.files == ["arr_0"]
         samples = archive["arr_0"]
     assert samples.shape == (700, 8, 8, 1) and samples.dtype == np.uint8
-    cfg = OmegaConf.load(run / "config.yaml")
-    datamodule = type("Facts", (), {"image_shape": (1, 8, 8), "num_classes": 10})
-    model = build_model(cfg.model, datamodule)
+    model = built(run)
     restore(model, run, None)
     with observing(model, seed=3):
         first = to_uint8(model.decode(model.sample_latents(500)))
@@ -78,12 +83,12 @@ def test_another_checkpoint_can_be_evaluated(train_in):
 def test_averaged_weights_are_restored(train_in):
     run = train_in("run", "model=gan", *MLP)
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    model = build_model(
-        OmegaConf.load(run / "config.yaml").model, type("F", (), {"image_shape": (1, 8, 8), "num_classes": 10})
-    )
+    model = built(run)
+    before = {name: weight.clone() for name, weight in model.averages["generator"].state_dict().items()}
     restore(model, run, None)
-    for name, weight in model.averaged_generator.state_dict().items():
-        assert torch.equal(weight, stored["state_dict"][f"averaged_generator.{name}"])
+    for name, weight in model.averages["generator"].state_dict().items():
+        assert torch.equal(weight, stored["state_dict"][f"averages.generator.{name}"])
+    assert any(not torch.equal(weight, before[name]) for name, weight in model.averages["generator"].named_parameters())
     assert model.images_seen == stored["images_seen"]
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from run_folder.records import (
 )
 
 SCORE = {"value": 3.5, "std": None, "floor": 0.5, "protocol": "aaaa1111", "weights": "raw"}
-OLD_RUN = {  # every key of version 0.1, in its order
+OLD_RUN: dict[str, Any] = {  # every key of version 0.1, in its order
     "model": "vae", "network": "conv", "data": "digits",
     "scores": {"test/fid_reference": SCORE, "test/active_units": SCORE | {"value": 12}},
     "experiment": None, "seed": 0, "parameters": {"total": 3, "encoder": 1, "decoder": 2}, "images_seen": 1197,
@@ -30,16 +31,16 @@ OLD_RUN = {  # every key of version 0.1, in its order
     "protocols": {"aaaa1111": {"data": "Digits", "num_fakes": 300}}, "classes": {"real": {"0": 1.0}},
     "kl_by_dimension": [0.5], "test": {"test/loss": 24.5}, "checkpoint_epoch": 1, "checkpoint": "checkpoints/best.ckpt",
 }  # fmt: skip
-OLD_EVALUATION = {
+OLD_EVALUATION: dict[str, Any] = {
     "scores": {"test/fid_reference": SCORE}, "protocols": {"aaaa1111": {}}, "kl_by_dimension": [0.5],
     "checkpoint": "checkpoints/best.ckpt", "images_seen": 1197, "checkpoint_epoch": 1, "test": {"test/loss": 24.5},
 }  # fmt: skip
-OLD_IMAGES = {
+OLD_IMAGES: dict[str, Any] = {
     "model": "others", "network": None, "data": "digits", "seed": None, "images": "others.npz", "images_sha256": "ab",
     "num_images": 300, "scores": {"test/fid_reference": SCORE}, "protocols": {"aaaa1111": {}},
     "classes": {"real": {"0": 1.0}},
 }  # fmt: skip
-OLD_END = {
+OLD_END: dict[str, Any] = {
     "status": "failed", "message": "no", "model": "gan", "network": "mlp", "data": "digits", "scores": "reference",
     "experiment": None, "seed": "abc",
 }  # fmt: skip

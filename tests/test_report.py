@@ -619,6 +619,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian
 
 
 def browse(page: Path, *options: str) -> str:
+    assert CHROMIUM is not None
     return subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options, page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
