@@ -48,7 +48,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         try:
             run(of.main)
         except SystemExit as end:
-            code = end.code or 0
+            code = int(end.code or 0)
         return code, capsys.readouterr().err
 
     monkeypatch.chdir(tmp_path)
