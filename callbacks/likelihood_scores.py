@@ -25,7 +25,7 @@ ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit 
 
 
 class LikelihoodScores(ScoreCallback):
-    """On test, from `num_images` test images, for models that define `log_importance_weights` and a `likelihood`.
+    """On test, from `num_images` test images, for models with `HasLikelihood`.
 
     `test/nll`, −log p(x) by importance sampling with `num_samples` draws an image, nats per image (Burda et al.
     2016, arXiv:1509.00519); `test/bits_per_dim`, the same for likelihoods over 8-bit pixels; `test/active_units`.

@@ -49,7 +49,9 @@ class ProgressBar(TQDMProgressBar):
         }
         terms, self._requested = self._requested.read(), Readback(self._terms)
         shown = terms | {name: float(value) for name, value in scores.items()}
-        return {name: f"{value:.4g}" for name, value in shown.items() if name != "loss"}
+        if len(terms) > 1:  # the loss is the sum of the other terms
+            shown.pop("loss", None)
+        return {name: f"{value:.4g}" for name, value in shown.items()}
 
     def init_validation_tqdm(self) -> tqdm:
         return tqdm(disable=True)

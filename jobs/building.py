@@ -1,4 +1,4 @@
-"""From config to objects: the model, what looks on, and the loggers, for training, evaluation and benchmarks."""
+"""From config to objects: data module, model, callbacks, loggers and trainer."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -47,7 +47,7 @@ def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool 
 
 
 def offer(facts: Mapping[str, Any], factory: partial) -> partial:
-    """Hand facts that exist only at run time to a factory, and to the factories among its arguments.
+    """Hand facts that exist only at run time to a factory, and to the factories that are its arguments themselves.
 
     Each gets those that its constructor names. So a part needs `_partial_: true` in its yaml to be offered a fact.
     """
@@ -99,11 +99,11 @@ def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     record = RunRecorder(identity_of(cfg), as_dict(cfg))
-    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
+    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_observers(cfg, datamodule), record]
 
 
-def build_onlookers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
-    """The scores, which checkpoints go by and so come first, and the callbacks of the config."""
+def build_observers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    """The scores, which come first since checkpoints go by them, and the callbacks of the config."""
     chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
     return [*build_scores(cfg.scores, datamodule), *chosen]
 
@@ -113,6 +113,6 @@ def build_scores(config: DictConfig | None, datamodule: ImageDataModule) -> list
 
 
 def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:
-    """Loggers; a continued run's dashboard drops what was drawn after the checkpoint."""
+    """Loggers; the dashboard of a resumed run drops what was drawn after the checkpoint."""
     extra = {"lightning.pytorch.loggers.TensorBoardLogger": {"purge_step": purge_step}}
     return [instantiate(node, **extra.get(node._target_, {})) for node in config.values() if node is not None]

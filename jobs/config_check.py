@@ -154,6 +154,8 @@ def check_cadence(plain: Mapping[str, Any]) -> None:
     trainer = plain.get("trainer", {})
     if "_target_" not in trainer:  # evaluate.py's config has none, but what a data set's yaml says of one
         return
+    if trainer.get("val_check_interval") not in (None, 1.0):
+        raise ConfigError("trainer.val_check_interval: val is run after whole epochs. Set every_n_epochs alone")
     every, val = plain["every_n_epochs"], trainer.get("check_val_every_n_epoch", 1)
     if val != every:
         raise ConfigError(

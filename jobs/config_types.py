@@ -70,6 +70,7 @@ OPTIMIZER = {
 }
 TRAINER = {
     "accelerator": Accelerator,
+    "precision": Literal["32-true", "16-mixed", "bf16-mixed", "64-true"],  # images and noise are made in float32
     "devices": Annotated[int, Ge(1)] | Literal[-1] | str | list[Annotated[int, Ge(0)]],
     "num_nodes": Annotated[int, Ge(1)],
     "max_epochs": Annotated[int, Ge(1)],  # the length of a run: null would leave it open

@@ -24,7 +24,7 @@ def threads_of_a_job(cores: int, jobs: int) -> int:
 
 
 def jobs_at_once() -> int:
-    """How many jobs of this sweep the launcher runs beside each other on this machine; 1 for a single run."""
+    """How many jobs of this sweep the launcher runs in parallel on this machine; 1 for a single run."""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return 1

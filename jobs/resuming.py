@@ -13,7 +13,7 @@ from torch import Tensor
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
-from run_folder.layout import CHECKPOINTS, CONFIG, CURVES
+from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES
 from run_folder.settings import as_dict, decides_weights, flattened
 
 MAY_GROW = "trainer.max_epochs"
@@ -63,6 +63,7 @@ class ResumptionFrom(Resumption):
     path: Path
     images_seen: int
     shapes: dict[str, tuple[int, ...]]
+    has_other_length: bool = False  # than the run that is resumed
 
     @property
     def purge_step(self) -> int:  # type: ignore[override]
@@ -70,6 +71,10 @@ class ResumptionFrom(Resumption):
 
     def check_fits(self, model: LightningModule) -> None:
         check_weights_fit(self.shapes, model, self.path)
+        if self.has_other_length and getattr(model, "schedule_spans_run", False):
+            raise CheckpointError(
+                f"{self.path} is of a run whose learning rates depend on {MAY_GROW}: resume it with the same number"
+            )
 
     def check_same_run(self, config: dict[str, Any]) -> None:
         stored = self.path.resolve().parent.parent / CONFIG
@@ -78,6 +83,7 @@ class ResumptionFrom(Resumption):
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
         before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
+        self.has_other_length = before.get(MAY_GROW) != now.get(MAY_GROW)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
             if old != new and decides_weights(name) and name != MAY_GROW:
@@ -89,9 +95,9 @@ class ResumptionFrom(Resumption):
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
-        best = old_run / CHECKPOINTS / "best.ckpt"
+        best = old_run / CHECKPOINTS / BEST
         if best.is_file() and not in_place:
-            write_atomically(run_dir / CHECKPOINTS / "best.ckpt", lambda partial: shutil.copyfile(best, partial))
+            write_atomically(run_dir / CHECKPOINTS / BEST, lambda partial: shutil.copyfile(best, partial))
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
         for images_seen, scalars in read_rows(old_run / CURVES):

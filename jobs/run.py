@@ -8,9 +8,10 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
+from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.image_model import ImageModel
-from run_folder.layout import tested_checkpoint
+from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
 
 from .command_line import ended_by_sigterm
@@ -50,7 +51,7 @@ class Run:
 
     def stoppable(self) -> AbstractContextManager[None]:
         """SIGTERM ends what is inside, with advice how to resume."""
-        return ended_by_sigterm(f"resume with ckpt_path={self.folder}/checkpoints/last.ckpt")
+        return ended_by_sigterm(f"resume with ckpt_path={self.folder / CHECKPOINTS / LAST}")
 
     def tested_checkpoint(self) -> str:
         """The checkpoint that speaks for the run: the best on val, or the last where val was never scored."""
@@ -63,4 +64,4 @@ class Run:
         """Print what the run came to, from its record. Returns the score on val that chose the best checkpoint."""
         if self.writes:
             print(summary(self.folder))
-        return best_val_score(trainer.callbacks)  # type: ignore[attr-defined]
+        return best_val_score(callbacks_of(trainer))

@@ -14,7 +14,8 @@ def summary(run_dir: Path) -> str:
     record = read_record(run_dir / METRICS, RunRecord)
     run_dir = run_dir.resolve()
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
-    terms = [f"{name} {value:.4g}" for name, value in record.test.items() if name != "test/loss"]
+    shown_terms = {name: value for name, value in record.test.items() if name != "test/loss"} or record.test
+    terms = [f"{name} {value:.4g}" for name, value in shown_terms.items()]
     return "\n".join(
         [
             "",

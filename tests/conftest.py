@@ -108,6 +108,13 @@ def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield run
 
 
+# Every part that works at run time, in one model of each family.
+RICH = {
+    "vae": ["model=vae", "model/prior=vamp", "model.prior.num_components=5", "model/density=gaussian_mixture",
+            "model.density.num_components=3", "model/conditioning=label", "model.ema_half_life=1000"],
+    "gan": ["model=gan", "model/loss=relativistic", "model/constraint=spectral_norm", "model/augmentation=diff_augment",
+            "model/conditioning=label", "model.n_critic=2"],
+}  # fmt: skip
 SMALL_PICTURES = [
     "callbacks.sample_grid.rows=2",
     "callbacks.sample_grid.columns=2",

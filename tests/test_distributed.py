@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROJECT, SMALL_PICTURES, TinyImages
+from conftest import PROJECT, RICH, SMALL_PICTURES, TinyImages
 
 from foundation.errors import ConfigError
 from jobs import machine
@@ -52,10 +52,10 @@ def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
-def test_two_processes_train_one_model_each_on_its_own_share(model: str, tmp_path: Path):
+@pytest.mark.parametrize("choices", [["model=vae"], ["model=gan"], *RICH.values()], ids=" ".join)
+def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str], tmp_path: Path):
     result = start(
-        PROBE, tmp_path, f"model={model}", "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
+        PROBE, tmp_path, *choices, "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
         "network.decoder.width=4", "hydra.run.dir=run",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -80,7 +80,9 @@ def test_two_processes_train_one_model_each_on_its_own_share(model: str, tmp_pat
     for name, score in record["scores"].items():
         assert alone["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6), name
     for name, value in record["test"].items():
-        if model == "vae" and name != "test/loss":  # a GAN's depend on fakes, which each process draws for itself
+        if (
+            "model=vae" in choices and name != "test/loss"
+        ):  # a GAN's depend on fakes, which each process draws for itself
             assert alone["test"][name] == pytest.approx(value, rel=0.02), name
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import composed
+from conftest import RICH, composed
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -372,3 +372,17 @@ def test_cost_is_that_of_all_parts_and_not_of_the_checkpoint_that_is_tested():
     record.on_fit_end(None, model)
     record.load_state_dict({"seconds": 50.0, "peak_memory_bytes": 1})  # best.ckpt, to be tested
     assert 100 <= record.elapsed() < 101 and record.state_dict()["peak_memory_bytes"] == 2**50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choices", [["model=wgan_gp"], *RICH.values()], ids=" ".join)
+def test_models_train_in_mixed_precision(choices: list[str], train_in):
+    run = train_in("run", *choices, *MLP, "trainer.precision=bf16-mixed", "trainer.max_epochs=1")
+    assert json.loads((run / "metrics.json").read_text())["scores"]["test/fid_reference"]["value"] > 0
+
+
+def test_run_whose_learning_rates_span_it_is_not_prolonged(train_in):
+    part = train_in("part", "model=classifier", *MLP, "trainer.max_epochs=2")
+    last = f"ckpt_path={part / 'checkpoints' / 'last.ckpt'}"
+    with pytest.raises(UserError, match=r"learning rates depend on trainer\.max_epochs: resume it with the same"):
+        train_in("longer", "model=classifier", *MLP, "trainer.max_epochs=4", last)

@@ -62,7 +62,8 @@ def test_rate_is_paid_in_the_loss_and_leaves_elbo_and_kl_alone(name: str):
 
 
 @torch.no_grad()
-def test_free_bits_of_a_prior_that_does_not_part_are_of_the_total():
-    model = build("model=vae", "model/prior=mixture", "model/rate=free_bits", "model.rate.nats=1000")
-    terms = model.objective(random_batch())
-    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 1000)
+@pytest.mark.parametrize("prior", ["standard_normal", "mixture"])
+def test_free_bits_are_as_many_where_the_kl_does_not_part_by_latent(prior: str):
+    choices = [f"model/prior={prior}", "model/rate=free_bits", "model.rate.nats=100", "model.latent_dim=7"]
+    terms = build("model=vae", *choices).objective(random_batch())
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 7 * 100)
