@@ -55,6 +55,12 @@ def test_size_that_cannot_be_halved_is_refused_with_sizes_that_can(size: int):
         assert halvings(good, good) >= 2
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 18), (18, 16)])
+def test_either_side_that_cannot_be_halved_is_refused(height: int, width: int):
+    with pytest.raises(ConfigError, match=rf"{height}x{width} pixels, because it halves each side 2 times"):
+        halvings(height, width)
+
+
 def test_mlp_takes_a_width_for_each_layer():
     encoder = mlp.Encoder((1, 2, 2), 3, width=[5, 6], depth=2, activation=nn.ReLU)
     assert [layer.out_features for layer in encoder if isinstance(layer, nn.Linear)] == [5, 6, 3]
@@ -79,8 +85,9 @@ def test_encoder_without_norm_judges_each_image_for_itself(family):
 
 
 @pytest.mark.parametrize("family", [conv, resnet])
-def test_oblong_images_keep_their_shape(family):
-    decoder = family.Decoder((2, 16, 32), 5, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
-    assert decoder(torch.randn(3, 5)).shape == (3, 2, 16, 32)
-    encoder = family.Encoder((2, 16, 32), 7, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
-    assert encoder(torch.rand(3, 2, 16, 32)).shape == (3, 7)
+@pytest.mark.parametrize(("height", "width"), [(16, 32), (96, 64)])  # halved twice, and four times
+def test_oblong_images_keep_their_shape(family, height: int, width: int):
+    decoder = family.Decoder((2, height, width), 5, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
+    assert decoder(torch.randn(3, 5)).shape == (3, 2, height, width)
+    encoder = family.Encoder((2, height, width), 7, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
+    assert encoder(torch.rand(3, 2, height, width)).shape == (3, 7)
