@@ -273,6 +273,7 @@ def test_crop_is_upright_anywhere_inside_of_its_area_and_aspect_and_mirrored_hal
     torch.testing.assert_close(along_y[:, 0], torch.zeros(2000), atol=1e-4, rtol=0)
     width, height = along_x[:, 0].abs(), along_y[:, 1]  # shares of a side
     assert (along_x[:, 0] < 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert width.max().item() == pytest.approx(1, abs=1e-4) and height.max().item() == pytest.approx(1, abs=1e-4)
     small = (width < 0.8) & (height < 0.8)  # and so not clamped
     assert_uniform((width / height)[small].log(), log(3 / 4), log(4 / 3))
     assert_uniform((width * height)[width * height < 0.4], 0.1, 0.4)
