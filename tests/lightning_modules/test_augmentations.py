@@ -1,5 +1,7 @@
 """Augmentations: each part alone does what it says, anew for each image and in each call, and none in evaluation."""
 
+from math import log
+
 import pytest
 import torch
 from conftest import PROJECT
@@ -142,6 +144,9 @@ def test_cutout_zeroes_one_rectangle_of_its_share_of_each_side(share: float, row
     assert zero.flatten(1).any(dim=1).all()
     how_often = zero.float().mean(dim=0)
     assert how_often.min() > 0  # any pixel may be cut out
+    for hit in (zero.any(dim=2), zero.any(dim=1)):
+        share_of_place = hit.float().mean(dim=0)
+        torch.testing.assert_close(share_of_place, share_of_place.flip(0), atol=0.045, rtol=0)  # as often at either end
 
 
 @pytest.mark.parametrize(
@@ -204,9 +209,41 @@ def test_penalty_sees_images_before_they_are_augmented():
 # Affine maps and crops
 
 
+def linear_maps(augment, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each draw, where it takes the middle from, (count, 2), and by how much that moves along x and along y.
+
+    In affine_grid's coordinates, in which an image is 2 wide: read off an image whose pixels say where they are.
+    """
+    side, middle = 33, 16
+    place = (2 * torch.arange(side) + 1) / side - 1
+    image = torch.stack([place.expand(side, side), place.unsqueeze(1).expand(side, side)])  # x and y of each pixel
+    changed = augment(image.expand(count, -1, -1, -1))
+    origin = changed[:, :, middle, middle]
+    along_x, along_y = changed[:, :, middle, middle + 1] - origin, changed[:, :, middle + 1, middle] - origin
+    return origin, along_x * side / 2, along_y * side / 2
+
+
+def assert_uniform(values: Tensor, lowest: float, highest: float) -> None:
+    span = highest - lowest
+    assert lowest - 1e-3 * span <= values.min() < lowest + 0.02 * span
+    assert highest - 0.02 * span < values.max() <= highest + 1e-3 * span
+    assert values.mean().item() == pytest.approx((lowest + highest) / 2, abs=0.05 * span)
+
+
 def test_affine_without_strength_changes_nothing():
     images = torch.rand(4, 1, 9, 9)
     torch.testing.assert_close(RandomAffine(0.0, 0.0, 0.0)(images), images, atol=1e-5, rtol=0)
+
+
+def test_affine_rotates_scales_and_shifts_each_on_its_own_up_to_its_strength():
+    origin, along_x, along_y = linear_maps(RandomAffine(degrees=30.0, scale=0.2, translate=0.1), count=1000)
+    torch.testing.assert_close(along_y, torch.stack([-along_x[:, 1], along_x[:, 0]], dim=1), atol=1e-4, rtol=0)
+    angle, scale = torch.atan2(along_x[:, 1], along_x[:, 0]).rad2deg(), along_x.norm(dim=1)
+    assert_uniform(angle, -30, 30)
+    assert_uniform(scale, 0.8, 1.2)
+    for shift in origin.T:
+        assert_uniform(shift / 2, -0.1, 0.1)  # of a side
+    assert (torch.stack([angle, scale, *origin.T]).corrcoef() - torch.eye(4)).abs().max() < 0.15
 
 
 def test_crop_of_the_whole_area_is_the_image_or_its_mirror_image_squeezed_by_the_aspect_alone():
@@ -228,3 +265,17 @@ def test_crop_takes_at_least_the_smallest_area():
     area = width * height
     assert 0.22 < area.min() < 0.3 and area.max() > 0.85
     assert area.mean().item() == pytest.approx(0.61, abs=0.03)  # (1 + 0.25) / 2 = 0.625, less what was clamped
+
+
+def test_crop_is_upright_anywhere_inside_of_its_area_and_aspect_and_mirrored_half_of_the_time():
+    origin, along_x, along_y = linear_maps(RandomResizedCrop(smallest_area=0.1), count=2000)
+    torch.testing.assert_close(along_x[:, 1], torch.zeros(2000), atol=1e-4, rtol=0)
+    torch.testing.assert_close(along_y[:, 0], torch.zeros(2000), atol=1e-4, rtol=0)
+    width, height = along_x[:, 0].abs(), along_y[:, 1]  # shares of a side
+    assert (along_x[:, 0] < 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert width.max().item() == pytest.approx(1, abs=1e-4) and height.max().item() == pytest.approx(1, abs=1e-4)
+    small = (width < 0.8) & (height < 0.8)  # and so not clamped
+    assert_uniform((width / height)[small].log(), log(3 / 4), log(4 / 3))
+    assert_uniform((width * height)[width * height < 0.4], 0.1, 0.4)
+    for shift, share in ((origin[:, 0], width), (origin[:, 1], height)):
+        assert_uniform((shift / (1 - share))[small], -1, 1)

@@ -79,7 +79,8 @@ def test_fit_depends_on_its_seed_and_data_alone():
     assert not torch.equal(other.means, found[0]["means"])
 
 
-def test_fit_takes_no_more_latents_than_it_asks_for():
+@pytest.mark.parametrize("num_latents", [250, 300])
+def test_fit_takes_no_more_latents_than_it_asks_for(num_latents: int):
     made = []
 
     def latents() -> Iterator[Tensor]:
@@ -87,10 +88,10 @@ def test_fit_takes_no_more_latents_than_it_asks_for():
             made.append(len(part))
             yield part
 
-    few, same = density(num_latents=250), density(num_latents=20_000)
+    few, same = density(num_latents=num_latents), density(num_latents=20_000)
     few.fit(latents(), images_seen=1)
     assert sum(made) == 300
-    same.fit([known_mixture(1000)[:250]], images_seen=1)
+    same.fit([known_mixture(1000)[:num_latents]], images_seen=1)
     assert torch.equal(few.means, same.means)
 
 

@@ -5,9 +5,10 @@ from math import exp, log, pi
 import pytest
 import torch
 
-from lightning_modules.likelihoods import BernoulliLikelihood, GaussianLikelihood
+from lightning_modules.likelihoods import BernoulliLikelihood, DiscretizedLogisticLikelihood, GaussianLikelihood
 
 SHAPE = (3, 2, 4, 4)  # three images of 32 pixels
+ALL = [BernoulliLikelihood(), GaussianLikelihood(0.1, False), DiscretizedLogisticLikelihood(0.05)]
 
 
 def test_bernoulli_log_prob_is_the_cross_entropy_summed_over_pixels():
@@ -63,7 +64,7 @@ def test_samples_average_to_the_mean(likelihood):
     torch.testing.assert_close(samples.mean(0, keepdim=True), likelihood.mean(parameters), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("likelihood", [BernoulliLikelihood(), GaussianLikelihood(0.1, False)])
+@pytest.mark.parametrize("likelihood", ALL)
 def test_mean_is_in_unit_range_for_any_parameters(likelihood):
     mean = likelihood.mean(torch.randn(SHAPE) * 100)
     assert mean.min() >= 0 and mean.max() <= 1

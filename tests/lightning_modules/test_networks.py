@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from conftest import TinyImages, composed
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import ConfigError
 from jobs.building import build_model
@@ -46,13 +46,22 @@ def test_pyramid_ends_at_four_to_seven_pixels_with_dcgan_widths(size: int, stage
     assert channels(32, stages) == widths
 
 
-@pytest.mark.parametrize("size", [1, 7, 30, 100])
-def test_size_that_cannot_be_halved_is_refused_with_sizes_that_can(size: int):
+@pytest.mark.parametrize(
+    ("size", "nearest"), [(1, [4, 8, 12]), (7, [4, 8, 12]), (30, [24, 28, 32]), (100, [80, 96, 112])]
+)
+def test_size_that_cannot_be_halved_is_refused_with_the_nearest_that_can(size: int, nearest: list[int]):
     with pytest.raises(ConfigError, match=rf"{size}x{size} pixels") as error:
         halvings(size, size)
     named = re.search(r"Sizes near it that work: (\d+), (\d+), (\d+)\.", str(error.value)).groups()
-    for good in map(int, named):
+    assert list(map(int, named)) == nearest
+    for good in nearest:
         assert halvings(good, good) >= 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 18), (18, 16)])
+def test_either_side_that_cannot_be_halved_is_refused(height: int, width: int):
+    with pytest.raises(ConfigError, match=rf"{height}x{width} pixels, because it halves each side 2 times"):
+        halvings(height, width)
 
 
 def test_mlp_takes_a_width_for_each_layer():
@@ -79,8 +88,33 @@ def test_encoder_without_norm_judges_each_image_for_itself(family):
 
 
 @pytest.mark.parametrize("family", [conv, resnet])
-def test_oblong_images_keep_their_shape(family):
-    decoder = family.Decoder((2, 16, 32), 5, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
-    assert decoder(torch.randn(3, 5)).shape == (3, 2, 16, 32)
-    encoder = family.Encoder((2, 16, 32), 7, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
-    assert encoder(torch.rand(3, 2, 16, 32)).shape == (3, 7)
+@pytest.mark.parametrize(("height", "width"), [(16, 32), (96, 64)])  # halved twice, and four times
+def test_oblong_images_keep_their_shape(family, height: int, width: int):
+    decoder = family.Decoder((2, height, width), 5, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
+    assert decoder(torch.randn(3, 5)).shape == (3, 2, height, width)
+    encoder = family.Encoder((2, height, width), 7, width=2, activation=nn.ReLU, norm=nn.BatchNorm2d)
+    assert encoder(torch.rand(3, 2, height, width)).shape == (3, 7)
+
+
+def shapes(network: nn.Module, kind: type[nn.Module], inputs: Tensor) -> list[tuple[int, ...]]:
+    """Of what each layer of a kind gives for one input, (C, H, W) each."""
+    found: list[tuple[int, ...]] = []
+    for layer in network.children():
+        if isinstance(layer, kind):
+            layer.register_forward_hook(lambda layer, inputs, output: found.append(tuple(output.shape[1:])))
+    network(inputs)
+    return found
+
+
+@pytest.mark.parametrize("family", [conv, resnet])
+def test_each_stage_halves_the_sides_and_has_the_pyramids_width(family):
+    options = {"width": 3, "activation": nn.ReLU, "norm": nn.BatchNorm2d}
+    down = [(3, 48, 32), (6, 24, 16), (12, 12, 8), (24, 6, 4)]
+    encoder, decoder = family.Encoder((2, 96, 64), 7, **options), family.Decoder((2, 96, 64), 5, **options)
+    image, z = torch.rand(2, 2, 96, 64), torch.randn(2, 5)
+    if family is conv:
+        assert shapes(encoder, nn.Conv2d, image) == down
+        assert shapes(decoder, nn.ConvTranspose2d, z) == [*down[2::-1], (2, 96, 64)]
+    else:
+        assert shapes(encoder, resnet.ResidualBlock, image) == [*down, down[-1]]
+        assert shapes(decoder, resnet.ResidualBlock, z) == [*down[2::-1], (3, 96, 64)]
