@@ -1,7 +1,9 @@
 """The base of all data modules: three splits of uint8 images in memory, and loaders that gather batches by index."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from foundation.errors import ConfigError, UserError
 
+from .content import content_hash
 from .disk_cache import user_cache
 from .pixels import to_unit_range
 
@@ -50,6 +53,7 @@ class ImageDataModule(LightningDataModule, ABC):
     """
 
     image_shape: tuple[int, int, int]
+    source: str = ""  # where the images are from, in words
 
     def __init__(
         self,
@@ -87,6 +91,16 @@ class ImageDataModule(LightningDataModule, ABC):
         return len(self.class_names)
 
     @property
+    def origins(self) -> dict[str, str]:
+        """By split: where its images come from, in words, where that is not always the same."""
+        return {}
+
+    @property
+    def passed_over(self) -> str:
+        """What else lies there that is not used, in words."""
+        return ""
+
+    @property
     def cache_folders(self) -> list[Path]:
         """Where what is computed from the images may be kept, in order of preference."""
         return [user_cache() / type(self).__name__.lower()]
@@ -114,6 +128,21 @@ class ImageDataModule(LightningDataModule, ABC):
     def split(self, name: str) -> LabelledImages:
         """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W)."""
         return self._splits[name]
+
+    @cached_property
+    def split_hashes(self) -> dict[str, dict[str, int | str]]:
+        """By split, `images`, how many it has, and `sha256`, of their pixels and labels in their order."""
+        return {name: {"images": len(images), "sha256": hash_of(images, labels)}
+                for name, (images, labels) in self._splits.items()}  # fmt: skip
+
+    @property
+    def summary(self) -> str:
+        """One line: how many images of how many classes are in which split, from where, and what was passed over."""
+        origins = {split: f" ({origin})" for split, origin in self.origins.items()}
+        counts = [f"{len(data.images):,} {split}{origins.get(split, '')}" for split, data in self._splits.items()]
+        told = f"data: {', '.join(counts)}; {self.num_classes:,} class{'es' if self.num_classes > 1 else ''}"
+        told += f"; from {self.source}" if self.source else ""
+        return f"{told}; {self.passed_over}" if self.passed_over else told
 
     def training_images(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` images of train, float32 (count, C, H, W) in [0, 1], and their labels, (count,).
@@ -174,6 +203,10 @@ class ImageDataModule(LightningDataModule, ABC):
 def fits(images: Tensor, device: torch.device) -> bool:
     """Whether images take at most a quarter of a GPU's free memory: the model, and other runs, need the rest."""
     return device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] / 4
+
+
+def hash_of(images: Tensor, labels: Tensor) -> str:
+    return hashlib.sha256(f"{content_hash(images)} {content_hash(labels)}".encode()).hexdigest()
 
 
 def hold_out(count: int, total: int, seed: int) -> tuple[Tensor, Tensor]:
