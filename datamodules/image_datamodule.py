@@ -132,8 +132,8 @@ class ImageDataModule(LightningDataModule, ABC):
     @cached_property
     def split_hashes(self) -> dict[str, dict[str, int | str]]:
         """By split, `images`, how many it has, and `sha256`, of their pixels and labels in their order."""
-        return {name: {"images": len(images), "sha256": hash_of(images, labels)}
-                for name, (images, labels) in self._splits.items()}  # fmt: skip
+        splits = {name: self.split(name) for name in ("train", "val", "test")}
+        return {name: {"images": len(data.images), "sha256": hash_of(*data)} for name, data in splits.items()}
 
     @property
     def summary(self) -> str:
