@@ -182,7 +182,8 @@ def hold_out_files(paths: list[str], count: int | None, share: float, salt: str)
     numbers = {path: number_of(path, salt) for path in paths}
     in_order = sorted(paths, key=numbers.__getitem__)
     if count is None:
-        count = max(MIN_HELD_OUT, sum(number < share for number in numbers.values()))
+        found = sum(number < share for number in numbers.values())
+        count = max(MIN_HELD_OUT, min(found, len(paths) // 2))  # of a handful, not all
     return in_order[:count], sorted(in_order[count:])
 
 

@@ -29,6 +29,11 @@ class LabelledImages(NamedTuple):
     labels: Tensor  # (N,), int64
 
 
+class SplitHash(NamedTuple):
+    images: int
+    sha256: str  # of pixels and labels, in their order
+
+
 class TensorImageDataset(Dataset):
     """Images in memory, on a GPU, or mapped from a file; a whole batch is gathered in one indexing operation."""
 
@@ -53,7 +58,6 @@ class ImageDataModule(LightningDataModule, ABC):
     """
 
     image_shape: tuple[int, int, int]
-    source: str = ""  # where the images are from, in words
 
     def __init__(
         self,
@@ -89,6 +93,11 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def source(self) -> str:
+        """Where the images are from, in words."""
+        return ""
 
     @property
     def origins(self) -> dict[str, str]:
@@ -130,10 +139,10 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._splits[name]
 
     @cached_property
-    def split_hashes(self) -> dict[str, dict[str, int | str]]:
-        """By split, `images`, how many it has, and `sha256`, of their pixels and labels in their order."""
+    def split_hashes(self) -> dict[str, SplitHash]:
+        """By split, what its images are known again by."""
         splits = {name: self.split(name) for name in ("train", "val", "test")}
-        return {name: {"images": len(data.images), "sha256": hash_of(*data)} for name, data in splits.items()}
+        return {name: hash_of(data) for name, data in splits.items()}
 
     @property
     def summary(self) -> str:
@@ -205,8 +214,9 @@ def fits(images: Tensor, device: torch.device) -> bool:
     return device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] / 4
 
 
-def hash_of(images: Tensor, labels: Tensor) -> str:
-    return hashlib.sha256(f"{content_hash(images)} {content_hash(labels)}".encode()).hexdigest()
+def hash_of(split: LabelledImages) -> SplitHash:
+    content = " ".join(content_hash(tensor) for tensor in split)
+    return SplitHash(len(split.images), hashlib.sha256(content.encode()).hexdigest())
 
 
 def hold_out(count: int, total: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,7 @@ def list_images(folder: Path, option: str, without: Collection[str] = ()) -> Lis
             continue
         found.folders.add(real)
         folders = []
-        for entry in _entries(os.path.join(folder, below), option):
+        for entry in _entries(folder / below, option):
             path = os.path.join(below, entry.name)
             if path in without:
                 continue
@@ -79,7 +79,7 @@ def list_images(folder: Path, option: str, without: Collection[str] = ()) -> Lis
     return found
 
 
-def _entries(folder: str, option: str) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, option: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)

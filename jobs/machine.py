@@ -60,6 +60,6 @@ def check_images_are_dealt_out(trainer: Trainer, config: DictConfig) -> None:
     """
     if trainer.world_size > 1 and config.get("use_distributed_sampler", True):
         raise ConfigError(
-            f"trainer.devices={config.devices}: a run in {trainer.world_size} processes needs the strategy of trainer=ddp, "
-            f"and its way of dealing out images. Give trainer=ddp trainer.devices={config.devices}, or trainer.devices=1"
+            f"trainer.devices={config.devices}: {trainer.world_size} processes need the strategy of trainer=ddp and "
+            f"its way of dealing out images: give trainer=ddp trainer.devices={config.devices}"
         )

@@ -11,7 +11,7 @@ from .run_start import unwritable
 
 
 def record_of(datamodule: ImageDataModule) -> DataRecord:
-    return DataRecord(splits={name: SplitRecord(**facts) for name, facts in datamodule.split_hashes.items()})
+    return DataRecord(splits={name: SplitRecord(**known._asdict()) for name, known in datamodule.split_hashes.items()})
 
 
 def save_data(datamodule: ImageDataModule, run_dir: Path) -> None:
