@@ -48,7 +48,7 @@ def score_images(cfg: DictConfig) -> None:
     (score,) = build_scores(cfg.scores, datamodule)
     needed = number_needed(score, datamodule)
     check_count(images, needed, cfg.images)
-    claim(folder, resumed_from=None)
+    claim(folder, resumed_from=None, option="folder")
     datamodule.prepare_data()
     datamodule.setup()
     print(datamodule.summary)

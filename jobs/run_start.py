@@ -11,12 +11,15 @@ from foundation.errors import ConfigError
 from run_folder.layout import CHECKPOINTS, CONFIG, LAST, STATUS
 
 
-def claim(run_dir: Path, resumed_from: str | None) -> None:
-    """Raise ConfigError if the folder can't be written, or holds a run already that is not the one to be resumed."""
+def claim(run_dir: Path, resumed_from: str | None, option: str = "hydra.run.dir") -> None:
+    """Raise ConfigError if the folder can't be written, or holds a run already that is not the one to be resumed.
+
+    `option` is the setting by which the user chooses the folder.
+    """
     resumes = resumed_from is not None and Path(resumed_from).resolve().parent.parent == run_dir.resolve()
     if (run_dir / CONFIG).exists() and not resumes:
         raise ConfigError(
-            f"{run_dir} already holds a run, which is left as it is. Choose another hydra.run.dir, "
+            f"{run_dir} already holds a run, which is left as it is. Choose another folder with {option}=, "
             f"or resume that run with ckpt_path={run_dir / CHECKPOINTS / LAST}"
         )
     if run_dir.exists() and not os.access(run_dir, os.W_OK):  # refused before anything expensive starts

@@ -34,8 +34,8 @@ class VAE(GenerativeModel):
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
         likelihood: Likelihood,
-        prior: Callable[..., Prior],
         rate: Rate,
+        prior: Callable[..., Prior],
         density: Callable[..., Density],
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
@@ -44,8 +44,8 @@ class VAE(GenerativeModel):
         self.encoder = networks.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
         self.decoder = networks.decoder(decoder, self.image_shape, latent_dim)
         self.likelihood = likelihood
-        self.prior = prior(latent_dim=latent_dim)
         self.rate = rate
+        self.prior = prior(latent_dim=latent_dim)
         self.density = density(latent_dim=latent_dim)
         self.optimizer = optimizer
         self.keep_averages("encoder", "decoder", "likelihood", "prior")

@@ -48,7 +48,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         try:
             run(of.main)
         except SystemExit as end:
-            code = end.code or 0
+            code = int(end.code or 0)
         return code, capsys.readouterr().err
 
     monkeypatch.chdir(tmp_path)
@@ -166,7 +166,7 @@ def test_bad_checkpoints_are_refused_and_earlier_results_untouched(finished: Pat
     code, message = call(*longer, every, "model.latent_dim=5", f"ckpt_path={last}")
     assert code == 1 and "model.latent_dim=64, not 5" in message
     code, message = call(*longer, every, "model=beta_vae", f"ckpt_path={last}")
-    assert code == 1 and "model.beta=1.0, not 4.0" in message
+    assert code == 1 and "model.rate.beta=1.0, not 4.0" in message
     code, message = call(*longer, every, "seed=3", f"ckpt_path={last}")
     assert code == 1 and "seed=0, not 3" in message
     code, message = call(*longer, every, "trainer.precision=bf16-mixed", f"ckpt_path={last}")

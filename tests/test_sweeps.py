@@ -147,7 +147,7 @@ def asked(url: str, question: dict | None = None) -> dict:
                     return found
                 problem = f"only {found}"
         except OSError as error:
-            problem = error
+            problem = str(error)
         assert time.monotonic() < deadline, f"no answer from {url}: {problem}"
         time.sleep(0.5)
 
