@@ -12,7 +12,7 @@ from conftest import DATA_ROOT, needs_real
 from PIL import Image
 from small_data import write_image, write_images
 
-from datamodules import disk_cache, folder
+from datamodules import disk_cache, folder, image_files
 from datamodules.decoding import decode_file
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError, ImageDataModule
@@ -200,10 +200,18 @@ def test_images_are_decoded_once(memory_share: float, pets: Path, monkeypatch: p
     assert_same_images(first, read(pets, memory_share=memory_share))
 
 
-def test_cache_is_by_size_channels_and_split(pets: Path):
-    for changes in ({}, {"image_size": 4}, {"channels": 1}, {"split_seed": 1}, {}):
+def test_cache_is_by_size_channels_background_and_split(pets: Path):
+    for changes in ({}, {"image_size": 4}, {"channels": 1}, {"background": "black"}, {"split_seed": 1}, {}):
         read(pets, **changes)
-    assert len(caches(pets)) == 4
+    assert len(caches(pets)) == 5
+
+
+def test_cache_of_files_that_were_read_in_another_way_is_not_used(pets: Path, monkeypatch: pytest.MonkeyPatch):
+    images = read(pets, memory_share=1.0)
+    monkeypatch.setattr(image_files, "READING", "as stored, and what lay below transparency")
+    for cache in caches(pets):
+        np.save(cache, np.zeros((40, 3, 8, 8), dtype=np.uint8))
+    assert_same_images(read(pets), images)
 
 
 def test_changed_file_is_decoded_again(pets: Path):
