@@ -7,6 +7,7 @@ from typing import Any
 from .comparison import contenders
 from .headline import Headline, headline_of
 from .models import Model, models_of
+from .other_images import remark_other_images
 from .ranking import deciding_column, rank
 from .runs import FINISHED, Run
 from .tables import Table, comparison_table, costs_table, differences_table, scores_table, unfinished_table
@@ -32,6 +33,7 @@ def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
 
 
 def data_set_of(name: str, runs: list[Run]) -> DataSet:
+    remark_other_images(runs)
     models = models_of(runs)
     columns = list(dict.fromkeys(column for run in runs if run.status == FINISHED for column in run.scores))
     deciding = deciding_column(columns, models)
