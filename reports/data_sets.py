@@ -9,8 +9,16 @@ from .headline import Headline, headline_of
 from .models import Model, models_of
 from .other_images import remark_other_images
 from .ranking import deciding_column, rank
-from .runs import FINISHED, Run
-from .tables import Table, comparison_table, costs_table, differences_table, scores_table, unfinished_table
+from .runs import FINISHED, Column, Run
+from .tables import (
+    Table,
+    comparison_table,
+    costs_table,
+    differences_table,
+    flags_table,
+    scores_table,
+    unfinished_table,
+)
 
 
 @dataclass
@@ -22,6 +30,7 @@ class DataSet:
     headline: Headline
     tables: list[Table]
     protocols: dict[str, dict[str, Any]]
+    columns: list[Column]
 
 
 def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
@@ -45,9 +54,10 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
     tables = [
         scores_table(models, columns, protocols),
         *([comparison_table(models[0], others, deciding)] if deciding and others else []),
+        flags_table(models),
         costs_table(models),
         unfinished_table(models),
         differences_table(models),
     ]
     headline = headline_of(name, models, deciding, others)
-    return DataSet(name, models, headline, [table for table in tables if table.rows], protocols)
+    return DataSet(name, models, headline, [table for table in tables if table.rows], protocols, columns)
