@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from .readback import Readback
 
+SHOWN = ("val/fid", "val/kid", "val/acc")  # what checkpoints are chosen by
+
 
 class ProgressBar(TQDMProgressBar):
     """Shows the terms of a training step and the latest val scores: those requested at its last refresh, so that
@@ -45,7 +47,7 @@ class ProgressBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
         scores: Mapping[str, Tensor] = {
-            name: value for name, value in trainer.callback_metrics.items() if name.startswith(("val/fid", "val/acc"))
+            name: value for name, value in trainer.callback_metrics.items() if name.startswith(SHOWN)
         }
         terms, self._requested = self._requested.read(), Readback(self._terms)
         shown = terms | {name: float(value) for name, value in scores.items()}

@@ -35,16 +35,21 @@ def build_datamodule(config: DictConfig) -> ImageDataModule:
 
 def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool = False) -> ImageModel:
     """The model of a config, for this data."""
-    facts = {
-        "image_shape": datamodule.image_shape,
-        "num_classes": datamodule.num_classes,
-        "training_images": datamodule.training_images,
-    }
-    model = offer(facts, instantiate(config))()
+    model = offer(facts_of(datamodule), instantiate(config))()
     model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
     if compiled:
         model.compile_networks()
     return model
+
+
+def facts_of(datamodule: ImageDataModule) -> dict[str, Any]:
+    """What exists only at run time, by the names under which constructors ask for it."""
+    return {
+        "image_shape": datamodule.image_shape,
+        "num_classes": datamodule.num_classes,
+        "class_names": datamodule.class_names,
+        "training_images": datamodule.training_images,
+    }
 
 
 def offer(facts: Mapping[str, Any], factory: partial) -> partial:
@@ -112,7 +117,7 @@ def build_observers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
 
 
 def build_scores(config: DictConfig | None, datamodule: ImageDataModule) -> list[SampleScores]:
-    return [instantiate(config)(datamodule=datamodule)] if config else []
+    return [offer(facts_of(datamodule), instantiate(config))(datamodule=datamodule)] if config else []
 
 
 def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:

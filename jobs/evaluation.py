@@ -30,6 +30,7 @@ from .run_data import check_same_data
 from .samples import check_out, write_samples
 from .summary import score_table
 
+BY_NAME = ("extractor_accuracy", "notes")  # details that are by the name of the scores, as reference or inception
 SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
 
 
@@ -143,12 +144,15 @@ def record_evaluation(
     protocols = (earlier.protocols if earlier else {}) | measured.protocols
     in_use = {score.protocol for score in scores.values()}
     kept = earlier.model_dump(exclude_unset=True) if earlier else {}
-    fields = kept | measured.details | weights | {
+    by_name = {name: kept.get(name, {}) | measured.details.get(name, {}) for name in BY_NAME}
+    fields = kept | measured.details | by_name | weights | {
         "scores": scores,
         "protocols": {key: protocol for key, protocol in protocols.items() if key in in_use},
         "test": terms,
         "version": project_version(),
     }  # fmt: skip
     write_record(folder / METRICS, EvaluationRecord(**fields))
-    print("\n".join([*score_table(measured.scores, measured.protocols), *(f"  {n} {v:.4g}" for n, v in terms.items())]))
+    beside = {name: measured.details.get(name, {}) for name in BY_NAME}
+    table = score_table(measured.scores, measured.protocols, **beside)
+    print("\n".join([*table, *(f"  {name} {value:.4g}" for name, value in terms.items())]))
     print(f"scores and pictures are in {folder}")

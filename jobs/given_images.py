@@ -60,7 +60,8 @@ def score_images(cfg: DictConfig) -> None:
     record = record_of(cfg, images, score)
     write_record(folder / METRICS, record)
     print(f"{record.model}: {needed:,} of {len(images):,} images")
-    print("\n".join([*score_table(record.scores, record.protocols), f"  in {folder}"]))
+    table = score_table(record.scores, record.protocols, record.extractor_accuracy, record.notes)
+    print("\n".join([*table, f"  in {folder}"]))
 
 
 def check_choices(cfg: DictConfig) -> None:

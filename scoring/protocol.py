@@ -10,11 +10,18 @@ from torch import Tensor
 from datamodules.content import content_hash as content_hash
 
 Protocol = dict[str, Any]
+# For the reader alone: the hashes of images and weights beside them decide.
+SAID_BESIDES = ("data", "num_real", "num_train", "num_images", "num_features")
 
 
 def short_hash(protocol: Protocol) -> str:
     """Eight hexadecimal digits that are the same for the same protocol, on any machine."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(deciding(protocol).encode()).hexdigest()[:8]
+
+
+def deciding(protocol: Protocol) -> str:
+    """What in a protocol can move a number, in JSON."""
+    return json.dumps({key: value for key, value in protocol.items() if key not in SAID_BESIDES}, sort_keys=True)
 
 
 def chosen_indices(total: int, count: int | None, seed: int) -> Tensor:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from jobs.command_line import quiet_libraries
@@ -78,19 +77,6 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(scope="session")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weight file of the Inception network's form, with random numbers."""
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.torch.load", lambda *_, **__: None)
-        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="unused")
-    torch.save(network.state_dict(), path)
-    return path
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
-from foundation.errors import ConfigError, UserError
+from foundation.errors import UserError
 from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate, restore
 from lightning_modules.image_model import ImageModel
