@@ -50,7 +50,7 @@ def decode(paths: Sequence[Path | str], images: Tensor, background: Colour, reme
 def for_each(count: int, read: Callable[[int], None], title: str, remedy: str) -> None:
     """Call `read` with every index of `count` files, on all cores.
 
-    Raises one DataError for all that were raised, of at most MAX_NAMED files or a few more.
+    Raises one DataError for all that were raised, naming at most MAX_NAMED files.
     """
     faults: dict[int, DataError] = {}
 
@@ -79,8 +79,8 @@ def for_each(count: int, read: Callable[[int], None], title: str, remedy: str) -
 def _all_faults(faults: list[DataError], remedy: str) -> str:
     if len(faults) == 1:
         return f"{faults[0]}. {remedy}"
-    number = f"{len(faults)} or more" if len(faults) >= MAX_NAMED else str(len(faults))
-    return "\n  ".join([f"{number} files can't be used:", *map(str, faults), remedy])
+    number = f"{MAX_NAMED} or more" if len(faults) >= MAX_NAMED else str(len(faults))
+    return "\n  ".join([f"{number} files can't be used:", *map(str, faults[:MAX_NAMED]), remedy])
 
 
 def decode_file(path: Path | str, size: int, channels: int, background: Colour) -> Tensor:
