@@ -48,6 +48,10 @@ class MNISTFormat(ImageDataModule):
         return self.name or (self.dataset or type(self)).__name__
 
     @property
+    def source(self) -> str:
+        return str(self.folder)
+
+    @property
     def cache_folders(self) -> list[Path]:
         return [self.folder / "cache", *super().cache_folders]
 

@@ -24,6 +24,7 @@ from run_folder.checkpoints import AtomicCheckpointIO
 from run_folder.settings import as_dict
 
 from .command_line import quiet_libraries
+from .machine import check_images_are_dealt_out
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
@@ -69,13 +70,15 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback],
     `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
     """
     check_makes_images(model, callbacks)
-    return instantiate(
+    trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=build_loggers(cfg.logger, purge_step),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=cfg.callbacks.progress_bar is not None,
     )
+    check_images_are_dealt_out(trainer, cfg.trainer)
+    return trainer
 
 
 def seed_everything(seed: int) -> None:

@@ -8,6 +8,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from datamodules.decoding import Colour
+
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy's generator takes
 
 
@@ -52,6 +54,7 @@ class Evaluation(TypedDict):
 
     run: str
     images: str | None
+    background: Colour
     name: str | None
     folder: str
     checkpoint: str | None

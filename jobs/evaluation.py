@@ -26,6 +26,7 @@ from .command_line import ended_by_sigterm
 from .config_check import check
 from .given_images import complete, score_images
 from .resuming import check_weights_fit, shapes_of
+from .run_data import check_same_data
 from .samples import check_out, write_samples
 from .summary import score_table
 
@@ -77,6 +78,8 @@ def evaluate_run(cfg: DictConfig) -> None:
     )
     datamodule.prepare_data()
     datamodule.setup()
+    print(datamodule.summary, flush=True)
+    check_same_data(datamodule, run_dir)
     with ended_by_sigterm("nothing is lost, evaluate again"):
         trainer.test(model, datamodule=datamodule, verbose=False)
     record_evaluation(trainer, weights, earlier, folder)

@@ -10,11 +10,14 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
 from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES
 from run_folder.settings import as_dict, decides_weights, flattened
+
+from .run_data import check_same_data
 
 MAY_GROW = "trainer.max_epochs"
 
@@ -51,6 +54,9 @@ class Resumption:
 
         But for `trainer.max_epochs`: a run may be resumed to be made longer.
         """
+
+    def check_same_data(self, datamodule: ImageDataModule) -> None:
+        """Raise ConfigError unless the splits hold the images that they held in the resumed run."""
 
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         """Bring the resumed run's best checkpoint and its curves up to this point into the run folder."""
@@ -91,6 +97,9 @@ class ResumptionFrom(Resumption):
                     f"{self.path} is of a run with {name}={old}, not {new}. A run is resumed with its own choices; "
                     f"repeat them (they are in {stored}), or start a new run"
                 )
+
+    def check_same_data(self, datamodule: ImageDataModule) -> None:
+        check_same_data(datamodule, self.path.resolve().parent.parent)
 
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent

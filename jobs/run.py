@@ -18,6 +18,7 @@ from .command_line import ended_by_sigterm
 from .config_check import check
 from .machine import check_processes, use_machine
 from .resuming import Resumption
+from .run_data import save_data
 from .run_start import claim, save_config
 from .summary import summary
 
@@ -41,12 +42,15 @@ class Run:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 
     def begin(self, datamodule: ImageDataModule, model: ImageModel, trainer: Trainer) -> None:
-        """Read the data, and write what a run begins with: its config, and what it takes over when it is resumed."""
+        """Read the data, and write what a run begins with: its config, its splits, and what it resumes with."""
         self.resumption.check_fits(model)
         if self.writes:  # the other processes' data is read by Lightning, once this one has what is missing
             datamodule.prepare_data()
             datamodule.setup()
+            print(datamodule.summary, flush=True)
+            self.resumption.check_same_data(datamodule)
             save_config(self.cfg, self.folder)
+            save_data(datamodule, self.folder)
             self.resumption.copy_history(self.folder, trainer.loggers)
 
     def stoppable(self) -> AbstractContextManager[None]:

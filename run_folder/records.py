@@ -1,4 +1,4 @@
-"""The form of metrics.json and status.json: what a run has come to, or how it ended without that."""
+"""The form of metrics.json, status.json and data.json: what a run has come to, how it ended, what it learned from."""
 
 import json
 from importlib.metadata import PackageNotFoundError, version
@@ -134,6 +134,19 @@ class GivenImagesRecord(Record):
     sample_diversity: Number | None = None
     libraries: dict[str, str] = {}
     version: str | None = None
+
+
+class SplitRecord(Record):
+    """The images of one split."""
+
+    images: int
+    sha256: str  # of their pixels and labels, in their order
+
+
+class DataRecord(Record):
+    """data.json, written when a run begins: which images its splits hold."""
+
+    splits: dict[str, SplitRecord]
 
 
 class EndRecord(Record):

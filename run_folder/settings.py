@@ -19,7 +19,7 @@ DECIDES_NOTHING = (
     "compile", "trainer.accelerator", "data.device", "data.memory_share",
     # How the finished model is looked at. Val is scored with one draw and no training images.
     "scores.repeats", "scores.batch_size", "scores.num_train", "trainer.num_sanity_val_steps",
-    "run", "folder", "checkpoint", "accelerator", "samples", "out",
+    "run", "background", "folder", "checkpoint", "accelerator", "samples", "out",
     # Copies of other settings, and what only others refer to.
     "trainer.check_val_every_n_epoch", "scores.every_n_epochs", "report",
 )  # fmt: skip

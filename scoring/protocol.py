@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.content import content_hash as content_hash
+
 Protocol = dict[str, Any]
 # For the reader alone: the hashes of images and weights beside them decide.
 SAID_BESIDES = ("data", "num_real", "num_train", "num_images", "num_features")
-ROWS = 1000  # images are hashed so many at a time: only those are copied where they lie scattered
 
 
 def short_hash(protocol: Protocol) -> str:
@@ -21,14 +22,6 @@ def short_hash(protocol: Protocol) -> str:
 def deciding(protocol: Protocol) -> str:
     """What in a protocol can move a number, in JSON."""
     return json.dumps({key: value for key, value in protocol.items() if key not in SAID_BESIDES}, sort_keys=True)
-
-
-def content_hash(images: Tensor) -> str:
-    """The sha256 of uint8 images and their shape."""
-    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
-    for rows in images.split(ROWS):
-        digest.update(rows.contiguous().numpy())
-    return digest.hexdigest()
 
 
 def chosen_indices(total: int, count: int | None, seed: int) -> Tensor:

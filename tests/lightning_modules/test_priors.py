@@ -191,7 +191,7 @@ def test_conditional_vamp_prior_asks_for_posteriors_with_the_labels_of_its_pseud
     ("name", "learned"), [("mixture", {"logits", "means", "log_scales"}), ("vamp", {"logits_of_pixels"})]
 )
 def test_elbo_trains_a_learned_prior(name: str, learned: set[str]):
-    model = build("model=vae", f"model/prior={name}", "model.prior.num_components=5")
+    model = build("model=vae", f"model/prior={name}", "model.prior.num_components=5", "model/rate=constant")
     assert {key for key, _ in model.prior.named_parameters()} == learned
     before = {key: parameter.detach().clone() for key, parameter in model.prior.named_parameters()}
     optimizer = model.configure_optimizers()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
-from foundation.errors import ConfigError, UserError
+from foundation.errors import UserError
 from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate, restore
 from lightning_modules.image_model import ImageModel
@@ -182,21 +182,20 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same(tmp_path: Path):
 def test_given_images_come_as_they_are(tmp_path: Path):
     pixels = torch.randint(0, 256, (3, 3, 6, 5), dtype=torch.uint8)
     np.savez(tmp_path / "some.npz", pixels.permute(0, 2, 3, 1).numpy())
-    assert torch.equal(read_images(tmp_path / "some.npz", (3, 6, 5)), pixels)
+    assert torch.equal(read_images(tmp_path / "some.npz", (3, 6, 5), "white"), pixels)
     (tmp_path / "some" / "below").mkdir(parents=True)
     for index, image in enumerate(pixels):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "some" / "below" / f"{index}.PNG")
-    assert torch.equal(read_images(tmp_path / "some", (3, 6, 5)), pixels)
+    assert torch.equal(read_images(tmp_path / "some", (3, 6, 5), "white"), pixels)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "expected an .npz file or a folder of PNG or JPEG files"),
-        ("no archive", r"can't be read as an .npz with images under arr_0"),
-        ({"other": np.zeros(3)}, "under arr_0"),
-        ({"arr_0": np.zeros((9, 8, 8, 1))}, r"float64 \(9, 8, 8, 1\), expected uint8"),
-        ({"arr_0": np.zeros((9, 8, 8, 3), np.uint8)}, r"expected uint8 \(N, 8, 8, 1\)"),
+        (None, "expected an .npz file or a folder of image files"),
+        ("no archive", r"can't be read as an .npz"),
+        ({"other": np.zeros(3)}, r"no array of the form \(N, 8, 8, 1\) .*; it holds other: float64 \(3,\)\. .* arr_0"),
+        ({"arr_0": np.full((9, 8, 8, 1), 2.0)}, r"float64 \(9, 8, 8, 1\), from 2 to 2: it is not plain"),
         ({"arr_0": np.zeros((9, 8, 8, 1), np.uint8)}, "9 images, the protocol asks for 300"),
     ],
 )
@@ -211,17 +210,8 @@ def test_images_that_cannot_be_scored_are_refused(content: dict | str | None, me
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="has no PNG or JPEG files"):
-        read_images(tmp_path, (1, 8, 8))
-
-
-@pytest.mark.parametrize(
-    ("mode", "channels", "allowed"), [("RGB", 1, "L or 1"), ("I;16", 1, "L or 1"), ("RGBA", 3, "RGB or P or L")]
-)
-def test_files_that_would_lose_something_are_refused(mode: str, channels: int, allowed: str, tmp_path: Path):
-    Image.new(mode, (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match=f"a.png is of mode {mode}, expected {allowed}"):
-        read_images(tmp_path, (channels, 8, 8))
+    with pytest.raises(UserError, match="has no images; set images= to a folder that has"):
+        read_images(tmp_path, (1, 8, 8), "white")
 
 
 def test_advice_for_too_few_images_works(tmp_path: Path):
@@ -264,11 +254,11 @@ def test_other_scores_of_the_same_weights_are_kept_and_those_of_others_are_not(t
 def test_an_image_of_another_size_or_damaged_is_named(tmp_path: Path):
     folder = digits_as(tmp_path, "folder", count=3)
     Image.new("L", (9, 8)).save(folder / "00001.png")
-    with pytest.raises(ConfigError, match=r"00001\.png is 9x8, expected 8x8"):
-        read_images(folder, (1, 8, 8))
+    with pytest.raises(UserError, match=r"00001\.png is 9x8, expected 8x8"):
+        read_images(folder, (1, 8, 8), "white")
     (folder / "00001.png").write_text("none")
-    with pytest.raises(ConfigError, match=r"00001\.png is no readable image"):
-        read_images(folder, (1, 8, 8))
+    with pytest.raises(UserError, match=r"00001\.png is no readable image"):
+        read_images(folder, (1, 8, 8), "white")
 
 
 def test_scores_of_images_do_not_overwrite_earlier_ones(tmp_path: Path):

@@ -13,6 +13,7 @@ from conftest import PROJECT, RICH, SMALL_PICTURES, TinyImages
 from foundation.errors import ConfigError
 from jobs import machine
 from jobs.composition import composed
+from train import train
 
 PROBE = """
 import sys, json, hashlib
@@ -100,6 +101,22 @@ def test_processes_started_together_need_one_run_folder(monkeypatch: pytest.Monk
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"hydra.run.dir=outputs/my_run"):
         machine.check_processes(cfg.trainer)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.devices=2"],
+        ["+trainer.strategy=ddp", "trainer.devices=2"],
+        ["trainer=ddp", "trainer.use_distributed_sampler=true"],
+        ["+trainer.num_nodes=2"],
+    ],
+)
+def test_processes_whose_images_lightning_would_deal_out_again_are_refused(overrides: list[str], tmp_path: Path):
+    cfg = composed("trainer.accelerator=cpu", *overrides, run_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"2 processes need .*: give trainer=ddp trainer\.devices="):
+        train(cfg)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

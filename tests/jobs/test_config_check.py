@@ -141,3 +141,10 @@ def test_value_out_of_range_is_refused(overrides: str):
 def test_second_cadence_is_refused(override: str):
     with pytest.raises(ConfigError, match=r"Set every_n_epochs alone"):
         check(composed("every_n_epochs=10", override))
+
+
+@pytest.mark.parametrize("config", ["config", "evaluate"])
+def test_what_choices_share_is_no_choice(config: str):
+    given = ["images=x"] if config == "evaluate" else []
+    with pytest.raises(ConfigError, match=r"data=_shared: this is shared by the choices and is none of them: digits, "):
+        check(composed("data=_shared", *given, config=config))

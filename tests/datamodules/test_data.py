@@ -94,8 +94,8 @@ class Small:
 
     def _folder(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_images(root, ["train/a", "train/b", "test/a", "test/b"], count=20)
-        self.options = {"root": str(root), "image_size": 8, "channels": 3, "num_val": 10, "num_test": None,
-                        "memory_share": 0.25}  # fmt: skip
+        self.options = {"root": str(root), "image_size": 8, "channels": 3, "background": "white",
+                        "num_val": 10, "num_test": None, "memory_share": 0.25}  # fmt: skip
         self.trainval, self.test = (decoded(sorted((root / split).rglob("*.png")), 8) for split in ("train", "test"))
 
 
