@@ -335,6 +335,15 @@ def test_scores_of_real_images_are_kept_by_their_protocol(images: Pictured):
     assert scorer_of(images).report(samples, repeats=1).scores["fid"].floor == first
 
 
+def test_scores_of_real_images_are_computed_once(images: Pictured, monkeypatch: pytest.MonkeyPatch):
+    measured, original = [], Scorer._scores
+    monkeypatch.setattr(Scorer, "_scores", lambda self, fakes: measured.append(len(fakes)) or original(self, fakes))
+    for sets in (2, 1):  # the training images and the fakes; later the fakes alone
+        measured.clear()
+        scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
+        assert len(measured) == sets
+
+
 def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):
     scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
     images.split("test").images[0, 0, 0, 0] ^= 1
