@@ -49,6 +49,15 @@ def test_imagenette_reads_torchvisions_folder(small_imagenette: Path):
     assert torch.equal(grey[0], grey[1]) and torch.equal(grey[0], grey[2])
 
 
+def test_files_are_in_order_of_their_names_however_the_disk_lists_them(
+    small_imagenette: Path, monkeypatch: pytest.MonkeyPatch
+):
+    listed = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: sorted(listed(self, pattern), reverse=True))
+    names = [path.name for path in imagenette.list_files(small_imagenette / imagenette.FOLDER / "train")]
+    assert names == ["0.JPEG", "1.JPEG", "2.JPEG"] * 10
+
+
 def test_images_are_cropped_to_the_central_square(tmp_path: Path):
     pixels = np.zeros((20, 40, 3), dtype=np.uint8)
     pixels[:, 10:30] = 200  # the central square is bright, the rest is black
