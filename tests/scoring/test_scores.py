@@ -24,6 +24,7 @@ from datamodules.mnist import MNIST
 from foundation.errors import ConfigError
 from jobs.building import build_model
 from scoring import features as features_module
+from scoring import scorer as scorer_module
 from scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
 from scoring.features import GivenSamples, ModelSamples, features_of
 from scoring.fidelity import RealFeatures
@@ -342,6 +343,19 @@ def test_scores_of_real_images_are_computed_once(images: Pictured, monkeypatch: 
         measured.clear()
         scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
         assert len(measured) == sets
+
+
+def test_what_one_process_lacks_is_computed_by_all(images: Pictured, monkeypatch: pytest.MonkeyPatch):
+    samples = GivenSamples(images.split("test").images, 16)
+    measured, original = [], Scorer._scores
+    monkeypatch.setattr(Scorer, "_scores", lambda self, fakes: measured.append(len(fakes)) or original(self, fakes))
+    first = scorer_of(images).report(samples, repeats=1)
+    for module in (features_module, scorer_module):
+        monkeypatch.setattr(module, "true_on_all_ranks", lambda found: False)
+    measured.clear()
+    extractor = Pixels(SHAPE)
+    assert scorer_of(images, extractor).report(samples, repeats=1).scores == first.scores
+    assert extractor.calls == 3 + 3 + 4 and len(measured) == 2
 
 
 def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):
