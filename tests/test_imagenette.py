@@ -158,6 +158,17 @@ def test_missing_imagenette_without_network_says_where_it_should_be(tmp_path: Pa
         imagenette_at(tmp_path).prepare_data()
 
 
+def test_the_small_archive_is_fetched_to_the_folder_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fetched = []
+    monkeypatch.setattr(
+        "torchvision.datasets.imagenette.download_and_extract_archive",
+        lambda url, download_root, **_: fetched.append((url.rsplit("/", 1)[1], Path(download_root))),
+    )
+    with pytest.raises(DataError, match=r"there is no .*imagenette2-160"):  # nothing was unpacked
+        imagenette_at(tmp_path).prepare_data()
+    assert fetched == [("imagenette2-160.tgz", tmp_path)]
+
+
 @needs_real("imagenette2-160")
 def test_real_imagenette_has_its_splits(tmp_path: Path):
     (tmp_path / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
