@@ -69,6 +69,8 @@ def test_labels_are_the_places_of_their_names():
     assert MNIST.class_names[7] == "7"
     assert FashionMNIST.class_names[9] == "Ankle boot"
     assert KMNIST.class_names[3] == "tsu"
+    for shipped in (FashionMNIST, KMNIST):
+        assert shipped.class_names == tuple(shipped.dataset.classes)  # torchvision's own
 
 
 def damage(path: Path, fault: str) -> None:
