@@ -1,11 +1,12 @@
 """The cache on disk: what is stored comes back, by its names and facts, from the first folder that has it."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from datamodules.disk_cache import checksum, load_cached, store_cached, user_cache
+from datamodules.disk_cache import checksum, load_cached, reserve, store_cached, user_cache
 
 
 def test_tensors_are_found_in_whatever_order_their_names_were_given(tmp_path: Path):
@@ -31,3 +32,13 @@ def test_users_cache_is_where_the_environment_says_or_in_the_home_folder(monkeyp
     for unset in (lambda: monkeypatch.setenv("XDG_CACHE_HOME", ""), lambda: monkeypatch.delenv("XDG_CACHE_HOME")):
         unset()
         assert user_cache() == Path("/home/me/.cache/vae-vs-gan")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system can't reserve room")
+def test_a_reserved_file_has_all_its_room_on_the_disk(tmp_path: Path):
+    path = tmp_path / "sparse"
+    with open(path, "wb") as file:
+        file.truncate(1_000_000)
+    assert path.stat().st_blocks * 512 < 1_000_000
+    reserve(path)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size == 1_000_000
