@@ -119,9 +119,12 @@ def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
     assert report.scores["nearest_train"].floor is None
 
 
-def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(images: Pictured):
-    report = scorer_of(images, num_fakes=61).report(ModelSamples(gan(), 16), repeats=1)
-    assert report.scores["fid"].floor is None
+@pytest.mark.parametrize(("num_fakes", "has_floor"), [(60, True), (61, False)])
+def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(
+    num_fakes: int, has_floor: bool, images: Pictured
+):
+    report = scorer_of(images, num_fakes=num_fakes).report(ModelSamples(gan(), 16), repeats=1)
+    assert (report.scores["fid"].floor is not None) == has_floor
 
 
 def test_copies_of_training_images_are_found_out(images: Pictured):
