@@ -142,6 +142,13 @@ def test_train_and_val_share_the_other_images_and_every_image_keeps_its_label(da
     assert datamodule.num_val == len(held["val"].images) > 0
 
 
+def test_labels_are_the_places_of_class_names(data: Small):
+    datamodule = data()
+    labels = torch.cat([datamodule.split(split).labels for split in SPLITS])
+    assert labels.unique().tolist() == list(range(datamodule.num_classes))
+    assert len(set(datamodule.class_names)) == datamodule.num_classes
+
+
 def test_no_image_is_in_two_splits(data: Small):
     datamodule = data()
     train, val, test = (set(keys(datamodule.split(split).images)) for split in SPLITS)
@@ -170,6 +177,7 @@ def test_split_seed_draws_val_and_train_and_the_training_seed_does_not(data: Sma
 def test_digits_have_their_counts_and_their_grey_levels():
     datamodule = digits()
     assert [len(datamodule.split(split).images) for split in SPLITS] == [1197, 300, 300]
+    assert datamodule.class_names == tuple(str(digit) for digit in range(10))
     levels = datamodule.split("train").images.unique().tolist()
     assert levels == [round(level * 255 / 16) for level in range(17)]
 

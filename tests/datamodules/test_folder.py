@@ -156,6 +156,10 @@ def test_count_that_an_official_split_does_not_have_is_refused(tmp_path: Path):
     assert folder_at(root, num_test=10).num_test == 10
     with pytest.raises(DataError, match=r"data\.num_test: 5 are asked for, and .*/official/test has 10"):
         folder_at(root, num_test=5).files  # noqa: B018
+    write_images(root, ["val/a"], count=7)
+    assert folder_at(root, num_val=7).num_val == 7
+    with pytest.raises(DataError, match=r"data\.num_val: 5 are asked for, and .*/official/val has 7"):
+        folder_at(root, num_val=5).files  # noqa: B018
 
 
 # Pixels

@@ -49,6 +49,15 @@ def test_imagenette_reads_torchvisions_folder(small_imagenette: Path):
     assert torch.equal(grey[0], grey[1]) and torch.equal(grey[0], grey[2])
 
 
+def test_files_are_in_order_of_their_names_however_the_disk_lists_them(
+    small_imagenette: Path, monkeypatch: pytest.MonkeyPatch
+):
+    listed = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: sorted(listed(self, pattern), reverse=True))
+    names = [path.name for path in imagenette.list_files(small_imagenette / imagenette.FOLDER / "train")]
+    assert names == ["0.JPEG", "1.JPEG", "2.JPEG"] * 10
+
+
 def test_images_are_cropped_to_the_central_square(tmp_path: Path):
     pixels = np.zeros((20, 40, 3), dtype=np.uint8)
     pixels[:, 10:30] = 200  # the central square is bright, the rest is black
@@ -147,6 +156,17 @@ def test_missing_imagenette_without_network_says_where_it_should_be(tmp_path: Pa
         DataError, match=r"there is no .*imagenette2-160, and the download failed \(no network\).*data\.root="
     ):
         imagenette_at(tmp_path).prepare_data()
+
+
+def test_the_small_archive_is_fetched_to_the_folder_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fetched = []
+    monkeypatch.setattr(
+        "torchvision.datasets.imagenette.download_and_extract_archive",
+        lambda url, download_root, **_: fetched.append((url.rsplit("/", 1)[1], Path(download_root))),
+    )
+    with pytest.raises(DataError, match=r"there is no .*imagenette2-160"):  # nothing was unpacked
+        imagenette_at(tmp_path).prepare_data()
+    assert fetched == [("imagenette2-160.tgz", tmp_path)]
 
 
 @needs_real("imagenette2-160")

@@ -58,10 +58,19 @@ def test_every_set_has_ten_classes_and_mnists_shape(datamodule: MNISTFormat):
     assert datamodule.image_shape == (1, 28, 28)
 
 
+def test_caches_lie_beside_the_files_or_with_the_user(shipped: type[MNISTFormat], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/me/.cache")
+    name = SETS[shipped]
+    users = Path(f"/home/me/.cache/vae-vs-gan/{name.lower()}")
+    assert at(Path("/data"), shipped).cache_folders == [Path(f"/data/{name}/cache"), users]
+
+
 def test_labels_are_the_places_of_their_names():
     assert MNIST.class_names[7] == "7"
     assert FashionMNIST.class_names[9] == "Ankle boot"
     assert KMNIST.class_names[3] == "tsu"
+    for shipped in (FashionMNIST, KMNIST):
+        assert shipped.class_names == tuple(shipped.dataset.classes)  # torchvision's own
 
 
 def damage(path: Path, fault: str) -> None:

@@ -84,7 +84,7 @@ def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str],
         if (
             "model=vae" in choices and name != "test/loss"
         ):  # a GAN's depend on fakes, which each process draws for itself
-            assert alone["test"][name] == pytest.approx(value, rel=0.02), name
+            assert alone["test"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
 
 
 def test_sweep_over_several_processes_is_refused(tmp_path: Path):

@@ -90,6 +90,15 @@ def test_reference_extractor_sees_its_own_size_untouched():
     torch.testing.assert_close(extractor(images), extractor.classifier.features(images / 255))
 
 
+@pytest.mark.parametrize(("shape", "data"), [((1, 28, 28), MNIST), ((3, 64, 64), Imagenette)])
+def test_reference_extractor_tells_its_data_sets_classes_by_its_features(shape: tuple[int, int, int], data):
+    extractor = ReferenceExtractor(shape, data.class_names, trained_on=None)
+    assert extractor.class_names == data.class_names
+    images = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
+    expected = extractor.classifier(images / 255).softmax(dim=1)
+    torch.testing.assert_close(extractor.classify(extractor(images)), expected)
+
+
 def test_reference_of_other_channels_is_refused():
     with pytest.raises(ConfigError, match="no reference extractor for images of 2 channels"):
         reference((2, 8, 8))

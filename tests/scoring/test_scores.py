@@ -29,6 +29,7 @@ from jobs.building import build_model
 from jobs.summary import score_table
 from run_folder.records import Score
 from scoring import features as features_module
+from scoring import scorer as scorer_module
 from scoring.extractors import FeatureExtractor, ReferenceExtractor
 from scoring.features import GivenSamples, ModelSamples, batches_of, features_of
 from scoring.fidelity import RealFeatures
@@ -124,9 +125,12 @@ def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
     assert report.scores["nearest_train"].floor is None
 
 
-def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(images: Pictured):
-    report = scorer_of(images, num_fakes=61).report(ModelSamples(gan(), 16), repeats=1)
-    assert report.scores["fid"].floor is None
+@pytest.mark.parametrize(("num_fakes", "has_floor"), [(60, True), (61, False)])
+def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(
+    num_fakes: int, has_floor: bool, images: Pictured
+):
+    report = scorer_of(images, num_fakes=num_fakes).report(ModelSamples(gan(), 16), repeats=1)
+    assert (report.scores["fid"].floor is not None) == has_floor
 
 
 def test_copies_of_training_images_are_found_out(images: Pictured):
@@ -516,6 +520,28 @@ def test_scores_of_real_images_are_kept_by_their_protocol(images: Pictured):
     (stored, _) = sorted(images.folder.glob("real-*"), key=lambda path: path.stat().st_mtime)
     stored.write_bytes(stored.read_bytes()[:-3])
     assert scorer_of(images).report(samples, repeats=1).scores["fid"].floor == first
+
+
+def test_scores_of_real_images_are_computed_once(images: Pictured, monkeypatch: pytest.MonkeyPatch):
+    measured, original = [], Scorer._scores
+    monkeypatch.setattr(Scorer, "_scores", lambda self, fakes: measured.append(len(fakes)) or original(self, fakes))
+    for sets in (2, 1):  # the training images and the fakes; later the fakes alone
+        measured.clear()
+        scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
+        assert len(measured) == sets
+
+
+def test_what_one_process_lacks_is_computed_by_all(images: Pictured, monkeypatch: pytest.MonkeyPatch):
+    samples = GivenSamples(images.split("test").images, 16)
+    measured, original = [], Scorer._scores
+    monkeypatch.setattr(Scorer, "_scores", lambda self, fakes: measured.append(len(fakes)) or original(self, fakes))
+    first = scorer_of(images).report(samples, repeats=1)
+    for module in (features_module, scorer_module):
+        monkeypatch.setattr(module, "true_on_all_ranks", lambda found: False)
+    measured.clear()
+    extractor = Pixels(SHAPE)
+    assert scorer_of(images, extractor).report(samples, repeats=1).scores == first.scores
+    assert extractor.calls == 3 + 3 + 4 and len(measured) == 2
 
 
 def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: Pictured):
