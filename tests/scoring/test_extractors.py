@@ -7,13 +7,14 @@ import pytest
 import torch
 from conftest import DATA_ROOT, composed, needs_real
 from hydra.utils import instantiate
+from safetensors.torch import load_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
 from foundation.errors import ConfigError
 from scoring.extractors import InceptionExtractor, ReferenceExtractor, WeightsError, sha256
-from scoring.reference import REFERENCE_FOLDER, load_reference
+from scoring.reference import REFERENCE_FOLDER, load_reference, save_reference
 
 SHAPE = (1, 8, 8)
 
@@ -60,6 +61,17 @@ def test_shipped_weights_are_small_half_precision_and_state_their_training(name:
     assert facts["seed"] == "0"
     for weight in classifier.state_dict().values():
         assert torch.equal(weight, weight.half().to(weight.dtype)) or not weight.is_floating_point()
+
+
+def test_saved_reference_is_the_loaded_one_in_half_precision(tmp_path: Path):
+    shipped, again = REFERENCE_FOLDER / "mnist.safetensors", tmp_path / "again.safetensors"
+    classifier, facts = load_reference(shipped)
+    save_reference(classifier, facts, again)
+    assert load_reference(again)[1] == facts
+    expected, found = load_file(shipped), load_file(again)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
 
 
 @pytest.mark.slow
