@@ -15,11 +15,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where index.html, report.md and results.csv go; "
                                                  "by default report/ in the first folder")  # fmt: skip
     arguments = parser.parse_args()
-    from reports import ReportError, write_report  # pandas, scipy and matplotlib: not for --help
+    from foundation.errors import UserError
+    from reports import write_report  # pandas, scipy and matplotlib: not for --help
 
     try:
         print(f"report: {write_report(arguments.folders, arguments.out)}")
-    except (ReportError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -86,12 +86,12 @@ def bare(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int)
     model = build_model(cfg.model, datamodule).to(device).train()
     if cfg.compile:
         model.compile_networks()
-    images = datamodule.split("train").images.to(device)
+    data = LabelledImages(*(tensor.to(device) for tensor in datamodule.split("train")))
     step = bare_step(model, cfg.trainer.precision)
-    return timed(step, shuffled(images, cfg.data.batch_size), warm_up, steps)
+    return timed(step, shuffled(data, cfg.data.batch_size), warm_up, steps)
 
 
-def bare_step(model: ImageModel, precision: str) -> Callable[[Tensor], Tensor]:
+def bare_step(model: ImageModel, precision: str) -> Callable[[Batch], Tensor]:
     """One training step without Lightning; returns a loss. Raises ValueError for models that no loop is written for."""
     if isinstance(model, VAE):
         return VAEStep(model, precision)
@@ -115,8 +115,8 @@ def notebook(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: 
     step = NotebookGANStep(model, precision) if isinstance(model, GAN) else bare_step(model, precision)
     dataset = TransformedSamples(datamodule.split("train"), signed=isinstance(model, GAN))
     loader = DataLoader(dataset, batch_size=cfg.data.batch_size, shuffle=True)
-    batches = (images.to(device) for _ in itertools.count() for images, _ in loader)
-    return timed(lambda images: step(images).detach().cpu(), batches, warm_up, steps)
+    batches = (Batch(images.to(device), labels.to(device)) for _ in itertools.count() for images, labels in loader)
+    return timed(lambda batch: step(batch).detach().cpu(), batches, warm_up, steps)
 
 
 class TransformedSamples(Dataset):
@@ -135,14 +135,14 @@ class TransformedSamples(Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
 
 
-def shuffled(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+def shuffled(data: LabelledImages, batch_size: int) -> Iterator[Batch]:
     """Batches of float images in [0, 1], in a new order each epoch, without end."""
     while True:
-        for index in torch.randperm(len(images), device=images.device).split(batch_size):
-            yield to_unit_range(images[index])
+        for index in torch.randperm(len(data.images), device=data.images.device).split(batch_size):
+            yield Batch(to_unit_range(data.images[index]), data.labels[index])
 
 
-def timed(step: Callable[[Tensor], Tensor], batches: Iterator[Tensor], warm_up: int, steps: int) -> float:
+def timed(step: Callable[[Batch], Tensor], batches: Iterator[Batch], warm_up: int, steps: int) -> float:
     """Seconds for `steps`, after `warm_up` that don't count."""
     for _ in range(warm_up):
         loss = step(next(batches))
@@ -161,34 +161,44 @@ class VAEStep:
         self.model, self.precision = model, precision
         self.optimizer = model.configure_optimizers()
 
-    def __call__(self, images: Tensor) -> Tensor:
-        with autocast(images.device, self.precision):
-            loss = self.model.objective(Batch(images))["loss"]
+    def __call__(self, batch: Batch) -> Tensor:
+        self.model.images_seen += len(batch)
+        with autocast(batch.images.device, self.precision):
+            loss = self.model.objective(batch)["loss"]
         descend(self.optimizer, loss)
+        self.model.update_averages()
         return loss
 
 
 class GANStep:
-    """One step of each player and of the generator's average; a single generator forward. Returns D's loss."""
+    """One step of the discriminator, and in one call of `n_critic` one of the generator and its average.
+
+    A single generator forward serves both. Returns the discriminator's loss.
+    """
 
     def __init__(self, model: GAN, precision: str) -> None:
-        self.model, self.precision = model, precision
+        self.model, self.precision, self.calls = model, precision, 0
         self.optimizer_g, self.optimizer_d = model.configure_optimizers()
 
-    def __call__(self, images: Tensor) -> Tensor:
-        model, real = self.model, signed(Batch(images))
-        with autocast(images.device, self.precision):
-            fake = self.fakes(len(images))
+    def __call__(self, batch: Batch) -> Tensor:
+        model, real = self.model, self.real(batch)
+        model.images_seen += len(batch)
+        self.calls += 1
+        with autocast(batch.images.device, self.precision):
+            fake = self.fakes(real)
             terms = model.discriminator_objective(real, fake.detach())
             loss = terms["loss_discriminator"] + terms["penalty"]
         descend(self.optimizer_d, loss)
-        self.generator_step(real, fake)
-        model.images_seen += len(images)
-        model.update_averages()
+        if self.calls % model.n_critic == 0:
+            self.generator_step(real, fake)
+            model.update_averages()
         return loss
 
-    def fakes(self, n: int) -> Batch:
-        return self.model.fakes(self.model.sample_latents(n))
+    def real(self, batch: Batch) -> Batch:
+        return signed(batch)
+
+    def fakes(self, real: Batch) -> Batch:
+        return self.model.fakes(self.model.sample_latents(len(real), real.labels))
 
     def generator_step(self, real: Batch, fake: Batch) -> None:
         self.model.discriminator.requires_grad_(False)
@@ -201,9 +211,12 @@ class GANStep:
 class NotebookGANStep(GANStep):
     """The generator runs anew for its own step, whose backward pass also fills the discriminator's gradients."""
 
+    def real(self, batch: Batch) -> Batch:
+        return batch  # its samples come signed
+
     def generator_step(self, real: Batch, fake: Batch) -> None:
         with autocast(real.images.device, self.precision):
-            loss = self.model.generator_objective(real, self.fakes(len(real.images)))["loss_generator"]
+            loss = self.model.generator_objective(real, self.fakes(real))["loss_generator"]
         descend(self.optimizer_g, loss)
 
 

@@ -26,6 +26,7 @@ from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
+from lightning_modules.values import Batch
 
 MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
 WARM_UP = 5  # steps
@@ -133,10 +134,11 @@ def flops_per_image(cfg: DictConfig, datamodule: ImageDataModule) -> float:
     """Multiplications and additions of one training step of the bare loop, a batch's share for each image."""
     model = build_model(cfg.model, datamodule).train()
     count = min(cfg.data.batch_size, len(datamodule.split("train").images))
-    images = to_unit_range(datamodule.split("train").images[:count])
+    images, labels = datamodule.split("train")
+    batch = Batch(to_unit_range(images[:count]), labels[:count])
     step = loops.bare_step(model, "32-true")
     with FlopCounter() as counter:
-        step(images)
+        step(batch)
     return counter.total / count
 
 

@@ -1,1 +1,1 @@
-"""What looks on while a model trains: pictures, scores, curves, checkpoints."""
+"""Lightning's callbacks: scores, pictures, curves, checkpoints, the record of a run."""

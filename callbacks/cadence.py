@@ -8,5 +8,5 @@ def is_due(trainer: Trainer) -> bool:
 
     These are the epochs of `trainer.check_val_every_n_epoch`, which is the config's `every_n_epochs`.
     """
-    every_n_epochs = trainer.check_val_every_n_epoch or 1  # None: validation goes by batches, and every epoch is due
-    return (trainer.current_epoch + 1) % every_n_epochs == 0
+    assert trainer.check_val_every_n_epoch is not None  # the config check refuses it
+    return (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0

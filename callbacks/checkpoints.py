@@ -1,4 +1,4 @@
-"""The checkpoints that a run keeps, and goes on keeping where it is resumed in another run folder."""
+"""The checkpoints that a run keeps: the latest, and the best by a score."""
 
 from collections.abc import Sequence
 from pathlib import Path

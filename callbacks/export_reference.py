@@ -11,7 +11,7 @@ from lightning import Callback, Trainer
 
 from foundation.atomic import write_atomically
 from lightning_modules.classifier import Classifier
-from run_folder.settings import decides_weights
+from run_folder.settings import decides_weights, setting_of
 from scoring.reference import save_reference
 
 from .trainer_facts import datamodule_of
@@ -49,7 +49,7 @@ class ExportReference(Callback):
 
 def _decides_weights(override: str) -> bool:
     """Whether a command line's override says how the classifier is trained, rather than where its data lies."""
-    return decides_weights(override.partition("=")[0].lstrip("+~"))
+    return decides_weights(setting_of(override))
 
 
 def _without_folder(override: str) -> str:

@@ -5,6 +5,7 @@ from lightning import Callback, Trainer
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
+from scoring.arithmetic import full_precision
 from scoring.protocol import chosen_indices
 
 from .batches import batches_of
@@ -37,5 +38,5 @@ class LatentFit(Callback):
             return
         train = datamodule_of(trainer).split("train")
         order = chosen_indices(len(train.images), None, self.seed)
-        with observing(model, self.seed):
+        with observing(model, self.seed), full_precision():
             model.fit_latents(batches_of(train, BATCH_SIZE, model.device, order))

@@ -12,6 +12,7 @@ from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
 from run_folder.records import Score
+from scoring.arithmetic import full_precision
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .batches import batches_of
@@ -21,15 +22,18 @@ from .score_callback import ScoreCallback
 from .trainer_facts import datamodule_of
 
 OF_THE_PRIOR = ("nll", "bits_per_dim")  # p(x) is over the prior, whatever density samples are drawn from
+CARRIES_ABOVE = 0.1  # nats of mean KL: a latent that tells something of the image
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
 
 
 class LikelihoodScores(ScoreCallback):
-    """On test, from `num_images` test images, for models that define `log_importance_weights` and a `likelihood`.
+    """On test, from `num_images` test images, for models with `HasLikelihood`.
 
     `test/nll`, −log p(x) by importance sampling with `num_samples` draws an image, nats per image (Burda et al.
-    2016, arXiv:1509.00519); `test/bits_per_dim`, the same for likelihoods over 8-bit pixels; `test/active_units`.
-    `batch_size` counts images that are decoded at a time.
+    2016, arXiv:1509.00519); `test/bits_per_dim`, the same for likelihoods over 8-bit pixels; `test/active_latents`,
+    how many carry information, where the KL parts over them; `test/active_units`, of how many the posterior mean moves
+    at all, as the literature counts: also those that carry next to nothing. `batch_size` counts images that are
+    decoded at a time.
     """
 
     def __init__(
@@ -50,10 +54,13 @@ class LikelihoodScores(ScoreCallback):
         chosen = chosen_indices(len(data.images), self.num_images, self.seed)
         test = LabelledImages(data.images[chosen], data.labels[chosen])
         protocol = self._protocol(datamodule_of(trainer), test.images, pl_module.likelihood_kind)
-        with observing(pl_module, self.seed):
+        with observing(pl_module, self.seed), full_precision():
             nll = -log_likelihood(pl_module, test, self.num_samples, self.batch_size, pl_module.device).mean().item()
             means, kl = posterior_facts(pl_module, test, self.batch_size, pl_module.device)
-        scores = {"nll": nll, "active_units": int((means.var(dim=0) > ACTIVE_ABOVE).sum())}
+        scores: dict[str, float] = {"nll": nll}
+        if kl is not None:
+            scores["active_latents"] = int((kl > CARRIES_ABOVE).sum())
+        scores["active_units"] = int((means.var(dim=0) > ACTIVE_ABOVE).sum())
         if pl_module.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
         key = short_hash(protocol)
@@ -83,6 +90,7 @@ class LikelihoodScores(ScoreCallback):
             "likelihood": kind,
             "importance_samples": self.num_samples,
             "seed": self.seed,
+            "active_latents": f"mean KL above {CARRIES_ABOVE} nats",
             "active_units": f"variance of the posterior mean above {ACTIVE_ABOVE}",
         }
 

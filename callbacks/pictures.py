@@ -26,9 +26,14 @@ def tile(images: Tensor, columns: int) -> Tensor:
 
 
 def row_pairs(above: Tensor, below: Tensor, columns: int) -> Tensor:
-    """Two sets of images (B, C, H, W) in [0, 1], each row of the one over its row of the other: uint8 (3, H', W')."""
-    rows = zip(above.split(columns), below.split(columns), strict=True)
-    return tile(torch.cat([row for pair in rows for row in pair]), columns)
+    """Two sets of images (B, C, H, W) in [0, 1], each row of the one over its row of the other: uint8 (3, H', W').
+
+    A last row that is not full is filled up with white.
+    """
+    columns = min(columns, len(above))
+    white = torch.ones_like(above[:1]).expand(-len(above) % columns, -1, -1, -1)
+    rows = [torch.cat([images, white.to(images)]).split(columns) for images in (above, below)]
+    return tile(torch.cat([row for pair in zip(*rows, strict=True) for row in pair]), columns)
 
 
 def save_png(path: Path, picture: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Measuring nothing, at no cost."""
+"""A profiler that measures nothing, without the cost of Lightning's own."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from .readback import Readback
 
+SHOWN = ("val/fid", "val/kid", "val/acc")  # what checkpoints are chosen by
+
 
 class ProgressBar(TQDMProgressBar):
     """Shows the terms of a training step and the latest val scores: those requested at its last refresh, so that
@@ -45,11 +47,13 @@ class ProgressBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
         scores: Mapping[str, Tensor] = {
-            name: value for name, value in trainer.callback_metrics.items() if name.startswith(("val/fid", "val/acc"))
+            name: value for name, value in trainer.callback_metrics.items() if name.startswith(SHOWN)
         }
         terms, self._requested = self._requested.read(), Readback(self._terms)
         shown = terms | {name: float(value) for name, value in scores.items()}
-        return {name: f"{value:.4g}" for name, value in shown.items() if name != "loss"}
+        if len(terms) > 1:  # the loss is the sum of the other terms
+            shown.pop("loss", None)
+        return {name: f"{value:.4g}" for name, value in shown.items()}
 
     def init_validation_tqdm(self) -> tqdm:
         return tqdm(disable=True)

@@ -1,12 +1,12 @@
 """How good the samples are: one score of val while training, every score of test at the end."""
 
-import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
@@ -19,10 +19,15 @@ from scoring.published import check_matches_published, published_num_fakes
 from scoring.scorer import Scorer, ScoreReport
 
 from .cadence import is_due
+from .checkpoints import RunCheckpoint
 from .figures import draw_classes, show_figure
 from .pictures import row_pairs, show_picture
 from .scalars import log_results
 from .score_callback import ScoreCallback
+from .trainer_facts import callbacks_of
+
+# Added to `seed` for val: latents that a checkpoint was chosen by are none of those that its test is reported on.
+VAL_SEED = 2**31
 
 
 class SampleScores(ScoreCallback):
@@ -30,8 +35,9 @@ class SampleScores(ScoreCallback):
 
     Each test score is the mean over `repeats` draws of fakes (Scorer says which scores there are). Fakes are as
     many as the split has real images, unless `num_fakes` says otherwise or `protocol` names a published one to
-    follow. Raises ConfigError if there are fewer test images than the extractor has features, or if the published
-    protocol asks for other data or another extractor.
+    follow. Where val has fewer images than the extractor has features, checkpoints are chosen by `val/kid_<name>`.
+    Raises ConfigError if val or test have no two images, or if the published protocol asks for other data or another
+    extractor.
     """
 
     def __init__(
@@ -52,17 +58,31 @@ class SampleScores(ScoreCallback):
         if protocol:
             num_fakes = published_num_fakes(protocol, num_fakes)
             check_matches_published(protocol, data=type(datamodule).__name__)
-        network = extractor(image_shape=datamodule.image_shape)
+        network = extractor()
         if protocol:
             check_matches_published(protocol, extractor=network.protocol["extractor"])
-        check_counts(name, network, datamodule, num_fakes)
         self.scorer = Scorer(network, datamodule, num_fakes, num_train, batch_size, seed)
+        check_counts(datamodule)
+        self.chosen_by = f"val/{'fid' if self.scorer.can_measure_fid('val') else 'kid'}_{name}"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have the best checkpoint go by what val is scored by."""
+        checkpoints = [callback for callback in callbacks_of(trainer) if isinstance(callback, RunCheckpoint)]
+        for callback in checkpoints:
+            if callback.monitor == f"val/fid_{self.name}" and callback.monitor != self.chosen_by:
+                callback.monitor = self.chosen_by
+                if trainer.is_global_zero:
+                    print(
+                        f"{self.chosen_by} chooses the checkpoint: an fid needs as many images as the extractor has "
+                        f"features, {self.scorer.extractor.num_features}, and val has {self.scorer.datamodule.num_val}"
+                    )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         if is_due(trainer):
             self.scorer.device = pl_module.device
-            value = self.scorer.frechet_distance(ModelSamples(pl_module, self.batch_size), "val", self.seed)
-            log_results(trainer, pl_module, {f"val/fid_{self.name}": value})
+            samples = ModelSamples(pl_module, self.batch_size)
+            value = self.scorer.distance(samples, "val", self.seed + VAL_SEED)
+            log_results(trainer, pl_module, {self.chosen_by: value})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)
@@ -77,7 +97,14 @@ class SampleScores(ScoreCallback):
         report = self.scorer.report(samples, repeats)
         self.results = {f"test/{name}_{self.name}": score for name, score in report.scores.items()}
         self.protocols = {short_hash(report.protocol): report.protocol}
-        self.details = {"classes": report.classes} if report.classes else {}
+        self.details = {
+            "extractor_accuracy": {self.name: report.extractor_accuracy},
+            "notes": {self.name: report.notes},
+            "sample_diversity": report.sample_diversity,
+            "libraries": {name: version(name) for name in ("torch", "torchmetrics")},
+        }
+        if report.classes:
+            self.details["classes"] = report.classes
         return report
 
 
@@ -86,19 +113,11 @@ def nearest_train_picture(report: ScoreReport) -> Tensor:
     return row_pairs(report.closest, report.neighbours, columns=len(report.closest))
 
 
-def check_counts(name: str, extractor: FeatureExtractor, datamodule: ImageDataModule, num_fakes: int | None) -> None:
-    """Raise ConfigError if the test score would have fewer images than features; warn if the val score has."""
-    count = min(datamodule.num_test, num_fakes or datamodule.num_test)
-    if count < extractor.num_features:
-        raise ConfigError(
-            f"scores: {count} images are too few for fid_{name}, whose extractor has {extractor.num_features} features "
-            f"and needs at least as many, of the {datamodule.num_test} test images and of fakes. "
-            "Use scores=reference or scores=none, a data set with more test images (of a folder without test/: a "
-            "larger data.num_test), or a larger scores.num_fakes"
-        )
-    if datamodule.num_val < extractor.num_features:
-        warnings.warn(
-            f"val has {datamodule.num_val} images, fewer than the {extractor.num_features} features of fid_{name}: "
-            f"val/fid_{name} is far off and ranks checkpoints only roughly",
-            stacklevel=3,
-        )
+def check_counts(datamodule: ImageDataModule) -> None:
+    """Raise ConfigError unless val and test have two images each: the fewest that have a distribution."""
+    for split, count in (("val", datamodule.num_val), ("test", datamodule.num_test)):
+        if count < 2:
+            raise ConfigError(
+                f"data: {split} has {count} images, and a score compares 2 at least; use scores=none, or more images "
+                f"(of a folder: data.num_{split}=2)"
+            )

@@ -11,7 +11,7 @@ def datamodule_of(trainer: Trainer) -> ImageDataModule:
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:
-    """Everything that looks on."""
+    """The trainer's callbacks."""
     return trainer.callbacks  # type: ignore[attr-defined]
 
 

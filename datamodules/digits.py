@@ -14,6 +14,7 @@ class Digits(ImageDataModule):
     class_names = tuple("0123456789")
     num_val = 300
     num_test = 300
+    source = "scikit-learn"
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         digits = load_digits()

@@ -10,19 +10,20 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from .decoding import decode
+from .decoding import Colour, decode
 from .disk_cache import load_bytes, store_bytes
 from .folder_splits import SplitFiles, split_files
 from .image_datamodule import DataError, ImageDataModule, LabelledImages
-from .image_files import REMEDY, hash_of_files, list_images
+from .image_files import REMEDY, hash_of_files, passed_over
 
 
 class Folder(ImageDataModule):
     """Images of any sizes and formats, cropped to a square and resized to `image_size` pixels.
 
     The class of an image is its first-level sub-folder. With train/ and test/ in the folder, or train/ and val/, the
-    official test images are those, and classes their sub-folders; with all three, val is val/. What is not given so
-    is drawn by `split_seed`: `num_test` and `num_val` images, or a tenth each.
+    official test images are those, and classes their sub-folders; with all three, val is val/ (folder_splits.SPLITS
+    has their other names). What is not given so is drawn by `split_seed`, from a hash of each file's path: `num_test`
+    and `num_val` images, or a tenth each. What is transparent shows `background`.
 
     The decoded images are cached in `<root>-cache`, or in the user's cache folder where that can't be written. They
     are held in memory, or mapped from that file where they would take more than `memory_share` of the machine's.
@@ -37,13 +38,15 @@ class Folder(ImageDataModule):
         seed: Annotated[int, Ge(0)],
         split_seed: Annotated[int, Ge(0)],
         device: Literal["auto", "cpu"],
-        num_val: Annotated[int, Ge(1)] | None,
-        num_test: Annotated[int, Ge(1)] | None,
+        background: Colour,
+        num_val: Annotated[int, Ge(2)] | None,
+        num_test: Annotated[int, Ge(2)] | None,
         memory_share: Annotated[float, Interval(ge=0, le=1)],
     ) -> None:
         super().__init__(batch_size, seed, split_seed, device)
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.image_shape = (channels, image_size, image_size)
+        self.background = background
         self.requested_val, self.requested_test = num_val, num_test
         self.memory_share = memory_share
 
@@ -54,8 +57,19 @@ class Folder(ImageDataModule):
     @cached_property
     def files(self) -> SplitFiles:
         """Every image in its split. Raises DataError."""
-        paths = list_images(self.root)
-        return split_files(paths, self.root, self.requested_val, self.requested_test, self.split_seed)
+        return split_files(self.root, self.requested_val, self.requested_test, self.split_seed)
+
+    @property
+    def source(self) -> str:
+        return str(self.root)
+
+    @property
+    def origins(self) -> dict[str, str]:
+        return self.files.origins
+
+    @property
+    def passed_over(self) -> str:
+        return passed_over(self.files.passed_over)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -70,7 +84,7 @@ class Folder(ImageDataModule):
         return len(self.files.test)
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        train, val, test, _ = self.files
+        train, val, test = self.files[:3]
         paths = [*train, *val, *test]  # every split in one piece, so that it is a view of the images and no copy
         images = self._images(paths)
         label_of = {name: label for label, name in enumerate(self.class_names)}
@@ -90,8 +104,9 @@ class Folder(ImageDataModule):
         """uint8 (N, C, H, W) from the cache, which is made where there is none. Raises DataError."""
         shape = (len(paths), *self.image_shape)
         mapped = prod(shape) > self.memory_share * machine_memory()
-        name = f"{self.image_shape[1]}px-{hash_of_files(self.root, paths, self.image_shape)}.npy"
-        fill = partial(decode, [os.path.join(self.root, path) for path in paths], remedy=REMEDY)
+        name = f"{self.image_shape[1]}px-{hash_of_files(self.root, paths, (self.image_shape, self.background))}.npy"
+        files = [os.path.join(self.root, path) for path in paths]
+        fill = partial(decode, files, background=self.background, remedy=REMEDY)
         images = load_bytes(name, self.cache_folders, shape, mapped)
         if images is None and store_bytes(name, self.cache_folders, shape, fill):
             images = load_bytes(name, self.cache_folders, shape, mapped)

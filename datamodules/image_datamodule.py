@@ -1,7 +1,9 @@
 """The base of all data modules: three splits of uint8 images in memory, and loaders that gather batches by index."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from foundation.errors import ConfigError, UserError
 
+from .content import content_hash
 from .disk_cache import user_cache
 from .pixels import to_unit_range
 
@@ -24,6 +27,11 @@ class DataError(UserError):
 class LabelledImages(NamedTuple):
     images: Tensor  # (N, C, H, W), uint8
     labels: Tensor  # (N,), int64
+
+
+class SplitHash(NamedTuple):
+    images: int
+    sha256: str  # of pixels and labels, in their order
 
 
 class TensorImageDataset(Dataset):
@@ -87,6 +95,21 @@ class ImageDataModule(LightningDataModule, ABC):
         return len(self.class_names)
 
     @property
+    def source(self) -> str:
+        """Where the images are from, in words."""
+        return ""
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """By split: where its images come from, in words, where that is not always the same."""
+        return {}
+
+    @property
+    def passed_over(self) -> str:
+        """What else lies there that is not used, in words."""
+        return ""
+
+    @property
     def cache_folders(self) -> list[Path]:
         """Where what is computed from the images may be kept, in order of preference."""
         return [user_cache() / type(self).__name__.lower()]
@@ -114,6 +137,21 @@ class ImageDataModule(LightningDataModule, ABC):
     def split(self, name: str) -> LabelledImages:
         """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W)."""
         return self._splits[name]
+
+    @cached_property
+    def split_hashes(self) -> dict[str, SplitHash]:
+        """By split, what its images are known again by."""
+        splits = {name: self.split(name) for name in ("train", "val", "test")}
+        return {name: hash_of(data) for name, data in splits.items()}
+
+    @property
+    def summary(self) -> str:
+        """One line: how many images of how many classes are in which split, from where, and what was passed over."""
+        origins = {split: f" ({origin})" for split, origin in self.origins.items()}
+        counts = [f"{len(data.images):,} {split}{origins.get(split, '')}" for split, data in self._splits.items()]
+        told = f"data: {', '.join(counts)}; {self.num_classes:,} class{'es' if self.num_classes > 1 else ''}"
+        told += f"; from {self.source}" if self.source else ""
+        return f"{told}; {self.passed_over}" if self.passed_over else told
 
     def training_images(self, count: int) -> tuple[Tensor, Tensor]:
         """`count` images of train, float32 (count, C, H, W) in [0, 1], and their labels, (count,).
@@ -174,6 +212,11 @@ class ImageDataModule(LightningDataModule, ABC):
 def fits(images: Tensor, device: torch.device) -> bool:
     """Whether images take at most a quarter of a GPU's free memory: the model, and other runs, need the rest."""
     return device.type == "cuda" and images.nbytes <= torch.cuda.mem_get_info(device)[0] / 4
+
+
+def hash_of(split: LabelledImages) -> SplitHash:
+    content = " ".join(content_hash(tensor) for tensor in split)
+    return SplitHash(len(split.images), hashlib.sha256(content.encode()).hexdigest())
 
 
 def hold_out(count: int, total: int, seed: int) -> tuple[Tensor, Tensor]:

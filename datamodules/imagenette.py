@@ -55,6 +55,10 @@ class Imagenette(ImageDataModule):
         self.image_shape = (3, image_size, image_size)
 
     @property
+    def source(self) -> str:
+        return str(self.root / FOLDER)
+
+    @property
     def cache_folders(self) -> list[Path]:
         return [self.root / f"{FOLDER}-cache", *super().cache_folders]
 
@@ -92,7 +96,7 @@ class Imagenette(ImageDataModule):
                 split: torch.empty(len(paths), *self.image_shape, dtype=torch.uint8) for split, paths in files.items()
             }
             for split, paths in files.items():
-                decode(paths, images[split], REMEDY)
+                decode(paths, images[split], "white", REMEDY)
             store_cached(images, name, self.cache_folders, facts)
         return (
             LabelledImages(images["train"], labels_of(files["train"])),

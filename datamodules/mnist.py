@@ -1,7 +1,6 @@
 """MNIST and the data sets in its format: torchvision's folders and downloads, every file checked before it is used."""
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,25 +11,22 @@ from torchvision import datasets
 from .idx import REMEDY, read_idx
 from .image_datamodule import DataError, ImageDataModule, LabelledImages
 
-TRAIN, TEST = "train", "t10k"  # what the names of the files begin with
-
 
 class MNISTFormat(ImageDataModule):
-    """55,000 / 5,000 / 10,000 grey images of 28x28, from `<root>/<name>/raw`; downloaded if they are not there.
+    """Grey images from four IDX files in `<root>/<name>/raw`; by default 55,000 / 5,000 / 10,000 of 28x28.
 
-    A data set adds torchvision's class for it, which knows the folder's name and where to download, and `class_names`.
+    A data set states its `class_names`, and whatever else differs from the facts below.
     """
 
+    dataset: type[datasets.MNIST] | None = None  # torchvision's class, which downloads; None: the files must be there
+    name: str | None = None  # of the folder; None: the class's own
     image_shape = (1, 28, 28)
     num_trainval = 60_000
     num_val = 5_000
     num_test = 10_000
+    file_prefixes = ("train", "t10k")  # what the names of the files begin with, of train and of test
+    first_label = 0
     raw_md5: Mapping[str, str] = {}  # by file name, where they are known
-
-    @property
-    @abstractmethod
-    def dataset(self) -> type[datasets.MNIST]:
-        """torchvision's class."""
 
     def __init__(
         self,
@@ -45,7 +41,15 @@ class MNISTFormat(ImageDataModule):
 
     @property
     def folder(self) -> Path:
-        return self.root / self.dataset.__name__
+        return self.root / self.folder_name
+
+    @property
+    def folder_name(self) -> str:
+        return self.name or (self.dataset or type(self)).__name__
+
+    @property
+    def source(self) -> str:
+        return str(self.folder)
 
     @property
     def cache_folders(self) -> list[Path]:
@@ -63,36 +67,39 @@ class MNISTFormat(ImageDataModule):
                 raise DataError(f"{path} is damaged: its md5 is {found}, expected {expected}. {REMEDY}")
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        return self._read(TRAIN, self.num_trainval), self._read(TEST, self.num_test)
+        train, test = self.file_prefixes
+        return self._read(train, self.num_trainval), self._read(test, self.num_test)
 
     def _read(self, prefix: str, count: int) -> LabelledImages:
         images = read_idx(self._path(images_file(prefix)), (count, *self.image_shape[1:]))
-        labels = read_idx(self._path(labels_file(prefix)), (count,))
-        if labels.max() >= self.num_classes:
+        labels = read_idx(self._path(labels_file(prefix)), (count,)).long()
+        lowest, highest = self.first_label, self.first_label + self.num_classes - 1
+        if labels.min() < lowest or labels.max() > highest:
+            wrong = labels.max() if labels.max() > highest else labels.min()
             raise DataError(
-                f"{self._path(labels_file(prefix))} is damaged: it has the label {labels.max()}, expected "
-                f"0 to {self.num_classes - 1}. {REMEDY}"
+                f"{self._path(labels_file(prefix))} has the label {wrong}, expected {lowest} to {highest}. {REMEDY}"
             )
-        return LabelledImages(images.unsqueeze(1), labels.long())
+        return LabelledImages(images.unsqueeze(1), labels - self.first_label)
 
     def _path(self, name: str) -> Path:
         return self.folder / "raw" / name
 
     def _missing_files(self) -> list[str]:
-        names = [file_name(prefix) for prefix in (TRAIN, TEST) for file_name in (images_file, labels_file)]
+        names = [file_name(prefix) for prefix in self.file_prefixes for file_name in (images_file, labels_file)]
         return [name for name in names if not self._path(name).is_file()]
 
     def _download(self) -> None:
-        failure: Exception | str = "it fetched nothing"
-        try:
-            self.dataset(str(self.root), download=True)
-        except Exception as error:  # also of many kinds from reading the files, which are checked better afterwards
-            failure = error
+        failure: Exception | str = "it is from nowhere to be downloaded"
+        if self.dataset is not None:
+            try:
+                self.dataset(str(self.root), download=True)
+                failure = "the download fetched nothing"
+            except Exception as error:  # also of many kinds from reading the files, which are checked better afterwards
+                failure = error
         if missing := self._missing_files():
             raise DataError(
-                f"{self.dataset.__name__}: {self.folder / 'raw'} lacks {', '.join(missing)}, and the download failed "
-                f"({failure}). Set data.root= to a folder that has {self.dataset.__name__}/raw with the four files, or "
-                "run with a network."
+                f"{self.folder_name}: {self.folder / 'raw'} lacks {', '.join(missing)} (download: {failure}). Set "
+                f"data.root= to a folder that has {self.folder_name}/raw with the four files, or run with a network."
             ) from (failure if isinstance(failure, Exception) else None)
 
 

@@ -1,4 +1,4 @@
-"""From config to objects: the model, what looks on, and the loggers, for training, evaluation and benchmarks."""
+"""From config to objects: data module, model, callbacks, loggers and trainer."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,6 +24,7 @@ from run_folder.checkpoints import AtomicCheckpointIO
 from run_folder.settings import as_dict
 
 from .command_line import quiet_libraries
+from .machine import check_images_are_dealt_out
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
@@ -34,20 +35,25 @@ def build_datamodule(config: DictConfig) -> ImageDataModule:
 
 def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool = False) -> ImageModel:
     """The model of a config, for this data."""
-    facts = {
-        "image_shape": datamodule.image_shape,
-        "num_classes": datamodule.num_classes,
-        "training_images": datamodule.training_images,
-    }
-    model = offer(facts, instantiate(config))()
+    model = offer(facts_of(datamodule), instantiate(config))()
     model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
     if compiled:
         model.compile_networks()
     return model
 
 
+def facts_of(datamodule: ImageDataModule) -> dict[str, Any]:
+    """What exists only at run time, by the names under which constructors ask for it."""
+    return {
+        "image_shape": datamodule.image_shape,
+        "num_classes": datamodule.num_classes,
+        "class_names": datamodule.class_names,
+        "training_images": datamodule.training_images,
+    }
+
+
 def offer(facts: Mapping[str, Any], factory: partial) -> partial:
-    """Hand facts that exist only at run time to a factory, and to the factories among its arguments.
+    """Hand facts that exist only at run time to a factory, and to the factories that are its arguments themselves.
 
     Each gets those that its constructor names. So a part needs `_partial_: true` in its yaml to be offered a fact.
     """
@@ -64,13 +70,15 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback],
     `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
     """
     check_makes_images(model, callbacks)
-    return instantiate(
+    trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
         logger=build_loggers(cfg.logger, purge_step),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=cfg.callbacks.progress_bar is not None,
     )
+    check_images_are_dealt_out(trainer, cfg.trainer)
+    return trainer
 
 
 def seed_everything(seed: int) -> None:
@@ -99,20 +107,20 @@ def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     record = RunRecorder(identity_of(cfg), as_dict(cfg))
-    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_onlookers(cfg, datamodule), record]
+    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_observers(cfg, datamodule), record]
 
 
-def build_onlookers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
-    """The scores, which checkpoints go by and so come first, and the callbacks of the config."""
+def build_observers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
+    """The scores, which come first since checkpoints go by them, and the callbacks of the config."""
     chosen = [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
     return [*build_scores(cfg.scores, datamodule), *chosen]
 
 
 def build_scores(config: DictConfig | None, datamodule: ImageDataModule) -> list[SampleScores]:
-    return [instantiate(config)(datamodule=datamodule)] if config else []
+    return [offer(facts_of(datamodule), instantiate(config))(datamodule=datamodule)] if config else []
 
 
 def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:
-    """Loggers; a continued run's dashboard drops what was drawn after the checkpoint."""
+    """Loggers; the dashboard of a resumed run drops what was drawn after the checkpoint."""
     extra = {"lightning.pytorch.loggers.TensorBoardLogger": {"purge_step": purge_step}}
     return [instantiate(node, **extra.get(node._target_, {})) for node in config.values() if node is not None]

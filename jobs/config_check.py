@@ -4,6 +4,7 @@ import inspect
 import json
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
@@ -16,6 +17,7 @@ from run_folder.settings import as_dict
 
 from .config_types import Evaluation, Sweep, Training, library_types
 
+CONF = Path(__file__).parents[1] / "conf"
 HYDRAS_OWN = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 EXPECTED = {  # pydantic's kinds of errors, in the words of a message
@@ -49,6 +51,7 @@ def check(cfg: DictConfig) -> None:
     A section with a `_target_` must fit that constructor's annotations.
     """
     plain = as_dict(cfg)
+    check_choices(plain)
     schema = Evaluation if "samples" in plain else Training
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
     check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
@@ -56,6 +59,16 @@ def check(cfg: DictConfig) -> None:
         if "_target_" in section:
             check_section(name, section)
     check_cadence(plain)
+
+
+def check_choices(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what a config group shares among its choices, and which is none of them."""
+    for group, choice in plain.get("choices", {}).items():
+        if str(choice).rpartition("/")[2].startswith("_"):
+            known = sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+            raise ConfigError(
+                f"{group}={choice}: this is shared by the choices and is none of them: {', '.join(known)}"
+            )
 
 
 def sections(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -154,6 +167,8 @@ def check_cadence(plain: Mapping[str, Any]) -> None:
     trainer = plain.get("trainer", {})
     if "_target_" not in trainer:  # evaluate.py's config has none, but what a data set's yaml says of one
         return
+    if trainer.get("val_check_interval") not in (None, 1.0):
+        raise ConfigError("trainer.val_check_interval: val is run after whole epochs. Set every_n_epochs alone")
     every, val = plain["every_n_epochs"], trainer.get("check_val_every_n_epoch", 1)
     if val != every:
         raise ConfigError(

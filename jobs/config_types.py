@@ -8,6 +8,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from datamodules.decoding import Colour
+
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy's generator takes
 
 
@@ -52,6 +54,7 @@ class Evaluation(TypedDict):
 
     run: str
     images: str | None
+    background: Colour
     name: str | None
     folder: str
     checkpoint: str | None
@@ -70,6 +73,7 @@ OPTIMIZER = {
 }
 TRAINER = {
     "accelerator": Accelerator,
+    "precision": Literal["32-true", "16-mixed", "bf16-mixed", "64-true"],  # images and noise are made in float32
     "devices": Annotated[int, Ge(1)] | Literal[-1] | str | list[Annotated[int, Ge(0)]],
     "num_nodes": Annotated[int, Ge(1)],
     "max_epochs": Annotated[int, Ge(1)],  # the length of a run: null would leave it open

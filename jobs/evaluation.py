@@ -12,6 +12,7 @@ from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
 from callbacks.score_callback import ScoreCallback, gather
+from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
@@ -20,15 +21,16 @@ from run_folder.checkpoints import read_checkpoint
 from run_folder.layout import CHECKPOINTS, CONFIG, EVALUATION, METRICS, tested_checkpoint
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
 
-from .building import build_model, build_onlookers, check_makes_images
+from .building import build_model, build_observers, check_makes_images
 from .command_line import ended_by_sigterm
 from .config_check import check
 from .given_images import complete, score_images
 from .resuming import check_weights_fit, shapes_of
-from .run_version import check_classes_exist
+from .run_data import check_same_data
 from .samples import check_out, write_samples
 from .summary import score_table
 
+BY_NAME = ("extractor_accuracy", "notes")  # details that are by the name of the scores, as reference or inception
 SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
 
 
@@ -51,25 +53,33 @@ def evaluate_run(cfg: DictConfig) -> None:
     folder = run_dir / EVALUATION
     out = check_out(cfg.out)
     run_config = read_run_config(run_dir, cfg)
+    path = run_dir / CHECKPOINTS / cfg.checkpoint if cfg.checkpoint else tested_checkpoint(run_dir)
+    checkpoint = read_checkpoint(path)  # it says which version wrote the run, before anything is built
     datamodule = instantiate(run_config.data)
-    onlookers = build_testing(run_config, datamodule)
+    observers = build_testing(run_config, datamodule)
     model = build_model(run_config.model, datamodule)
     if out and not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
-    check_makes_images(model, onlookers)
-    checkpoint = restore(model, run_dir, cfg.checkpoint)
-    weights = {"checkpoint": checkpoint, "images_seen": model.images_seen, "checkpoint_epoch": model.restored_epoch}
+    check_makes_images(model, observers)
+    restore(model, checkpoint, path)
+    weights = {
+        "checkpoint": str(path.relative_to(run_dir)),
+        "images_seen": model.images_seen,
+        "checkpoint_epoch": model.restored_epoch,
+    }
     earlier = read_earlier(folder, weights)
     trainer = Trainer(
         default_root_dir=folder,
         accelerator=cfg.accelerator,
         devices=1,
-        callbacks=onlookers,
+        callbacks=observers,
         logger=False,
         enable_progress_bar=False,
     )
     datamodule.prepare_data()
     datamodule.setup()
+    print(datamodule.summary, flush=True)
+    check_same_data(datamodule, run_dir)
     with ended_by_sigterm("nothing is lost, evaluate again"):
         trainer.test(model, datamodule=datamodule, verbose=False)
     record_evaluation(trainer, weights, earlier, folder)
@@ -85,7 +95,6 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     run_config = OmegaConf.load(run_dir / CONFIG)
     if not isinstance(run_config, DictConfig) or not SECTIONS.issubset(run_config):
         raise ConfigError(f"run: {run_dir / CONFIG} was not written by train.py. Give the folder that train.py named")
-    check_classes_exist(run_config, run_dir)
     if cfg.data.root is not None:
         if "root" not in run_config.data:
             raise ConfigError("data.root: the data of this run comes with scikit-learn; leave data.root away")
@@ -100,18 +109,15 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     """Those of the run's callbacks that look at a finished model, and what gathers the terms of the test."""
     looking = ScoreCallback | PictureCallback | Curves
-    chosen = [callback for callback in build_onlookers(run_config, datamodule) if isinstance(callback, looking)]
+    chosen = [callback for callback in build_observers(run_config, datamodule) if isinstance(callback, looking)]
     return [EpochSeed(run_config.seed), LatentFit(run_config.seed), *chosen]
 
 
-def restore(model: ImageModel, run_dir: Path, name: str | None) -> str:
-    """Load a run's weights into the model; returns the file they are from. Raises CheckpointError."""
-    path = run_dir / CHECKPOINTS / name if name else tested_checkpoint(run_dir)
-    checkpoint = read_checkpoint(path)
+def restore(model: ImageModel, checkpoint: dict[str, Any], path: Path) -> None:
+    """Load the weights of the checkpoint in a file. Raises CheckpointError, naming it, if they are of another model."""
     check_weights_fit(shapes_of(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
     model.on_load_checkpoint(checkpoint)
-    return str(path.relative_to(run_dir))
 
 
 def read_earlier(folder: Path, weights: dict[str, Any]) -> EvaluationRecord | None:
@@ -131,19 +137,22 @@ def record_evaluation(
     trainer: Trainer, weights: dict[str, Any], earlier: EvaluationRecord | None, folder: Path
 ) -> None:
     """Write and print what the test of these weights came to; other scores of the same weights are kept."""
-    measured = gather(trainer.callbacks)  # type: ignore[attr-defined]
+    measured = gather(callbacks_of(trainer))
     results = {name: float(value) for name, value in trainer.callback_metrics.items()}
     terms = {name: value for name, value in results.items() if name not in measured.scores}
     scores = (earlier.scores if earlier else {}) | measured.scores
     protocols = (earlier.protocols if earlier else {}) | measured.protocols
     in_use = {score.protocol for score in scores.values()}
     kept = earlier.model_dump(exclude_unset=True) if earlier else {}
-    fields = kept | measured.details | weights | {
+    by_name = {name: kept.get(name, {}) | measured.details.get(name, {}) for name in BY_NAME}
+    fields = kept | measured.details | by_name | weights | {
         "scores": scores,
         "protocols": {key: protocol for key, protocol in protocols.items() if key in in_use},
         "test": terms,
         "version": project_version(),
     }  # fmt: skip
     write_record(folder / METRICS, EvaluationRecord(**fields))
-    print("\n".join([*score_table(measured.scores, measured.protocols), *(f"  {n} {v:.4g}" for n, v in terms.items())]))
+    beside = {name: measured.details.get(name, {}) for name in BY_NAME}
+    table = score_table(measured.scores, measured.protocols, **beside)
+    print("\n".join([*table, *(f"  {name} {value:.4g}" for name, value in terms.items())]))
     print(f"scores and pictures are in {folder}")

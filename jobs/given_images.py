@@ -44,13 +44,14 @@ def score_images(cfg: DictConfig) -> None:
     check_choices(cfg)
     datamodule = instantiate(cfg.data)
     device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
-    images = read_images(Path(cfg.images), datamodule.image_shape)
+    images = read_images(Path(cfg.images), datamodule.image_shape, cfg.background)
     (score,) = build_scores(cfg.scores, datamodule)
     needed = number_needed(score, datamodule)
     check_count(images, needed, cfg.images)
     claim(folder, resumed_from=None, option="folder")
     datamodule.prepare_data()
     datamodule.setup()
+    print(datamodule.summary)
     report = score.measure(GivenSamples(images, BATCH_SIZE), device, repeats=1)
     save_config(cfg, folder)
     save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
@@ -59,7 +60,8 @@ def score_images(cfg: DictConfig) -> None:
     record = record_of(cfg, images, score)
     write_record(folder / METRICS, record)
     print(f"{record.model}: {needed:,} of {len(images):,} images")
-    print("\n".join([*score_table(record.scores, record.protocols), f"  in {folder}"]))
+    table = score_table(record.scores, record.protocols, record.extractor_accuracy, record.notes)
+    print("\n".join([*table, f"  in {folder}"]))
 
 
 def check_choices(cfg: DictConfig) -> None:

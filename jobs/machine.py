@@ -5,6 +5,7 @@ import os
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning import Trainer
 from omegaconf import DictConfig
 
 from foundation.errors import ConfigError
@@ -24,7 +25,7 @@ def threads_of_a_job(cores: int, jobs: int) -> int:
 
 
 def jobs_at_once() -> int:
-    """How many jobs of this sweep the launcher runs beside each other on this machine; 1 for a single run."""
+    """How many jobs of this sweep the launcher runs in parallel on this machine; 1 for a single run."""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return 1
@@ -49,4 +50,16 @@ def check_processes(trainer: DictConfig) -> None:
         raise ConfigError(
             "hydra.run.dir: processes that are started together, by torchrun or srun, must be told one run folder, "
             "such as hydra.run.dir=outputs/my_run: left to themselves each would name another, by its own clock"
+        )
+
+
+def check_images_are_dealt_out(trainer: Trainer, config: DictConfig) -> None:
+    """Raise ConfigError where Lightning's sampler would deal out again what the data modules have dealt out already.
+
+    Each of several processes would then see only a part of its part: with two, half of the test images are not scored.
+    """
+    if trainer.world_size > 1 and config.get("use_distributed_sampler", True):
+        raise ConfigError(
+            f"trainer.devices={config.devices}: {trainer.world_size} processes need the strategy of trainer=ddp and "
+            f"its way of dealing out images: give trainer=ddp trainer.devices={config.devices}"
         )

@@ -10,11 +10,14 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
-from run_folder.layout import CHECKPOINTS, CONFIG, CURVES
+from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES
 from run_folder.settings import as_dict, decides_weights, flattened
+
+from .run_data import check_same_data
 
 MAY_GROW = "trainer.max_epochs"
 
@@ -52,6 +55,9 @@ class Resumption:
         But for `trainer.max_epochs`: a run may be resumed to be made longer.
         """
 
+    def check_same_data(self, datamodule: ImageDataModule) -> None:
+        """Raise ConfigError unless the splits hold the images that they held in the resumed run."""
+
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         """Bring the resumed run's best checkpoint and its curves up to this point into the run folder."""
 
@@ -63,6 +69,7 @@ class ResumptionFrom(Resumption):
     path: Path
     images_seen: int
     shapes: dict[str, tuple[int, ...]]
+    has_other_length: bool = False  # than the run that is resumed
 
     @property
     def purge_step(self) -> int:  # type: ignore[override]
@@ -70,6 +77,10 @@ class ResumptionFrom(Resumption):
 
     def check_fits(self, model: LightningModule) -> None:
         check_weights_fit(self.shapes, model, self.path)
+        if self.has_other_length and getattr(model, "schedule_spans_run", False):
+            raise CheckpointError(
+                f"{self.path} is of a run whose learning rates depend on {MAY_GROW}: resume it with the same number"
+            )
 
     def check_same_run(self, config: dict[str, Any]) -> None:
         stored = self.path.resolve().parent.parent / CONFIG
@@ -78,6 +89,7 @@ class ResumptionFrom(Resumption):
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
         before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
+        self.has_other_length = before.get(MAY_GROW) != now.get(MAY_GROW)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
             if old != new and decides_weights(name) and name != MAY_GROW:
@@ -86,12 +98,15 @@ class ResumptionFrom(Resumption):
                     f"repeat them (they are in {stored}), or start a new run"
                 )
 
+    def check_same_data(self, datamodule: ImageDataModule) -> None:
+        check_same_data(datamodule, self.path.resolve().parent.parent)
+
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
-        best = old_run / CHECKPOINTS / "best.ckpt"
+        best = old_run / CHECKPOINTS / BEST
         if best.is_file() and not in_place:
-            write_atomically(run_dir / CHECKPOINTS / "best.ckpt", lambda partial: shutil.copyfile(best, partial))
+            write_atomically(run_dir / CHECKPOINTS / BEST, lambda partial: shutil.copyfile(best, partial))
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
         for images_seen, scalars in read_rows(old_run / CURVES):

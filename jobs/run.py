@@ -8,15 +8,17 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
+from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.image_model import ImageModel
-from run_folder.layout import tested_checkpoint
+from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
 
 from .command_line import ended_by_sigterm
 from .config_check import check
 from .machine import check_processes, use_machine
 from .resuming import Resumption
+from .run_data import save_data
 from .run_start import claim, save_config
 from .summary import summary
 
@@ -40,17 +42,20 @@ class Run:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 
     def begin(self, datamodule: ImageDataModule, model: ImageModel, trainer: Trainer) -> None:
-        """Read the data, and write what a run begins with: its config, and what it takes over when it is resumed."""
+        """Read the data, and write what a run begins with: its config, its splits, and what it resumes with."""
         self.resumption.check_fits(model)
         if self.writes:  # the other processes' data is read by Lightning, once this one has what is missing
             datamodule.prepare_data()
             datamodule.setup()
+            print(datamodule.summary, flush=True)
+            self.resumption.check_same_data(datamodule)
             save_config(self.cfg, self.folder)
+            save_data(datamodule, self.folder)
             self.resumption.copy_history(self.folder, trainer.loggers)
 
     def stoppable(self) -> AbstractContextManager[None]:
         """SIGTERM ends what is inside, with advice how to resume."""
-        return ended_by_sigterm(f"resume with ckpt_path={self.folder}/checkpoints/last.ckpt")
+        return ended_by_sigterm(f"resume with ckpt_path={self.folder / CHECKPOINTS / LAST}")
 
     def tested_checkpoint(self) -> str:
         """The checkpoint that speaks for the run: the best on val, or the last where val was never scored."""
@@ -63,4 +68,4 @@ class Run:
         """Print what the run came to, from its record. Returns the score on val that chose the best checkpoint."""
         if self.writes:
             print(summary(self.folder))
-        return best_val_score(trainer.callbacks)  # type: ignore[attr-defined]
+        return best_val_score(callbacks_of(trainer))

@@ -1,4 +1,4 @@
-"""status.json: how a run ended that has no scores to show for it."""
+"""status.json: how a run ended that failed, diverged or was stopped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -3,7 +3,9 @@
 import os
 from errno import EACCES
 from pathlib import Path
+from typing import Any, cast
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.atomic import write_atomically
@@ -37,16 +39,25 @@ def resumable_checkpoint(run_dir: Path) -> str | None:
 
 
 def save_config(cfg: DictConfig, run_dir: Path) -> None:
-    """Write the composed config, every reference in it resolved: all that is needed to build the run again.
+    """Write the composed config, every reference in it resolved, and all choices: all that makes the run again.
 
     Raises ConfigError if the folder can't be written.
     """
-    resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    resolved = OmegaConf.create(plain | {"choices": typed_choices() | plain.get("choices", {})})
     try:
         write_atomically(run_dir / CONFIG, lambda partial: OmegaConf.save(resolved, partial))
         (run_dir / STATUS).unlink(missing_ok=True)  # of an earlier part of the run
     except OSError as error:
         raise unwritable(error) from error
+
+
+def typed_choices() -> dict[str, str | None]:
+    """The choice of every config group, as it was typed or is by default: `model/likelihood`, `gaussian_learned`."""
+    if not HydraConfig.initialized():
+        return {}
+    chosen = HydraConfig.get().runtime.choices
+    return {str(group): choice for group, choice in chosen.items() if not str(group).startswith("hydra/")}
 
 
 def unwritable(error: OSError) -> ConfigError:

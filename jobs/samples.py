@@ -28,14 +28,21 @@ def check_out(out: str | None) -> Path | None:
 
 
 def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> None:
-    """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each."""
+    """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each.
+
+    An .npz of a model that knows labels has those under arr_1, (N,).
+    """
     model.eval()
     with observing(model, seed):
         sizes = [min(BATCH_SIZE, count - done) for done in range(0, count, BATCH_SIZE)]
-        images = torch.cat([to_uint8(model.decode(model.sample_latents(size))).cpu() for size in sizes])
+        parts = [model.sample_latents(size) for size in sizes]
+        images = torch.cat([to_uint8(model.decode(latents)).cpu() for latents in parts])
     if out.suffix == ".npz":
-        array = images.permute(0, 2, 3, 1).contiguous().numpy()
-        write_atomically(out, lambda partial: np.savez(partial, array))
+        arrays = [images.permute(0, 2, 3, 1).contiguous().numpy()]
+        labels = [part.labels for part in parts if part.labels is not None]
+        if labels:
+            arrays.append(torch.cat(labels).cpu().numpy())
+        write_atomically(out, lambda partial: np.savez(partial, *arrays))
     else:
         for index, image in enumerate(images):
             save_png(out / f"{index:06d}.png", image)

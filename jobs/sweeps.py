@@ -12,18 +12,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
-from run_folder.settings import decides_weights
+from run_folder.settings import decides_weights, setting_of
 
 OPTION = "sweep.resume="
 RECORD = "multirun.yaml"  # Hydra writes it when a sweep begins
 # Which jobs a sweep has and where they lie is settled when it begins.
 SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
-
-
-def setting_of(override: str) -> str:
-    """The dotted name of what an override sets: `model.lr` of `+model.lr=1`, `network.norm` of `network/norm=batch`."""
-    name = override.partition("=")[0].lstrip("+~")
-    return name.rpartition("@")[2].replace("/", ".")  # a group@package sets what lies at the package
 
 
 def folder_name(overrides: Sequence[str], number: int, swept: Collection[str] = ()) -> str:
@@ -45,7 +39,7 @@ def register_folder_name(swept: Collection[str] = ()) -> None:
 
 
 class FolderNames(Callback):
-    """Tells the names of a sweep's folders which settings the sweep gives several values."""
+    """Registers which settings a sweep gives several values, for the names of its folders."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         swept = [setting_of(override) for override in config.hydra.overrides.task if has_several_values(override)]

@@ -44,6 +44,8 @@ class ClassifierNetwork(nn.Module):
 class Classifier(ImageModel):
     """Trains a classifier network; the learning rate makes one cycle (Smith 2018, arXiv:1708.07120)."""
 
+    schedule_spans_run = True
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],

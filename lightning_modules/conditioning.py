@@ -1,4 +1,4 @@
-"""Conditioning: whether a model knows labels, and how each role's network is told them."""
+"""Conditioning: whether a model knows labels, and how each role's network takes them in."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -46,14 +46,14 @@ class NoConditioning(Conditioning):
 
 
 class LabelConditioning(Conditioning):
-    """Every network is told the class (conditional GAN, Mirza & Osindero 2014, arXiv:1411.1784; conditional VAE, Sohn
+    """Every network knows the class (conditional GAN, Mirza & Osindero 2014, arXiv:1411.1784; conditional VAE, Sohn
     et al. 2015).
     """
 
     num_classes: int
 
     def __init__(self, num_classes: Annotated[int, Ge(1)], embedding_dim: Annotated[int, Ge(1)]) -> None:
-        """`embedding_dim`: of the class's vector that a decoder gets beside z."""
+        """`embedding_dim`: of the class's vector that a decoder gets in addition to z."""
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim
 

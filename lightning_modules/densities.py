@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from .priors import mixture
 class Density(nn.Module, ABC):
     """A distribution over z whose parameters are in the model's checkpoints."""
 
-    name: ClassVar[str]  # as a score's record states it
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called in a score's record."""
 
     @abstractmethod
     def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
@@ -25,7 +28,7 @@ class Density(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, n: int, prior: Distribution) -> Tensor:
-        """Draw (n, latent_dim)."""
+        """Draw (n, latent_dim); `prior` is the model's."""
 
 
 class PriorDensity(Density):
@@ -43,12 +46,41 @@ class PriorDensity(Density):
         return prior.sample((n,))
 
 
-class GaussianMixtureDensity(Density):
+class FittedDensity(Density):
+    """A density that is fitted once for each state of the weights, and drawn from only then."""
+
+    fitted_at: Tensor
+
+    def __init__(self, num_latents: int) -> None:
+        """`num_latents`: to fit to, at most."""
+        super().__init__()
+        self.num_latents = num_latents
+        self.register_buffer("fitted_at", torch.tensor(-1))  # training images seen; -1: not fitted
+
+    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
+        if int(self.fitted_at) != images_seen:
+            self.fit_to(first_rows(latents, self.num_latents))
+            self.fitted_at.fill_(images_seen)
+
+    def sample(self, n: int, prior: Distribution) -> Tensor:
+        if int(self.fitted_at) < 0:
+            raise RuntimeError("a density is fitted before latents are drawn from it: model.fit_latents(batches)")
+        return self.distribution().sample((n,))
+
+    @abstractmethod
+    def fit_to(self, z: Tensor) -> None:
+        """Set the parameters, which are buffers, by latents (N, latent_dim)."""
+
+    @abstractmethod
+    def distribution(self) -> Distribution:
+        """The fitted distribution, of event shape (latent_dim,)."""
+
+
+class GaussianMixtureDensity(FittedDensity):
     """A mixture of full Gaussians, fitted by EM (ex-post density estimation, Ghosh et al. 2020, arXiv:1903.12436)."""
 
     name = "gaussian_mixture"
 
-    fitted_at: Tensor
     log_weights: Tensor
     means: Tensor
     scale_tril: Tensor
@@ -60,31 +92,25 @@ class GaussianMixtureDensity(Density):
         num_latents: Annotated[int, Ge(2)],
         seed: Annotated[int, Ge(0)],
     ) -> None:
-        """`num_latents`: to fit to, at most. `seed`: of EM's start."""
-        super().__init__()
-        self.num_components, self.num_latents, self.seed = num_components, num_latents, seed
-        self.register_buffer("fitted_at", torch.tensor(-1))  # training images seen; -1: not fitted
+        """`seed`: of EM's start."""
+        super().__init__(num_latents)
+        self.num_components, self.seed = num_components, seed
         self.register_buffer("log_weights", torch.zeros(num_components))
         self.register_buffer("means", torch.zeros(num_components, latent_dim))
         self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(num_components, 1, 1))
 
-    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
-        if int(self.fitted_at) == images_seen:
-            return  # to these very weights
-        z = first_rows(latents, self.num_latents).double().cpu().numpy()
+    def fit_to(self, z: Tensor) -> None:
         used = min(self.num_components, len(z))  # a small set of images may have fewer latents than components
-        fitted = GaussianMixture(used, random_state=self.seed, init_params="k-means++").fit(z)
+        mixture_model = GaussianMixture(used, random_state=self.seed, init_params="k-means++")
+        fitted = mixture_model.fit(z.double().cpu().numpy())
         self.log_weights.fill_(-torch.inf)
         self.log_weights[:used] = torch.from_numpy(fitted.weights_).log()
         self.means[:used] = torch.from_numpy(fitted.means_).to(self.means)
         self.scale_tril[:used] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
-        self.fitted_at.fill_(images_seen)
 
-    def sample(self, n: int, prior: Distribution) -> Tensor:
-        if int(self.fitted_at) < 0:
-            raise RuntimeError("a density is fitted before latents are drawn from it: model.fit_latents(batches)")
+    def distribution(self) -> Distribution:
         components = MultivariateNormal(self.means, scale_tril=self.scale_tril, validate_args=False)
-        return mixture(self.log_weights, components).sample((n,))
+        return mixture(self.log_weights, components)
 
 
 def first_rows(parts: Iterable[Tensor], count: int) -> Tensor:

@@ -41,12 +41,12 @@ class GAN(GenerativeModel):
         generator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        networks = conditioning()
-        super().__init__(image_shape, (latent_dim,), networks.num_classes, ema_half_life, ema_ramp_up)
+        roles = conditioning()
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
-        self.generator = networks.decoder(generator, self.image_shape, latent_dim)
-        self.discriminator = networks.discriminator(discriminator, self.image_shape)
+        self.generator = roles.decoder(generator, self.image_shape, latent_dim)
+        self.discriminator = roles.discriminator(discriminator, self.image_shape)
         constraint(self.discriminator)
         self.augmentation = augmentation
         self.loss, self.penalty = loss, penalty
@@ -118,7 +118,10 @@ class GAN(GenerativeModel):
         return Batch(self.in_use(self.generator)(latents.z, latents.labels).tanh(), latents.labels)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Both losses on held-out images: a D(x) far below training's says that the discriminator overfits."""
+        """Both losses on held-out images: a D(x) far below training's says that the discriminator overfits.
+
+        In training the discriminator sees images through the augmentation, here as they are.
+        """
         real = signed(Batch(*batch))
         latents = self.sample_latents(len(real), real.labels)
         fake = signed(Batch(self.decode(latents), latents.labels))

@@ -52,7 +52,10 @@ class GenerativeModel(ImageModel, ABC):
         return "prior"
 
     def sample_latents(self, n: int, labels: Tensor | None = None) -> Latents:
-        """Draw n latents on the model's device. A model that knows labels draws those, too, unless they are given."""
+        """Draw n latents on the model's device. A model that knows labels draws those, too, unless they are given.
+
+        All labels are drawn equally often, whatever their shares in the data.
+        """
         z = self.sample_z(n)
         if self.num_classes is None:
             return Latents(z)

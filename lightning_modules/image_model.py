@@ -1,5 +1,6 @@
 """What every model here shares: an image shape, named networks, and a clock that counts images."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -8,12 +9,13 @@ from lightning import LightningModule
 from torch import nn
 
 
-class ImageModel(LightningModule):
+class ImageModel(LightningModule, ABC):
     """A LightningModule over images (C, H, W) whose clock is `images_seen`, kept in its checkpoints.
 
     Training, validation and test steps return their terms as a dict of scalars; callbacks log them.
     """
 
+    schedule_spans_run = False  # whether learning rates depend on how long the run is, so that it can't be prolonged
     optimizers_period = 1  # batches in which every optimizer steps at least once
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
@@ -25,9 +27,9 @@ class ImageModel(LightningModule):
         self.has_graphs = False  # whether steps replay CUDA graphs
 
     @property
+    @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """The trained networks by role: what parameter counts and gradient norms are told apart by."""
-        raise NotImplementedError
+        """The trained networks by role, as parameter counts and gradient norms name them."""
 
     def compile_networks(self) -> None:
         """Compile the networks in place: names in checkpoints stay. On GPUs their kernels become CUDA graphs."""

@@ -18,7 +18,11 @@ from torch.nn.functional import logsigmoid, softplus
 class Likelihood(nn.Module, ABC):
     """p(x | parameters), independent over pixels."""
 
-    kind: str  # what log p(x) is: numbers of different kinds do not compare
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What log p(x) is: numbers of different kinds do not compare."""
+
     is_over_bytes = False  # whether it gives the 256 values of a pixel probabilities, which bits per dimension need
 
     @abstractmethod

@@ -53,7 +53,7 @@ class GradientPenalty(Penalty):
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         share = torch.rand(len(real), 1, 1, 1, device=real.images.device, dtype=real.images.dtype)
-        between = real.with_images(torch.lerp(real.images, fake.images, share))
+        between = real.with_images(torch.lerp(real.images, fake.images.to(real.images.dtype), share))
         # The square root's slope is infinite at zero.
         norm = (squared_gradient_norm(critic, between) + 1e-12).sqrt()
         return self.weight * (norm - 1).square().mean()

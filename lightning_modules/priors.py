@@ -55,7 +55,7 @@ class MixturePrior(Prior):
 class VampPrior(Prior):
     """An even mixture of the posteriors at learned pseudo-inputs (Tomczak & Welling 2018, arXiv:1705.07120).
 
-    The pseudo-inputs begin as training images.
+    The pseudo-inputs begin as training images. A batch norm in the encoder would mix their statistics with the images'.
     """
 
     labels: Tensor
@@ -90,7 +90,10 @@ def kl_by_dimension(posterior: Independent, prior: Distribution) -> Tensor | Non
     """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where the prior is no product."""
     if not isinstance(prior, Independent):
         return None
-    return kl_divergence(posterior.base_dist, prior.base_dist)
+    try:
+        return kl_divergence(posterior.base_dist, prior.base_dist)
+    except NotImplementedError:  # torch has no closed form for these two
+        return None
 
 
 def kl(posterior: Independent, prior: Distribution, z: Tensor) -> Tensor:

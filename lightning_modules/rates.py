@@ -12,7 +12,7 @@ class Rate(ABC):
 
     @abstractmethod
     def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
-        """From the KL by latent dimension, (B, D), nats, or its total, (B, 1), where it does not part so."""
+        """From the KL by latent dimension, (B, D), nats; a total that does not part so is spread over them evenly."""
 
 
 class ConstantRate(Rate):
@@ -37,9 +37,10 @@ class WarmUpRate(ConstantRate):
 
 
 class FreeBitsRate(ConstantRate):
-    """The first `nats` of each latent dimension, on average over the batch, are not paid for less.
+    """Every latent dimension may carry `nats` for free: β Σ_d max(nats, E[KL_d]), the mean being over the batch.
 
-    β Σ_d max(nats, E[KL_d]) (Kingma et al. 2016, arXiv:1606.04934, eq. 15): no gradient presses a dimension below that.
+    No gradient presses a dimension below that (Kingma et al. 2016, arXiv:1606.04934, eq. 15). Under a prior whose KL
+    does not part by dimension, the D dimensions share D · nats.
     """
 
     def __init__(self, beta: Annotated[float, Ge(0)], nats: Annotated[float, Ge(0)]) -> None:

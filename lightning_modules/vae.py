@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
+import torch
+import torch.distributed as dist
 from annotated_types import Ge
 from torch import Tensor, nn
 from torch.distributions import Independent
@@ -34,18 +36,18 @@ class VAE(GenerativeModel):
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
         likelihood: Likelihood,
-        prior: Callable[..., Prior],
         rate: Rate,
+        prior: Callable[..., Prior],
         density: Callable[..., Density],
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        networks = conditioning()
-        super().__init__(image_shape, (latent_dim,), networks.num_classes, ema_half_life, ema_ramp_up)
-        self.encoder = networks.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
-        self.decoder = networks.decoder(decoder, self.image_shape, latent_dim)
+        roles = conditioning()
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
+        self.decoder = roles.decoder(decoder, self.image_shape, latent_dim)
         self.likelihood = likelihood
-        self.prior = prior(latent_dim=latent_dim)
         self.rate = rate
+        self.prior = prior(latent_dim=latent_dim)
         self.density = density(latent_dim=latent_dim)
         self.optimizer = optimizer
         self.keep_averages("encoder", "decoder", "likelihood", "prior")
@@ -57,7 +59,9 @@ class VAE(GenerativeModel):
 
     def posterior(self, batch: Batch) -> Independent:
         """q(z|x): a diagonal Gaussian, batch shape (B,), event shape (latent_dim,)."""
-        mean, raw_scale = self.in_use(self.encoder)(batch.images, batch.labels).chunk(2, dim=1)
+        outputs = self.in_use(self.encoder)(batch.images, batch.labels)
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # log densities need all their digits
+        mean, raw_scale = outputs.chunk(2, dim=1)
         return diagonal_normal(mean, softplus(raw_scale) + 1e-4)  # never a scale of zero
 
     def likelihood_of(self, latents: Latents, batch: Batch) -> Tensor:
@@ -72,8 +76,8 @@ class VAE(GenerativeModel):
         z = posterior.rsample()
         reconstruction = -self.likelihood_of(Latents(z, batch.labels), batch).mean()
         parts = kl_by_dimension(posterior, prior)  # (B, latent_dim), nats
-        if parts is None:
-            parts = kl(posterior, prior, z).unsqueeze(1)  # (B, 1)
+        if parts is None:  # a total that does not part by dimension is spread over all of them
+            parts = kl(posterior, prior, z).unsqueeze(1).expand(z.shape) / z.shape[1]
         total = parts.sum(dim=1).mean()
         return {
             "loss": reconstruction + self.rate(parts, self.images_seen),
@@ -100,6 +104,9 @@ class VAE(GenerativeModel):
     def fit_latents(self, batches: Iterable[Batch]) -> None:
         """Fit the density to draws from the posteriors of training images; of no more of them than it asks for."""
         self.density.fit((self.posterior(batch).sample() for batch in batches), self.images_seen)
+        if dist.is_initialized():  # each process has fitted the same; let none differ by a rounding
+            for buffer in self.density.buffers():
+                dist.broadcast(buffer, src=0)
 
     def sample_z(self, n: int) -> Tensor:
         return self.density.sample(n, self.in_use(self.prior).distribution(self.posterior))

@@ -7,9 +7,18 @@ from typing import Any
 from .comparison import contenders
 from .headline import Headline, headline_of
 from .models import Model, models_of
+from .other_images import remark_other_images
 from .ranking import deciding_column, rank
-from .runs import FINISHED, Run
-from .tables import Table, comparison_table, costs_table, differences_table, scores_table, unfinished_table
+from .runs import FINISHED, Column, Run
+from .tables import (
+    Table,
+    comparison_table,
+    costs_table,
+    differences_table,
+    flags_table,
+    scores_table,
+    unfinished_table,
+)
 
 
 @dataclass
@@ -21,6 +30,7 @@ class DataSet:
     headline: Headline
     tables: list[Table]
     protocols: dict[str, dict[str, Any]]
+    columns: list[Column]
 
 
 def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
@@ -32,6 +42,7 @@ def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
 
 
 def data_set_of(name: str, runs: list[Run]) -> DataSet:
+    remark_other_images(runs)
     models = models_of(runs)
     columns = list(dict.fromkeys(column for run in runs if run.status == FINISHED for column in run.scores))
     deciding = deciding_column(columns, models)
@@ -43,9 +54,10 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
     tables = [
         scores_table(models, columns, protocols),
         *([comparison_table(models[0], others, deciding)] if deciding and others else []),
+        flags_table(models),
         costs_table(models),
         unfinished_table(models),
         differences_table(models),
     ]
     headline = headline_of(name, models, deciding, others)
-    return DataSet(name, models, headline, [table for table in tables if table.rows], protocols)
+    return DataSet(name, models, headline, [table for table in tables if table.rows], protocols, columns)

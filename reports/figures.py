@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from .models import Model
@@ -38,10 +39,13 @@ class Line(NamedTuple):
 
 
 def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
-    """`val/fid_*` and its like over the course of training: a panel for each protocol that test was scored under."""
+    """Val's scores over the course of training, a panel for each protocol that test was scored under.
+
+    That is `val/fid_*`, or `val/kid_*` where val is too small for it.
+    """
     groups: dict[tuple[str, str], set[str]] = {}
     for model in models:
-        for name in _scalars([model], lambda name: name.startswith("val/fid_")):
+        for name in _scalars([model], lambda name: name.startswith(("val/fid_", "val/kid_"))):
             of_test = name.replace("val/", "test/", 1)
             protocols = {column.protocol for run in model.finished for column in run.scores if column.score == of_test}
             groups.setdefault((name, " ".join(sorted(protocols))), set()).add(model.name)
@@ -141,10 +145,10 @@ def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
             _draw(axis, line)
         if logarithmic and all((y > 0).all() for line in lines for _, y in line.seeds):
             axis.set_yscale("log")
-            _plain_log_ticks(axis)
+            plain_log_ticks(axis.yaxis)
         axis.set_xlabel(clock)
         axis.set_ylabel(title.removeprefix("val/"))
-        _style_axes(axis)
+        style_axes(axis)
         if clock == "images seen":
             axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         file = io.StringIO()
@@ -152,7 +156,7 @@ def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
     names = ", ".join(dict.fromkeys(line.model.name for line in lines))
     count = max(len(line.seeds) for line in lines)
     alt = f"{title} against {clock}: {names}; mean and standard deviation over up to {count} seeds"
-    return Panel(title, _for_page(file.getvalue(), f"{title} {clock} {lines[0].model.runs[0].data} {names}"), alt)
+    return Panel(title, svg_for_page(file.getvalue(), f"{title} {clock} {lines[0].model.runs[0].data} {names}"), alt)
 
 
 def _draw(axis: Axes, line: Line) -> None:
@@ -165,7 +169,7 @@ def _draw(axis: Axes, line: Line) -> None:
         axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
 
 
-def _style_axes(axis: Axes) -> None:
+def style_axes(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     for spine in axis.spines.values():
         spine.set_color(INK)
@@ -176,14 +180,14 @@ def _style_axes(axis: Axes) -> None:
     axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
 
 
-def _plain_log_ticks(axis: Axes) -> None:
+def plain_log_ticks(axis: Axis) -> None:
     """1, 2, 5, 10, 20: written out, as scores are read."""
-    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def _for_page(svg: str, salt: str) -> str:
+def svg_for_page(svg: str, salt: str) -> str:
     """The `<svg>` element alone, in the page's ink, with ids that no other figure of the page has."""
     prefix = f"f{zlib.crc32(salt.encode()):x}-"
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")

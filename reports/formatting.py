@@ -1,6 +1,6 @@
 """Numbers and settings as text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .statistics import Comparison, Summary
@@ -44,9 +44,15 @@ def number_formatter(summary: Summary) -> Callable[[float], str]:
     return lambda value: f"{value:,.{digits}f}"
 
 
-def over_seeds(summary: Summary) -> str:
-    """Mean ± std, and of how many seeds."""
-    return f"{plus_minus(summary)} ({summary.n} seed{'s' if summary.n > 1 else ''})"
+def of_seeds(counted: int, total: int, lost: Mapping[str, int]) -> str:
+    """How many seeds a number is over: `3 of 5 seeds; 2 diverged`."""
+    number_of = f"{counted} of {total}" if counted < total else f"{total}"
+    return "; ".join([f"{number_of} seed{'s' if total > 1 else ''}", *(f"{n} {status}" for status, n in lost.items())])
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def size_of_difference(comparison: Comparison) -> str:
@@ -57,6 +63,10 @@ def size_of_difference(comparison: Comparison) -> str:
     else:
         low, high = sorted((abs(low), abs(high)))
     return f"{number(size)} [{number(low)}, {number(high)}]"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def p_value(p: float) -> str:

@@ -2,26 +2,34 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
 from run_folder.settings import decides_weights
 
-from .formatting import ABSENT
+from .flags import Flag, flags_of
+from .formatting import ABSENT, of_seeds
 from .runs import FINISHED, Column, Run
 from .statistics import Seed
 
 SEEDS = ("seed", "data.seed")
 
 
-@dataclass
+@dataclass(eq=False)
 class Model:
     """All runs of one setting."""
 
     name: str
     runs: list[Run]
     settings: dict[str, Any]
+    typed: dict[str, str] = field(default_factory=dict)  # setting: the choice as it was typed, where that is known
+
+    @property
+    def family(self) -> str:
+        """What it is a setting of, such as `gan`."""
+        return self.runs[0].model or self.name
 
     @property
     def finished(self) -> list[Run]:
@@ -39,6 +47,49 @@ class Model:
                 by_seed.setdefault(_seed(run), []).append(run.scores[column].value)
         return {seed: fmean(by_seed[seed]) for seed in self.seeds if seed in by_seed}
 
+    def floor(self, column: Column) -> float | None:
+        """What real images score."""
+        scores = [run.scores[column] for run in self.finished if column in run.scores]
+        return next((float(score.floor) for score in scores if score.floor is not None), None)
+
+    @property
+    def lost(self) -> dict[str, list[Seed]]:
+        """The seeds that came to no end, by what became of them; a seed that was run again successfully is not lost."""
+        ended: dict[Seed, str] = {_seed(run): run.status for run in self.runs}
+        by_status: dict[str, list[Seed]] = {}
+        for seed, status in ended.items():
+            if seed not in self.seeds:
+                by_status.setdefault(status, []).append(seed)
+        return by_status
+
+    @cached_property
+    def flags(self) -> dict[str, list[tuple[Seed, Flag]]]:
+        """What is suspicious about finished runs, by its kind."""
+        by_kind: dict[str, list[tuple[Seed, Flag]]] = {}
+        for run in self.finished:
+            for flag in flags_of(run):
+                by_kind.setdefault(flag.kind, []).append((_seed(run), flag))
+        return by_kind
+
+    @property
+    def collapsed(self) -> list[Seed]:
+        return list(dict.fromkeys(seed for flags in self.flags.values() for seed, flag in flags if flag.is_collapse))
+
+    def outcome(self, column: Column | None = None) -> str:
+        """How many seeds there are, how many of them have the score, and what became of the others."""
+        lost = {status: len(seeds) for status, seeds in self.lost.items()}
+        total = len(self.seeds) + sum(lost.values())
+        counted = len(self.values(column)) if column else len(self.seeds)
+        if unscored := len(self.seeds) - counted:
+            lost["without this score"] = unscored
+        if self.collapsed:
+            lost["collapsed"] = len(self.collapsed)
+        return of_seeds(counted, total, lost)
+
+    def counts_all(self, column: Column) -> bool:
+        """Whether every seed that was begun is in the score's mean, none of them lost."""
+        return not self.lost and len(self.values(column)) == len(self.seeds)
+
     @property
     def first(self) -> Run | None:
         """The finished run of the lowest seed: the one whose pictures are shown."""
@@ -55,7 +106,7 @@ def models_of(runs: Sequence[Run]) -> list[Model]:
     for run in runs:
         settings = learning_settings(run.config)
         key = json.dumps([run.model, run.network, settings], sort_keys=True, default=str)
-        groups.setdefault(key, Model(_choices(run), [], settings)).runs.append(run)
+        groups.setdefault(key, Model(_choices(run), [], settings, run.typed)).runs.append(run)
     models = list(groups.values())
     _make_names_unique(models)
     return models
@@ -89,12 +140,8 @@ def _make_names_unique(models: Sequence[Model]) -> None:
     Runs that failed before they had a config keep the names of their choices.
     """
     configured = [model for model in models if model.settings]
-    by_name: dict[str, list[Model]] = {}
-    for model in configured:
-        by_name.setdefault(model.name, []).append(model)
-    for namesakes in by_name.values():
-        if len(namesakes) > 1:
-            _add_differences(namesakes)
+    for namesakes in _by_name(configured):
+        _add_differences(namesakes, [_named_settings(model, namesakes) for model in namesakes])
     count: dict[str, int] = {}
     for model in configured:
         count[model.name] = count.get(model.name, 0) + 1
@@ -102,14 +149,31 @@ def _make_names_unique(models: Sequence[Model]) -> None:
             model.name += f" #{count[model.name]}"
 
 
-def _add_differences(models: Sequence[Model]) -> None:
+def _by_name(models: Sequence[Model]) -> list[list[Model]]:
+    """Those that share their name with others, each group of them."""
+    by_name: dict[str, list[Model]] = {}
+    for model in models:
+        by_name.setdefault(model.name, []).append(model)
+    return [namesakes for namesakes in by_name.values() if len(namesakes) > 1]
+
+
+def _named_settings(model: Model, namesakes: Sequence[Model]) -> dict[str, Any]:
+    """A model's settings, each part as its choice was typed (`gaussian_learned`) where that is known of all."""
+    known = [key for key in model.settings if all(key in other.typed for other in namesakes if key in other.settings)]
+    return model.settings | {key: model.typed[key] for key in known}
+
+
+def _add_differences(models: Sequence[Model], settings: Sequence[Mapping[str, Any]]) -> None:
     """Add to the names of models the settings in which they differ."""
-    keys = [same[0] for same in differences([model.settings for model in models])]
+    keys = [same[0] for same in differences(settings)]
     shown = [key for key in keys if not _is_detail(key, keys)]
     short = {key: _shortened(key, shown) for key in shown}
-    for model in models:
-        settings = [f"{short[key]}={model.settings[key]}" for key in shown if key in model.settings]
-        model.name = ", ".join([model.name, *settings])
+    for model, named in zip(models, settings, strict=True):
+        model.name = ", ".join([model.name, *(f"{short[key]}={named[key]}" for key in shown if key in named)])
+    for namesakes in _by_name(models):  # of the same parts, which differ in their details
+        chosen = [named for model, named in zip(models, settings, strict=True) if model in namesakes]
+        if len(namesakes) < len(models):
+            _add_differences(namesakes, chosen)
 
 
 def differences(settings: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -17,6 +17,7 @@ from .models import Model
 from .results import results
 from .run_folders import find_runs
 from .runs import FINISHED, Run
+from .seed_figures import seed_panels
 from .tables import Cell
 
 PICTURES = {  # what is set side by side: the run folder's file, and what it shows
@@ -51,6 +52,7 @@ class Section(NamedTuple):
 
     data_set: DataSet
     legend: list[Legend]
+    seeds: list[Panel]
     scores: list[Panel]
     losses: dict[str, list[Panel]]  # by clock
     galleries: list[Gallery]
@@ -101,6 +103,7 @@ def section_of(data_set: DataSet) -> Section:
             for index, model in enumerate(models)
             if model.finished
         ],
+        seeds=seed_panels(models, data_set.columns),
         scores=[panel for clock in CLOCKS for panel in score_panels(models, clock)],
         losses={clock: panels for clock, panels in losses.items() if panels},
         galleries=[shown for shown in galleries if shown.pictures],

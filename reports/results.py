@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from .data_sets import DataSet
+from .flags import flags_of
 from .formatting import setting
 from .models import Model, differences, is_trained
 from .runs import Run
@@ -33,4 +34,6 @@ def _row(run: Run, model: Model, keys: Sequence[str]) -> dict[str, Any]:
     for column, score in run.scores.items():
         name = f"{column.score}@{column.protocol}"
         row |= {name: float(score.value), f"{name}/std": score.std, f"{name}/floor": score.floor}
+        row |= {f"{name}/weights": score.weights, f"{name}/latents": score.latents}
+    row["flags"] = "; ".join(f"{flag.kind}: {flag.text}" for flag in flags_of(run))
     return row | {f"config/{key}": setting(model.settings[key]) for key in keys if key in model.settings}

@@ -55,6 +55,11 @@ class Run:
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)  # COSTS and parameters, those that are known
     remarks: list[str] = field(default_factory=list)
+    typed: dict[str, str] = field(default_factory=dict)  # dotted setting: the choice that was typed for it
+    kl_by_dimension: list[float] | None = None  # nats
+    sample_diversity: float | None = None  # spread of samples over that of real images; 0: all are the same
+    extractor_accuracy: dict[str, float] = field(default_factory=dict)  # on real test images, by protocol
+    notes: list[str] = field(default_factory=list)  # what is left out of the scores, and what says little
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -106,6 +111,11 @@ def _read_config(run: Run) -> None:
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{CONFIG} can't be read: {_one_line(error)}") from error
     run.config = flattened(config)
+    run.typed = {
+        setting_filled_by(group): str(choice)
+        for group, choice in choices.items()
+        if "/" in group and choice is not None
+    }
     _identify(run, {"seed": config.get("seed"), **choices} if "model" in choices else {"data": choices.get("data")})
 
 
@@ -120,6 +130,7 @@ def _read_result(run: Run) -> None:
         _identify(run, record.model_dump(include=IDENTITY))
         run.costs = _costs_of(record)
         _add_scores(run, record, METRICS)
+        _add_details(run, record)
         _read_evaluation(run, record)
     else:
         run.status, run.message = "unfinished", f"no {METRICS}: still running, or ended without a word"
@@ -144,6 +155,7 @@ def _read_evaluation(run: Run, record: RunRecord) -> None:
         evaluation = read_record(path, EvaluationRecord)
         if (evaluation.checkpoint, evaluation.checkpoint_epoch) == (record.checkpoint, record.checkpoint_epoch):
             _add_scores(run, evaluation, str(path.relative_to(run.folder)))
+            _add_details(run, evaluation)
         else:
             run.remarks.append(f"{EVALUATION}/ is of {evaluation.checkpoint}, not of the tested weights: left out")
     except UNREADABLE as error:
@@ -162,6 +174,31 @@ def _add_scores(run: Run, record: RunRecord | EvaluationRecord, source: str) -> 
         else:
             run.remarks.append(f"{column.score} is {float(score.value)}: left out of the tables")
     run.protocols = {column.protocol: record.protocols[column.protocol] for column in scores} | run.protocols
+
+
+def _add_details(run: Run, record: RunRecord | EvaluationRecord) -> None:
+    """What else is told of the model's samples and latents; nothing that a record lacks, or that is no number."""
+    details = record.model_dump()
+    if record.kl_by_dimension:
+        run.kl_by_dimension = [float(kl) for kl in record.kl_by_dimension]
+    if (diversity := _finite(details.get("sample_diversity"))) is not None:
+        run.sample_diversity = diversity
+    for name, notes in (details.get("notes") or {}).items():
+        run.notes += [f"{note} ({name})" for note in notes]
+    accuracies = details.get("extractor_accuracy")
+    for name, score in record.scores.items():
+        of = accuracies.get(name.rsplit("_", 1)[-1]) if isinstance(accuracies, dict) else accuracies
+        if (accuracy := _finite(of)) is not None and "extractor" in record.protocols[score.protocol]:
+            run.extractor_accuracy.setdefault(score.protocol, accuracy)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and isfinite(value) else None
+
+
+def setting_filled_by(group: str) -> str:
+    """The setting that a config group fills: `model.likelihood` of `model/likelihood`, what stands behind an @."""
+    return group.rpartition("@")[2].replace("/", ".")
 
 
 def _identify(run: Run, identity: Mapping[str, Any]) -> None:

@@ -8,20 +8,37 @@ from typing import Any, NamedTuple
 from scoring.published import published_under
 
 from .comparison import Contender
-from .formatting import ABSENT, count, number, number_formatter, p_value, plus_minus, setting, signed
+from .extractors import accuracy_of
+from .fairness import UNKNOWN, latents_of, weights_of
+from .flags import Flag
+from .formatting import ABSENT, count, number, number_formatter, p_value, percent, plus_minus, setting, signed
 from .models import Model, differences, is_trained
-from .ranking import arrow, direction, rank, short_name
+from .ranking import arrow, best_of, direction, hardly_varied, short_name, summary_over_seeds
 from .runs import FINISHED, Column, Run
-from .statistics import summarize
+from .statistics import Seed, summarize
 
 SCORES_NOTE = (
-    "Mean ± standard deviation over training seeds [95 % interval of the mean, by Student's t]; a single seed has "
-    "neither. Under each score the hash of its protocol: other hash, other column."
+    "Mean ± standard deviation over training seeds [95 % interval of the mean, by Student's t on a scale that keeps it "
+    "inside what the score can be: log or logit, from three seeds on]. Under each score the hash of its protocol: "
+    "other hash, other column."
 )
-COMPARISON_NOTE = "{score} under protocol {protocol}, each model minus the best, {best}."
-HOLM_NOTE = (
-    " Holm's correction is for the {tests} tests of this table; the words go by it, the intervals do not; that the "
-    "best was picked by its mean is not corrected for."
+NOT_CROWNED = (
+    " Bold passes over a precision or density whose recall is below a tenth of the floor's ({names}): a model that "
+    "draws a few images, blurs or plain noise can have all of them close to real ones."
+)
+COMPARISON_NOTE = (
+    "{score} under protocol {protocol}, each model minus the best, {best}. Seeds are no pairs: a VAE and a GAN share "
+    "nothing but the number. The last but one column says in how many pairs of one seed of each the best is better."
+)
+PICKED_NOTE = (
+    " The best was picked out of {models} models by the values that are tested: the second p, by which the words go, "
+    "is corrected for every pair that could have been looked at (Šidák); the intervals are not."
+)
+FLAGS_NOTE = (
+    "By what the runs left; flagged runs count in all means. Collapsed: samples' pixels spread less than a twentieth "
+    "of real images', recall and coverage are below a tenth of the floor's at a precision above half of it, half of "
+    "the classes are missing, or no latent carries 0.1 nat. Not converged: val's score fell by more than a tenth in "
+    "the last fifth of training."
 )
 COSTS_NOTE = "Of training, with its pictures and val scores; mean ± standard deviation over runs."
 UNFINISHED_NOTE = "Runs that failed, diverged, were stopped or can't be read count in no mean above."
@@ -54,39 +71,63 @@ class Table:
 
 def scores_table(models: Sequence[Model], columns: Sequence[Column], protocols: Mapping[str, Any]) -> Table:
     """Every score of every model; below them what real images score, and what others have published."""
-    headings = [Heading("model"), Heading("seeds")]
-    headings += [Heading(short_name(column.score) + arrow(column.score), column.protocol) for column in columns]
     scored = [model for model in models if model.finished]
-    best_rank = {column: min(rank(model, column) for model in scored) for column in columns} if scored else {}
-    compared = {column: sum(bool(model.values(column)) for model in scored) > 1 for column in columns}
-
-    def is_best(model: Model, column: Column) -> bool:
-        return compared[column] and direction(column.score) != 0 and rank(model, column) == best_rank[column]
-
+    headings = [Heading("model"), Heading("seeds"), Heading("weights")]
+    headings += [score_heading(scored, column) for column in columns]
+    best = {column: best_of(scored, column) for column in columns}
     rows = [
         [
             Cell(model.name, order=model.name),
-            Cell(str(len(model.seeds)), order=len(model.seeds)),
-            *(score_cell(model, column, is_best(model, column)) for column in columns),
+            seeds_cell(model),
+            weights_cell(model, columns),
+            *(score_cell(model, column, model in best[column]) for column in columns),
         ]
         for model in scored
     ]
+    passed_over = [model.name for model in scored if any(hardly_varied(model, column) for column in columns)]
+    note = SCORES_NOTE + (NOT_CROWNED.format(names=", ".join(passed_over)) if passed_over else "")
     fixed = [floor_row(scored, columns), *published_rows(columns, protocols)] if columns else []
-    return Table("Scores", headings, rows, SCORES_NOTE, [row for row in fixed if row])
+    return Table("Scores", headings, rows, note, [row for row in fixed if row])
+
+
+def score_heading(models: Sequence[Model], column: Column) -> Heading:
+    details = [column.protocol, accuracy_of(models, column)]
+    return Heading(short_name(column.score) + arrow(column.score), " · ".join(filter(None, details)))
+
+
+def seeds_cell(model: Model) -> Cell:
+    """How many seeds finished; below that what became of the others, and what is suspicious about these."""
+    counted, *lost = model.outcome().split("; ")
+    flagged = [f"{len(flags)} {kind}" for kind, flags in model.flags.items() if not is_collapse(flags)]
+    return Cell(counted.rsplit(" ", 1)[0], "; ".join([*lost, *flagged]), len(model.seeds))
+
+
+def is_collapse(flags: Sequence[tuple[Seed, Flag]]) -> bool:
+    return any(flag.is_collapse for _, flag in flags)
+
+
+def weights_cell(model: Model, columns: Sequence[Column]) -> Cell:
+    """The weights that the scores are of, and what latents were drawn from."""
+    own = [column for column in columns if model.values(column)]
+    weights = dict.fromkeys(weights_of(model, column) for column in own)
+    latents = [source for source in dict.fromkeys(latents_of(model, column) for column in own) if source != UNKNOWN]
+    return Cell(" and ".join(weights) or ABSENT, f"latents: {' and '.join(latents)}" if latents else "")
 
 
 def score_cell(model: Model, column: Column, best: bool) -> Cell:
     values = model.values(column)
     if not values:
         return Cell(ABSENT)
-    summary = summarize(list(values.values()))
+    summary = summary_over_seeds(model, column)
     details = [f"{summary.n} of {len(model.seeds)} seeds"] if summary.n < len(model.seeds) else []
+    formatted = number_formatter(summary)
     if summary.low is not None and summary.high is not None:
-        formatted = number_formatter(summary)
         details.append(f"[{formatted(summary.low)}, {formatted(summary.high)}]")
-        if sign := direction(column.score):
-            seed = max(values, key=lambda seed: sign * values[seed])
-            details.append(f"best {formatted(values[seed])} (seed {seed})")
+    if summary.std is not None and (sign := direction(column.score)):
+        seed = max(values, key=lambda seed: sign * values[seed])
+        details.append(f"best {formatted(values[seed])} (seed {seed})")
+    if hardly_varied(model, column):
+        details.append("recall near 0")
     return Cell(plus_minus(summary), " · ".join(details), summary.mean, best)
 
 
@@ -102,7 +143,7 @@ def floor_row(models: Sequence[Model], columns: Sequence[Column]) -> list[Cell]:
     if not floors:
         return []
     cells = [Cell(number(floors[column]) if column in floors else "") for column in columns]
-    return [Cell("floor: real training images"), Cell(""), *cells]
+    return [Cell("floor: real training images"), Cell(""), Cell(""), *cells]
 
 
 def published_rows(columns: Sequence[Column], protocols: Mapping[str, Any]) -> list[list[Cell]]:
@@ -113,36 +154,44 @@ def published_rows(columns: Sequence[Column], protocols: Mapping[str, Any]) -> l
             if f"test/{score.score}" == column.score:
                 value = Cell(f"{score.value} ± {score.std}")
                 label = Cell(f"published: {score.model}", "; ".join(filter(None, [score.source, score.remark])))
-                rows.append([label, Cell(""), *(value if other == column else Cell("") for other in columns)])
+                cells = [value if other == column else Cell("") for other in columns]
+                rows.append([label, Cell(""), Cell(""), *cells])
     return rows
 
 
 def comparison_table(best: Model, contenders: Sequence[Contender], column: Column) -> Table:
     """Whether the others differ from the best model by more than noise."""
-    tests = sum(isfinite(contender.comparison.p) for contender in contenders)
-    several = tests > 1
-    headings = ["model", "difference", "p", *(["p by Holm"] if several else []), "Cohen's d", "test", "in words"]
-    rows = [comparison_row(contender, corrected=several) for contender in contenders]
-    note = COMPARISON_NOTE.format(score=short_name(column.score), protocol=column.protocol, best=best.name)
+    several = len(contenders) > 1
+    p_values = [Heading("p"), *([Heading("p, corrected", "for picking")] if several else [])]
+    first, last = map(Heading, ["model", "weights", "difference"]), Heading("in words")
+    headings = [*first, *p_values, Heading("test"), Heading("pairs won", "by the best"), last]
+    rows = [comparison_row(contender, column, corrected=several) for contender in contenders]
+    note = COMPARISON_NOTE.format(
+        score=short_name(column.score), protocol=column.protocol, best=f"{best.name} ({weights_of(best, column)})"
+    )
     if several:
-        note += HOLM_NOTE.format(tests=tests)
-    return Table("Is the difference more than noise?", list(map(Heading, headings)), rows, note)
+        note += PICKED_NOTE.format(models=len(contenders) + 1)
+    return Table("Is the difference more than noise?", headings, rows, note)
 
 
-def comparison_row(contender: Contender, corrected: bool) -> list[Cell]:
+def comparison_row(contender: Contender, column: Column, corrected: bool) -> list[Cell]:
     """With a column for the corrected p value, if there is one in the table."""
     comparison = contender.comparison
     tested = isfinite(comparison.p)
     interval = f"[{number(comparison.low)}, {number(comparison.high)}]" if comparison.test else ""
     p_values = [comparison.p, contender.corrected_p] if corrected else [comparison.p]
-    effect = Cell(f"{comparison.effect:.2g}", order=comparison.effect) if tested else Cell(ABSENT)
+    won = comparison.larger if direction(column.score) < 0 else 1 - comparison.larger
+    words = "they are equal" if contender.is_equal else f"the difference {contender.significance.verdict}"
+    if not contender.model.counts_all(column):
+        words += f", over survivors: {contender.model.outcome(column)}"
     return [
         Cell(contender.model.name, order=contender.model.name),
+        weights_cell(contender.model, [column]),
         Cell(signed(comparison.difference), interval, comparison.difference),
         *(Cell(p_value(p), order=p) if tested else Cell(ABSENT) for p in p_values),
-        effect._replace(detail=comparison.effect_kind),
         Cell(comparison.test or "none", f"({comparison.n[0]} and {comparison.n[1]} seeds)", comparison.test),
-        Cell(f"the difference {contender.significance.verdict}"),
+        Cell(percent(won), order=won),
+        Cell(words),
     ]
 
 
@@ -172,6 +221,21 @@ def cost_cell(model: Model, cost_of: Callable[[Run], float | None]) -> Cell:
     summary = summarize(costs)
     constant = len(set(costs)) == 1  # counts, that no seed changes
     return Cell(count(costs[0]) if constant else plus_minus(summary), order=summary.mean)
+
+
+def flags_table(models: Sequence[Model]) -> Table:
+    """What is suspicious about runs that finished, a row for each kind of it."""
+    rows = [
+        [
+            Cell(model.name, order=model.name),
+            Cell(kind, "collapsed" if is_collapse(flags) else "", kind),
+            Cell(", ".join(str(seed) for seed, _ in flags), f"{len(flags)} of {len(model.seeds)} seeds"),
+            Cell(flags[0][1].text if len(flags) == 1 else f"seed {flags[0][0]}: {flags[0][1].text}"),
+        ]
+        for model in models
+        for kind, flags in model.flags.items()
+    ]
+    return Table("To be careful with", list(map(Heading, ["model", "what", "seeds", "by what"])), rows, FLAGS_NOTE)
 
 
 def unfinished_table(models: Sequence[Model]) -> Table:

@@ -12,6 +12,9 @@ from foundation.atomic import write_atomically
 from foundation.errors import UserError
 
 from .layout import CHECKPOINTS
+from .records import project_version
+
+FORMAT = 2  # what a checkpoint and the config beside it hold; 1 is that of version 0.1, which did not state it
 
 
 class CheckpointError(UserError):
@@ -19,10 +22,11 @@ class CheckpointError(UserError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR."""
+    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR; states the format."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        write_atomically(Path(path), lambda partial: torch.save(checkpoint, partial))
+        stated = checkpoint | {"format": FORMAT, "version": project_version()}
+        write_atomically(Path(path), lambda partial: torch.save(stated, partial))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -43,5 +47,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not {"state_dict", "images_seen", "epoch", "loops"} <= checkpoint.keys():
         raise CheckpointError(
             f"{path} was not written by this project's train.py; only its own checkpoints can be used"
+        )
+    if checkpoint.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was written by version {checkpoint.get('version', '0.1')} of this project, and this is version "
+            f"{project_version()}, which can't resume or evaluate its runs. Check out the version that wrote it; "
+            "report.py of this version still reads the run"
         )
     return checkpoint

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 CONFIG = "config.yaml"
+DATA = "data.json"  # which images the splits hold
 METRICS = "metrics.json"
 STATUS = "status.json"  # of a run that ended before its metrics.json
 CURVES = "metrics.csv"

@@ -1,4 +1,4 @@
-"""The form of metrics.json and status.json: what a run has come to, or how it ended without that."""
+"""The form of metrics.json, status.json and data.json: what a run has come to, how it ended, what it learned from."""
 
 import json
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +34,9 @@ def _checked_number(value: Any) -> int | float:
 Number = Annotated[int | float, PlainValidator(_checked_number)]  # an int stays one; nan and infinity are numbers
 Seed = Annotated[int | None, BeforeValidator(lambda value: value if type(value) is int else None)]
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
+# By name of the scores, such as reference: the share of real test images of which their extractor is right; None
+# where it does not know their classes.
+Accuracy = dict[str, Number | None]
 Given = Annotated[  # a value of the command line, right or wrong
     int | str | None, PlainValidator(lambda value: value if isinstance(value, int | None) else str(value))
 ]
@@ -85,6 +88,10 @@ class RunRecord(Record):
     protocols: dict[str, dict[str, Any]] = {}  # by hash
     classes: dict[str, dict[str, Number]] | None = None  # {"real" and "generated": {class: share}}
     kl_by_dimension: list[Number] | None = None  # nats
+    extractor_accuracy: Accuracy = {}
+    notes: dict[str, list[str]] = {}  # by name of the scores: what is left out of them, and what says little
+    sample_diversity: Number | None = None  # of a draw's pixels, over that of real images; 0: all samples are the same
+    libraries: dict[str, str] = {}  # that computed the scores, with their versions
     test: dict[str, Number] = {}  # the terms of the loss on test, and what else is measured besides scores
     checkpoint_epoch: Number | None = None
     checkpoint: Text = None  # that was tested, relative to the run folder
@@ -98,6 +105,10 @@ class EvaluationRecord(Record):
     protocols: dict[str, dict[str, Any]] = {}
     classes: dict[str, dict[str, Number]] | None = None
     kl_by_dimension: list[Number] | None = None
+    extractor_accuracy: Accuracy = {}
+    notes: dict[str, list[str]] = {}
+    sample_diversity: Number | None = None
+    libraries: dict[str, str] = {}
     checkpoint: str
     images_seen: Number | None = None  # by the weights that were scored
     checkpoint_epoch: Number | None
@@ -118,7 +129,24 @@ class GivenImagesRecord(Record):
     scores: dict[str, Score]
     protocols: dict[str, dict[str, Any]]
     classes: dict[str, dict[str, Number]] | None = None
+    extractor_accuracy: Accuracy = {}
+    notes: dict[str, list[str]] = {}
+    sample_diversity: Number | None = None
+    libraries: dict[str, str] = {}
     version: str | None = None
+
+
+class SplitRecord(Record):
+    """The images of one split."""
+
+    images: int
+    sha256: str  # of their pixels and labels, in their order
+
+
+class DataRecord(Record):
+    """data.json, written when a run begins: which images its splits hold."""
+
+    splits: dict[str, SplitRecord]
 
 
 class EndRecord(Record):

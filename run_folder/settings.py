@@ -19,7 +19,7 @@ DECIDES_NOTHING = (
     "compile", "trainer.accelerator", "data.device", "data.memory_share",
     # How the finished model is looked at. Val is scored with one draw and no training images.
     "scores.repeats", "scores.batch_size", "scores.num_train", "trainer.num_sanity_val_steps",
-    "run", "folder", "checkpoint", "accelerator", "samples", "out",
+    "run", "background", "folder", "checkpoint", "accelerator", "samples", "out",
     # Copies of other settings, and what only others refer to.
     "trainer.check_val_every_n_epoch", "scores.every_n_epochs", "report",
 )  # fmt: skip
@@ -29,7 +29,14 @@ DECIDES = ("callbacks.best_checkpoint.monitor", "callbacks.best_checkpoint.mode"
 
 def decides_weights(key: str) -> bool:
     """Whether runs that differ in this setting, a dotted name, train or are tested with other weights."""
-    return _is_in(key, DECIDES) or not _is_in(key, DECIDES_NOTHING)
+    sections = {setting.rpartition(".")[0] for setting in DECIDES}  # null in the place of one changes what is in it
+    return key in sections or _is_in(key, DECIDES) or not _is_in(key, DECIDES_NOTHING)
+
+
+def setting_of(override: str) -> str:
+    """The dotted name of what an override sets: `model.lr` of `+model.lr=1`, `network.norm` of `network/norm=batch`."""
+    name = override.partition("=")[0].lstrip("+~")
+    return name.rpartition("@")[2].replace("/", ".")  # a group@package sets what lies at the package
 
 
 def as_dict(config: DictConfig | ListConfig) -> dict[str, Any]:

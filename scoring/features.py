@@ -38,8 +38,7 @@ class ModelSamples:
         """Those images of a draw of `count`, uint8 on the CPU."""
         with observing(self.model, seed):
             latents = self.model.sample_latents(count)
-        chosen: Latents = latents[indices.to(latents.z.device)]  # type: ignore[assignment]  # mypy sees a tuple's item
-        return self._decode(chosen).cpu()
+        return self._decode(latents[indices.to(latents.z.device)]).cpu()
 
     def _decode(self, latents: Latents) -> Tensor:
         with observing(self.model, seed=0):

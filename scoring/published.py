@@ -12,7 +12,7 @@ PUBLISHED = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(Path(__fi
 
 
 class PublishedScore(NamedTuple):
-    """A number from a paper: `score` is its name here, `protocol` null where the source states none."""
+    """A number from a paper: `score` is its name here; `protocol` is null where none of ours is the source's."""
 
     model: str
     data: str
@@ -25,7 +25,7 @@ class PublishedScore(NamedTuple):
 
 
 def published_scores(protocol: str | None) -> list[PublishedScore]:
-    """All that was published under a protocol, with sources in full; of None, what states no protocol."""
+    """All that was published under a protocol, with sources in full; of None, what compares with none of ours."""
     scores = [PublishedScore(**score) for score in PUBLISHED["scores"]]
     return [score._replace(source=PUBLISHED["sources"][score.source]) for score in scores if score.protocol == protocol]
 

@@ -1,6 +1,7 @@
 """Reference classifiers as files: fp16 weights, and the facts of their training."""
 
 import json
+from math import log, prod
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -11,7 +12,7 @@ from foundation.errors import ConfigError
 from lightning_modules.classifier import ClassifierNetwork
 
 REFERENCE_FOLDER = Path(__file__).parent / "reference_weights"
-FILE_BY_CHANNELS = {1: "mnist.safetensors", 3: "imagenette.safetensors"}
+OTHERWISE = {1: "mnist.safetensors", 3: "imagenette.safetensors"}  # by channels, for data of other classes
 
 
 def save_reference(network: ClassifierNetwork, facts: dict[str, str], path: Path) -> None:
@@ -39,10 +40,37 @@ def load_reference(path: Path) -> tuple[ClassifierNetwork, dict[str, str]]:
     return network, facts
 
 
-def reference_file(channels: int) -> Path:
-    if channels not in FILE_BY_CHANNELS:
+def reference_file(image_shape: tuple[int, ...], class_names: tuple[str, ...], trained_on: str | None) -> Path:
+    """The weights of the classifier to compare such images by.
+
+    That of `trained_on`; where that is None, of the classifiers of these very classes the one whose images are
+    nearest in size. Data that no classifier was trained on has the one for its number of channels. Raises ConfigError
+    where the channels are not those of the classifier.
+    """
+    shapes = {path: shape_and_classes(path) for path in sorted(REFERENCE_FOLDER.glob("*.safetensors"))}
+    channels, height, width = image_shape
+    of_these_classes = [path for path, (shape, names) in shapes.items() if (shape[0], names) == (channels, class_names)]
+    if trained_on is not None:
+        chosen = REFERENCE_FOLDER / f"{trained_on}.safetensors"
+    elif of_these_classes:
+        chosen = min(of_these_classes, key=lambda path: abs(log(prod(shapes[path][0][1:]) / (height * width))))
+    elif channels in OTHERWISE:
+        chosen = REFERENCE_FOLDER / OTHERWISE[channels]
+    else:
         raise ConfigError(
             f"scores=reference: no reference extractor for images of {channels} channels, only for "
-            f"{sorted(FILE_BY_CHANNELS)}; use scores=none or scores=inception"
+            f"{sorted(OTHERWISE)}; use scores=none"
         )
-    return REFERENCE_FOLDER / FILE_BY_CHANNELS[channels]
+    if shapes[chosen][0][0] != channels:
+        raise ConfigError(
+            f"scores.extractor.trained_on={trained_on} sees images of {shapes[chosen][0][0]} channels, and these have "
+            f"{channels}; leave it null, or choose another"
+        )
+    return chosen
+
+
+def shape_and_classes(path: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The shape of the images and the names of the classes that a classifier was trained on."""
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    return tuple(json.loads(facts["image_shape"])), tuple(json.loads(facts["class_names"]))

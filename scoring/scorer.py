@@ -1,6 +1,5 @@
 """Samples against a data set's real images: every score from one pass of features, under one stated protocol."""
 
-import json
 from functools import cached_property
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -12,14 +11,18 @@ from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from run_folder.records import Score
 
+from .arithmetic import full_precision
 from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
 from .features import Samples, cached_features, features_of, true_on_all_ranks
-from .fidelity import COVERAGE_NEIGHBOUR, KID_SUBSETS, PRECISION_NEIGHBOUR, RealFeatures, kid_subset_size, nearest
-from .protocol import Protocol, chosen_indices, content_hash, short_hash
+from .fidelity import COVERAGE_NEIGHBOUR, PRECISION_NEIGHBOUR, RealFeatures, nearest, typical_distance
+from .protocol import Protocol, chosen_indices, content_hash, deciding, short_hash
 
 TRUSTED_ABOVE = 0.75  # accuracy on the real test images, below which a classifier's classes are not told
 CLOSEST = 10  # fakes that are shown beside their nearest training images
+DUPLICATE = 0.01  # of the typical distance of two training images: nearer ones are the same image
+LOW_RECALL = 0.1  # of real images' recall, below which a precision says little
+LOOKED_AT = 1000  # fakes whose pixels are compared for their diversity
 
 
 class ScoreReport(NamedTuple):
@@ -27,6 +30,9 @@ class ScoreReport(NamedTuple):
 
     scores: dict[str, Score]
     protocol: Protocol
+    extractor_accuracy: float | None  # on the real test images; None where its classes are not theirs
+    sample_diversity: float | None  # of fakes, over that of real test images; 0, if all are the same
+    notes: list[str]  # what is left out, and what says little
     classes: dict[str, dict[str, float]]  # {"real" and "generated": {class: share}}; empty for unknown classes
     closest: Tensor  # (CLOSEST, C, H, W) in [0, 1]: the fakes nearest to a training image
     neighbours: Tensor  # (CLOSEST, C, H, W) in [0, 1]: those training images
@@ -35,14 +41,15 @@ class ScoreReport(NamedTuple):
 class Scorer:
     """Measures samples; every score but fid and kid is between 0 and 1, or around 1.
 
-    fid, kid: distances, the smaller the better; kid_subset_std is KID's customary spread. precision, density: how
-    good the fakes are. recall, coverage: how varied. missing_modes, confidence: classes that are all but absent,
-    and how sure the classifier is of its verdict on a fake; where it tells this data's classes apart.
-    nearest_train: the median distance of fakes to their nearest training image, over that of real test images:
-    around 1, as new as those; near 0, copies.
+    fid, kid: distances, the smaller the better; fid where there are as many images as features. precision, density:
+    how good the fakes are; they say little where recall is near 0, for grey noise can lie in the densest part of the
+    real images. recall, coverage: how varied. missing_modes, confidence: classes that are all but absent, and how
+    sure the classifier is of its verdict on a fake; where it tells this data's classes apart. nearest_train: the
+    median distance of fakes to their nearest training image, over that of real test images: around 1, as new as
+    those; near 0, copies; left out where most test images have duplicates among the training images.
 
     `num_train` training images, or all of them, serve as those neighbours and for the floor: the scores of real
-    images, as many as there are fakes. `seed` chooses them, and draws latents and KID's subsets.
+    images, as many as there are fakes. `seed` chooses them, and draws latents.
     """
 
     def __init__(
@@ -59,29 +66,41 @@ class Scorer:
         self.device = torch.device("cpu")  # where features are computed and compared
         self._real_by_split: dict[str, RealFeatures] = {}
 
-    def frechet_distance(self, samples: Samples, split: str, seed: int) -> float:
-        """FID between one draw of fakes and the real images of `val` or `test`."""
-        fakes = self._features(samples, self.num_fakes or len(self.datamodule.split(split).images), seed)
-        return self._real(split).frechet_distance(fakes)
+    def can_measure_fid(self, split: str) -> bool:
+        """Whether there are as many images of `val` or `test`, and fakes, as features."""
+        num_real = {"val": self.datamodule.num_val, "test": self.datamodule.num_test}[split]
+        return min(num_real, self.num_fakes or num_real) >= self.extractor.num_features
 
+    @full_precision()
+    def distance(self, samples: Samples, split: str, seed: int) -> float:
+        """Of one draw of fakes to the real images of `val` or `test`: FID, or KID where that can't be measured."""
+        fakes = self._features(samples, self.num_fakes or len(self.datamodule.split(split).images), seed)
+        real = self._real(split)
+        return real.frechet_distance(fakes) if self.can_measure_fid(split) else real.kernel_distance(fakes)
+
+    @full_precision()
     def report(self, samples: Samples, repeats: int) -> ScoreReport:
         """Every score against the test split: its mean and standard deviation over draws of fakes."""
         protocol = self.protocol
         num_fakes = protocol["num_fakes"]
         draws = [self._features(samples, num_fakes, self.seed + repeat) for repeat in range(repeats)]
-        real = self._scores_of_real(protocol)
+        of_real = self._scores_of_real(protocol)
         to_train = [nearest(fakes, among=self._train_features) for fakes in draws]
-        measured = [
-            self._scores(fakes) | {"nearest_train": float(distance.median()) / real["unseen"]}
-            for fakes, (distance, _) in zip(draws, to_train, strict=True)
-        ]
+        measured = [self._scores(fakes) for fakes in draws]
+        if not has_duplicates(of_real):
+            for scores, (distance, _) in zip(measured, to_train, strict=True):
+                scores["nearest_train"] = float(distance.median()) / of_real["unseen"]
+        found = {
+            name: _score([scores[name] for scores in measured], of_real.get(name), protocol, samples)
+            for name in measured[0]
+        }
         closest, neighbours = closest_pairs(*to_train[0])
         return ScoreReport(
-            scores={
-                name: _score([scores[name] for scores in measured], real.get(name), protocol, samples)
-                for name in measured[0]
-            },
+            scores=found,
             protocol=protocol,
+            extractor_accuracy=self.extractor_accuracy,
+            sample_diversity=self._sample_diversity(samples, num_fakes),
+            notes=[*self._left_out(of_real), *_says_little(found)],
             classes=self._class_shares(draws[0]) if self._knows_classes else {},
             closest=samples.at(closest, num_fakes, self.seed) / 255,
             neighbours=self._train.images[self._train_indices[neighbours]] / 255,
@@ -102,9 +121,8 @@ class Scorer:
             "num_train": len(self._train_indices),
             "train_sha256": content_hash(self._train_images),
             "pixels": "uint8, rounded",
-            "weights": "averaged (EMA) where the model keeps them",
             "seed": self.seed,
-            "kid": f"{KID_SUBSETS} subsets of {kid_subset_size(len(real), num_fakes)}",
+            "kid": "unbiased, all pairs of images",
             "precision_recall": f"k = {PRECISION_NEIGHBOUR}",
             "density_coverage": f"k = {COVERAGE_NEIGHBOUR}",
             "missing_modes": f"below {MISSING_BELOW} of the real share",
@@ -112,13 +130,10 @@ class Scorer:
 
     def _scores(self, fakes: Tensor) -> dict[str, float]:
         real = self._real("test")
-        kid, kid_spread = real.kernel_distance(fakes, self.seed)
-        scores = {
-            "fid": real.frechet_distance(fakes),
-            "kid": kid,
-            "kid_subset_std": kid_spread,
-            **real.manifold_scores(fakes),
-        }
+        scores = {"fid": real.frechet_distance(fakes)} if self.can_measure_fid("test") else {}
+        scores["kid"] = real.kernel_distance(fakes)
+        if min(len(fakes), len(real.features)) > COVERAGE_NEIGHBOUR:
+            scores |= real.manifold_scores(fakes)
         if self._knows_classes:
             generated, true = class_scores(self._classify(fakes)), class_scores(self._classify(real.features))
             scores["missing_modes"] = missing_modes(generated.shares, true.shares)
@@ -126,23 +141,43 @@ class Scorer:
         return scores
 
     def _scores_of_real(self, protocol: Protocol) -> dict[str, float]:
-        """Scores of training images, where they are as many as the fakes; and `unseen`, of test images among them.
+        """Scores of training images, where they are as many as the fakes; and distances, `unseen` and `typical`.
 
-        `unseen` is the median distance of test images to their nearest training image. Computed once for each
-        protocol, then kept on disk.
+        `unseen` is the median distance of test images to their nearest training image, `typical` that of two training
+        images. Computed once for each protocol, then kept on disk.
         """
         labels = content_hash(self.datamodule.split("test").labels)
-        facts = {"protocol": json.dumps(protocol, sort_keys=True), "labels": labels}
+        facts = {"protocol": deciding(protocol), "labels": labels}
         name, folders = f"real-{short_hash(protocol)}.safetensors", self.datamodule.cache_folders
         stored = load_cached(name, folders, facts)
         found_by_all = true_on_all_ranks(stored is not None)
         if stored is None or not found_by_all:
             train, count = self._train_features, protocol["num_fakes"]
             unseen, _ = nearest(self._real("test").features, among=train)
-            found = (self._scores(train[:count]) if len(train) >= count else {}) | {"unseen": float(unseen.median())}
+            found = self._scores(train[:count]) if len(train) >= count else {}
+            found |= {"unseen": float(unseen.median()), "typical": typical_distance(train)}
             stored = {key: torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
             store_cached(stored, name, folders, facts)
         return {key: value.item() for key, value in stored.items()}
+
+    def _left_out(self, of_real: dict[str, float]) -> list[str]:
+        """Which scores are not reported, and why."""
+        notes = []
+        if not self.can_measure_fid("test"):
+            num_test = self.datamodule.num_test
+            notes.append(
+                f"no fid: {min(num_test, self.num_fakes or num_test)} images are fewer than the extractor's "
+                f"{self.extractor.num_features} features; kid has no bias to fear from that"
+            )
+        if has_duplicates(of_real):
+            notes.append("no nearest_train: most test images have duplicates among the training images")
+        return notes
+
+    def _sample_diversity(self, samples: Samples, count: int) -> float | None:
+        """The standard deviation of a pixel over fakes, over that of real test images: each its mean over pixels."""
+        fakes = samples.at(torch.arange(min(count, LOOKED_AT)), count, self.seed)
+        real = pixel_deviation(self.datamodule.split("test").images)
+        return pixel_deviation(fakes) / real if real > 0 else None
 
     def _class_shares(self, fakes: Tensor) -> dict[str, dict[str, float]]:
         """{"real" and "generated": {class: share of the images}}."""
@@ -150,14 +185,18 @@ class Scorer:
         shares = {source: class_scores(self._classify(rows)).shares.tolist() for source, rows in features.items()}
         return {source: dict(zip(self.extractor.class_names, of, strict=True)) for source, of in shares.items()}
 
-    @cached_property
+    @property
     def _knows_classes(self) -> bool:
         """Whether the extractor is a classifier of this data's classes, and right about most real images."""
+        return self.extractor_accuracy is not None and self.extractor_accuracy >= TRUSTED_ABOVE
+
+    @cached_property
+    def extractor_accuracy(self) -> float | None:
+        """The share of real test images of which the extractor is right; None where it knows other classes."""
         if self.extractor.class_names != tuple(self.datamodule.class_names):
-            return False
+            return None
         predicted = self._classify(self._real("test").features).argmax(dim=1)
-        accuracy = (predicted == self.datamodule.split("test").labels).float().mean()
-        return bool(accuracy >= TRUSTED_ABOVE)
+        return float((predicted == self.datamodule.split("test").labels).float().mean())
 
     def _classify(self, features: Tensor) -> Tensor:
         return self.extractor.to(self.device).classify(features.to(self.device)).cpu()
@@ -204,6 +243,29 @@ def _score(values: list[float], floor: float | None, protocol: Protocol, samples
         weights=samples.weights,
         latents=samples.latents_from,
     )
+
+
+def has_duplicates(of_real: dict[str, float]) -> bool:
+    """Whether most test images are among the training images, so that nothing can be nearer to those than they are."""
+    return of_real["unseen"] <= DUPLICATE * of_real["typical"]
+
+
+def _says_little(scores: dict[str, Score]) -> list[str]:
+    recall = scores.get("recall")
+    if recall is None or recall.floor is None or recall.value >= LOW_RECALL * recall.floor:
+        return []
+    return [
+        f"recall is {recall.value:.3f}, that of real images {recall.floor:.3f}: so low, precision and density say "
+        "little; grey noise can have a precision of 1"
+    ]
+
+
+def pixel_deviation(images: Tensor) -> float:
+    """The standard deviation of each pixel over images, uint8 (N, C, H, W); its mean over pixels."""
+    total = sum(rows.double().sum(dim=0) for rows in images.split(LOOKED_AT))
+    squares = sum(rows.double().square().sum(dim=0) for rows in images.split(LOOKED_AT))
+    mean = torch.as_tensor(total) / len(images)
+    return float((torch.as_tensor(squares) / len(images) - mean.square()).clamp(min=0).sqrt().mean())
 
 
 def ranks(indices: Tensor) -> Tensor:

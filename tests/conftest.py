@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from jobs.command_line import quiet_libraries
@@ -80,19 +79,6 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
-@pytest.fixture(scope="session")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weight file of the Inception network's form, with random numbers."""
-    path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.torch.load", lambda *_, **__: None)
-        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="unused")
-    torch.save(network.state_dict(), path)
-    return path
-
-
 @pytest.fixture
 def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Run train.py's train on digits, short and small unless overridden; returns the run folder."""
@@ -108,6 +94,13 @@ def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield run
 
 
+# Every part that works at run time, in one model of each family.
+RICH = {
+    "vae": ["model=vae", "model/prior=vamp", "model.prior.num_components=5", "model/density=gaussian_mixture",
+            "model.density.num_components=3", "model/conditioning=label", "model.ema_half_life=1000"],
+    "gan": ["model=gan", "model/loss=relativistic", "model/constraint=spectral_norm", "model/augmentation=diff_augment",
+            "model/conditioning=label", "model.n_critic=2"],
+}  # fmt: skip
 SMALL_PICTURES = [
     "callbacks.sample_grid.rows=2",
     "callbacks.sample_grid.columns=2",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from datamodules.imagenette import CLASSES, FOLDER
-from datamodules.mnist import MNISTFormat
+from datamodules.mnist import MNIST, MNISTFormat
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -18,14 +18,21 @@ def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
 
 
-def write_mnist_format(raw: Path, num_trainval: int = 60, num_test: int = 20) -> dict[str, np.ndarray]:
-    """Write four files of random images and their labels into a new folder; returns their content by file name."""
+def write_mnist_format(
+    raw: Path, num_trainval: int = 60, num_test: int = 20, shipped: type[MNISTFormat] = MNIST
+) -> dict[str, np.ndarray]:
+    """Write four files of random images and their labels into a new folder; returns their content by file name.
+
+    Their sizes, classes and names are those of a shipped data set.
+    """
     raw.mkdir(parents=True)
     generator = np.random.default_rng(0)
     contents = {}
-    for prefix, count in (("train", num_trainval), ("t10k", num_test)):
-        contents[f"{prefix}-images-idx3-ubyte"] = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        contents[f"{prefix}-labels-idx1-ubyte"] = np.arange(count, dtype=np.uint8) % 10
+    for prefix, count in zip(shipped.file_prefixes, (num_trainval, num_test), strict=True):
+        size = (count, *shipped.image_shape[1:])
+        contents[f"{prefix}-images-idx3-ubyte"] = generator.integers(0, 256, size, dtype=np.uint8)
+        labels = np.arange(count) % len(shipped.class_names) + shipped.first_label
+        contents[f"{prefix}-labels-idx1-ubyte"] = labels.astype(np.uint8)
     for name, array in contents.items():
         (raw / name).write_bytes(idx(array))
     return contents
@@ -34,7 +41,7 @@ def write_mnist_format(raw: Path, num_trainval: int = 60, num_test: int = 20) ->
 def small(shipped: type[MNISTFormat], raw: Path) -> type[MNISTFormat]:
     """The data module with the counts that `write_mnist_format` writes, and with the md5 of what is in the folder."""
     sums = {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in shipped.raw_md5}
-    facts = {"num_trainval": 60, "num_val": 10, "num_test": 20, "raw_md5": sums}
+    facts = {"name": raw.parent.name, "num_trainval": 60, "num_val": 10, "num_test": 20, "raw_md5": sums}
     return type(f"Small{shipped.__name__}", (shipped,), facts)
 
 

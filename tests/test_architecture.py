@@ -21,7 +21,7 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "conf": set(),
     "train": {"jobs"},
     "evaluate": {"jobs"},
-    "report": {"jobs", "reports"},
+    "report": {"foundation", "reports"},
 }
 
 
@@ -95,6 +95,11 @@ def test_table_would_notice(package: str, source: str):
 )
 def test_table_allows(package: str, source: str):
     assert not forbidden(source, package)
+
+
+def test_tests_lie_in_the_rooms_they_are_of():
+    folders = {path.name for path in (PROJECT / "tests").iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert folders == {path.name for path in PROJECT.iterdir() if (path / "__init__.py").is_file()}
 
 
 def test_scoring_knows_neither_trainer_nor_callback():

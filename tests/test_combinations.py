@@ -18,7 +18,6 @@ from torch import Tensor
 from jobs.building import build_model
 from jobs.config_check import check
 from lightning_modules.generative_model import GenerativeModel
-from lightning_modules.image_model import ImageModel
 from lightning_modules.values import Batch
 
 CONF = PROJECT / "conf"
@@ -137,16 +136,16 @@ class PlainLoop:
 
     world_size, is_last_batch = 1, False
 
-    def __init__(self, model: ImageModel) -> None:
+    def __init__(self, model: Any) -> None:
         self.fit_loop = self.epoch_loop = self
         self.total_batch_idx = -1
         self.model = model
         optimizers = model.configure_optimizers()
         self.optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        model.trainer = self  # type: ignore[assignment]
-        model.optimizers = lambda: self.optimizers  # type: ignore[method-assign,assignment,return-value]
-        model.toggled_optimizer = lambda _: nullcontext()  # type: ignore[method-assign,assignment,return-value]
-        model.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
+        model.trainer = self
+        model.optimizers = lambda: self.optimizers
+        model.toggled_optimizer = lambda _: nullcontext()
+        model.manual_backward = lambda loss: loss.backward()
 
     def step(self, batch: tuple[Tensor, Tensor]) -> None:
         self.total_batch_idx += 1

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DATA_ROOT, PROJECT, TinyImages, needs_real
+from conftest import DATA_ROOT, PROJECT, RICH, TinyImages, needs_real
 from lightning import Trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks import scaling
+from benchmarks import loops, scaling
 from benchmarks.loops import GANStep, NotebookGANStep, VAEStep
 from benchmarks.throughput import FlopCounter, matches
 from callbacks.epoch_seed import EpochSeed
@@ -23,6 +23,7 @@ from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fit
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
+from lightning_modules.gan import signed
 from lightning_modules.image_model import ImageModel
 from lightning_modules.values import Batch
 
@@ -53,8 +54,8 @@ def test_bare_loop_of_the_benchmark_computes_what_the_project_computes(name: str
     step = (VAEStep if name == "vae" else GANStep)(theirs.train(), "32-true")
     order = datamodule.train_dataloader()
     torch.manual_seed(0)  # as at the start of epoch 0
-    for images, _ in order:
-        step(to_unit_range(images))
+    for images, labels in order:
+        step(Batch(to_unit_range(images), labels))
     for key, weight in theirs.state_dict().items():
         torch.testing.assert_close(weight, ours.state_dict()[key], msg=key)
 
@@ -63,10 +64,10 @@ def test_notebook_step_descends_the_same_losses_with_one_generator_forward_more(
     model = built("model=gan", "network=mlp", *SMALL).train()
     forwards = []
     model.generator.register_forward_hook(lambda *_: forwards.append(1))
-    images = torch.rand(4, 1, 8, 8)
-    GANStep(model, "32-true")(images)
+    batch = Batch(torch.rand(4, 1, 8, 8))
+    GANStep(model, "32-true")(batch)
     assert len(forwards) == 1
-    NotebookGANStep(model, "32-true")(images)
+    NotebookGANStep(model, "32-true")(signed(batch))
     assert len(forwards) == 3
 
 
@@ -191,6 +192,22 @@ def test_images_go_to_a_gpu_that_has_room(monkeypatch: pytest.MonkeyPatch):
         assert fits(images, torch.device("cuda")) == expected
 
 
+@pytest.mark.parametrize("conditioning", ["none", "label"])
+@pytest.mark.parametrize("name", [path.stem for path in sorted((PROJECT / "conf" / "model").glob("[!_]*.yaml"))])
+def test_bare_loop_trains_every_generative_model_as_its_own_steps_would(name: str, conditioning: str):
+    if "augmentation@" in (PROJECT / "conf" / "model" / f"{name}.yaml").read_text():
+        return  # a classifier
+    options = [f"model/conditioning={conditioning}", "model.ema_half_life=100"]
+    model = built(f"model={name}", "network=mlp", *SMALL, *options)
+    before = {key: weight.clone() for key, weight in model.state_dict().items()}
+    step = loops.bare_step(model.train(), "32-true")
+    for _ in range(getattr(model, "n_critic", 1)):
+        step(Batch(torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])))
+    assert model.images_seen == 4 * getattr(model, "n_critic", 1)
+    learned = {key.split(".")[0] for key, weight in model.state_dict().items() if not torch.equal(weight, before[key])}
+    assert {"averages", *model.networks} <= learned
+
+
 def test_a_batch_is_gathered_by_index():
     data = LabelledImages(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1), torch.arange(5))
     images, labels = TensorImageDataset(data).__getitems__([3, 0])
@@ -198,9 +215,14 @@ def test_a_batch_is_gathered_by_index():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vae", "gan"])
-def test_compiled_networks_compute_the_same_and_keep_their_names(name: str, tmp_path: Path):
-    plain, compiled = (built(f"model={name}", "network=mlp", *SMALL) for _ in range(2))
+@pytest.mark.parametrize(
+    "choices",
+    # Compiled noise is other noise, and the compiled penalty's augmentation would draw it.
+    [["model=vae"], ["model=gan"], RICH["vae"], [*RICH["gan"], "model/augmentation=none"]],
+    ids=" ".join,
+)
+def test_compiled_networks_compute_the_same_and_keep_their_names(choices: list[str], tmp_path: Path):
+    plain, compiled = (built(*choices, "network=mlp", *SMALL) for _ in range(2))
     compiled.compile_networks()
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     with contextlib.chdir(tmp_path):

@@ -98,7 +98,7 @@ def test_more_samples_never_loosen_the_bound():
 def test_any_number_of_samples_in_batches_of_any_size(num_samples: int, batch_size: int):
     model = vae()
     decoded = []
-    model.decoder.register_forward_hook(lambda *call: decoded.append(len(call[2])))
+    model.in_use(model.decoder).register_forward_hook(lambda *call: decoded.append(len(call[2])))
     found = log_likelihood(model, tiny_bytes(5), num_samples, batch_size, CPU)
     assert found.shape == (5,) and found.isfinite().all()
     assert sum(decoded) == 5 * num_samples and max(decoded) <= max(batch_size, 1)
@@ -214,6 +214,47 @@ def test_active_units_are_dimensions_whose_posterior_mean_moves():
     scores = scored(model, datamodule)
     assert scores.results["test/active_units"].value == 5
     assert "test/bits_per_dim" not in scores.results  # grey levels as a coin's probabilities are no bytes
+
+
+def test_active_latents_are_those_that_carry_a_tenth_of_a_nat():
+    """Beside them stands how many posterior means move at all, which are far more."""
+    datamodule = TinyImages(SHAPE)
+    datamodule.setup()
+    model = vae("model.latent_dim=9")
+    model.encode = lambda batch: Latents(torch.randn(len(batch.images), 9))
+    model.kl_by_dimension = lambda batch: torch.tensor([2.0, 0.5, 0.11, 0.09, 0.01, 0, 0, 0, 0]).repeat(
+        len(batch.images), 1
+    )
+    scores = scored(model, datamodule)
+    assert list(scores.results) == ["test/nll", "test/active_latents", "test/active_units"]
+    assert scores.results["test/active_latents"].value == 3 and scores.results["test/active_units"].value == 9
+    mixture = scored(vae("model/prior=mixture"), datamodule)
+    assert list(mixture.results) == ["test/nll", "test/active_units"]
+
+
+def test_likelihoods_state_their_weights_and_that_they_are_the_priors():
+    datamodule = TinyImages(SHAPE)
+    datamodule.setup()
+    averaged, raw = (scored(vae(*overrides), datamodule) for overrides in ([], ["model.ema_half_life=0"]))
+    assert {score.weights for score in averaged.results.values()} == {"averaged (EMA)"}
+    assert {score.weights for score in raw.results.values()} == {"raw"}
+    assert averaged.results["test/nll"].latents == "prior" and averaged.results["test/active_latents"].latents is None
+
+
+def test_likelihoods_are_computed_in_full_precision(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    datamodule, model, seen = TinyImages(SHAPE), vae(), set()
+    datamodule.setup()
+    weigh = model.log_importance_weights
+
+    def watched(batch: Batch, num_samples: int) -> Tensor:
+        seen.add((torch.is_autocast_enabled("cpu"), torch.backends.cudnn.allow_tf32))
+        return weigh(batch, num_samples)
+
+    model.log_importance_weights = watched
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scored(model, datamodule)
+    assert seen == {(False, False)}
 
 
 def test_kl_bars_stand_in_descending_order():

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from callbacks.interpolation import Interpolation, line, slerp
-from callbacks.pictures import save_png, tile
+from callbacks.pictures import row_pairs, save_png, tile
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.sample_grid import SampleGrid
 from datamodules.pixels import to_uint8
@@ -124,3 +124,16 @@ def test_reconstructions_stand_under_their_originals():
 def test_models_without_encoder_get_no_reconstructions():
     model, datamodule = build("gan")
     assert ReconstructionGrid(seed=0, columns=4, rows=2).draw(model, datamodule) == {}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_every_row_lies_over_its_own_row_in_a_pair(count: int):
+    above, below = torch.rand(count, 1, 48, 48), torch.rand(count, 1, 48, 48)
+    picture = row_pairs(above, below, columns=3)
+    step = 50
+    for index in range(count):
+        row, column = divmod(index, 3)
+        for offset, images in ((0, above), (1, below)):
+            top, left = (2 * row + offset) * step + 2, column * step + 2
+            assert torch.equal(picture[0, top : top + 48, left : left + 48], to_uint8(images[index, 0]))
+    assert picture.shape == (3, 2 * -(-count // 3) * step + 2, min(count, 3) * step + 2)

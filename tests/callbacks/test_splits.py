@@ -15,6 +15,7 @@ from conftest import Pixels, TinyImages, composed
 from PIL import Image
 from torch import Tensor, nn
 
+from callbacks.sample_scores import VAL_SEED
 from jobs.building import build_callbacks, build_trainer
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.values import Batch, Latents
@@ -148,7 +149,7 @@ class Witnessed:
             "callbacks.sample_grid.rows=2", "callbacks.reconstruction_grid.rows=1",
             run_dir=folder,
         )  # fmt: skip
-        cfg.scores.extractor._target_ = f"{__name__}.WatchedPixels"
+        cfg.scores.extractor = {"_target_": f"{__name__}.WatchedPixels", "_partial_": True}
         trainer = build_trainer(cfg, self.model, build_callbacks(cfg, self.data), purge_step=None)
         self.scored: dict[str, set[str]] = {}  # whose images the extractor saw, in fit and in test
         WatchedPixels.shown = set()
@@ -205,7 +206,7 @@ def test_every_reader_of_a_split_reads_its_own(run: Witnessed):
 
 
 def test_val_and_test_distances_are_to_val_and_test(run: Witnessed):
-    expected = {split: run.frechet_distance(split, seeds=[0]) for split in ("train", "val", "test")}
+    expected = {split: run.frechet_distance(split, seeds=[VAL_SEED]) for split in ("train", "val", "test")}
     assert all(expected[split] != pytest.approx(expected["val"], rel=0.1) for split in ("train", "test"))
     assert run.curve("val/fid_reference") == [pytest.approx(expected["val"], rel=1e-6)] * 2
     reported = run.record["scores"]["test/fid_reference"]
@@ -245,8 +246,9 @@ def test_likelihoods_and_latents_in_use_are_of_test(run: Witnessed):
     assert scores["test/nll"]["value"] == pytest.approx(run.grey_of("test"), rel=1e-5)
     assert scores["test/bits_per_dim"]["value"] == pytest.approx(run.grey_of("test") / (64 * log(2)), rel=1e-5)
     assert scores["test/active_units"]["value"] == 3  # as many as `encode` lets vary on test
+    assert scores["test/active_latents"]["value"] == LATENTS
     assert run.record["kl_by_dimension"] == [pytest.approx(run.grey_of("test"), abs=1e-4)] * LATENTS
-    for name in ("nll", "bits_per_dim", "active_units"):
+    for name in ("nll", "bits_per_dim", "active_latents", "active_units"):
         assert run.record["protocols"][scores[f"test/{name}"]["protocol"]]["split"] == "test"
 
 

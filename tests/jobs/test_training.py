@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import composed
+from conftest import RICH, composed
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -55,7 +55,7 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     score = record["scores"]["test/fid_reference"]
     assert score["value"] > score["floor"] > 0 and score["std"] > 0
     protocol = record["protocols"][score["protocol"]]
-    assert protocol["extractor"] == "reference/mnist"
+    assert protocol["extractor"] == "reference/digits"
     assert protocol["num_real"] == protocol["num_fakes"] == 300
     assert (run / record["checkpoint"]).is_file()
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -63,7 +63,8 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     drawn = ["samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp"]
     drawn += ["reconstructions"] if model == "vae" else []
     moments = ["epoch_0001", "epoch_0002", "final"]
-    single = {"loss_curves.png", "nearest_train_final.png"} | ({"kl_by_dimension.png"} if model == "vae" else set())
+    single = {"loss_curves.png", "nearest_train_final.png", "classes.png"}
+    single |= {"kl_by_dimension.png"} if model == "vae" else set()
     assert pictures == {f"{name}_{moment}.png" for name in drawn for moment in moments} | single
     for picture in pictures:
         Image.open(run / "pictures" / picture).verify()
@@ -189,7 +190,7 @@ def test_resumed_density_and_learned_prior_are_those_of_the_uninterrupted_run(tr
 
 def test_best_checkpoint_of_an_earlier_part_counts_after_resuming(train_in, monkeypatch: pytest.MonkeyPatch):
     values = iter([1.0, 5.0, 4.0, 3.0])  # the best epoch is the first
-    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_: next(values))
+    monkeypatch.setattr(Scorer, "distance", lambda *_: next(values))
     part = train_in("part", *MLP, "trainer.max_epochs=2")
     resumed = train_in("resumed", *MLP, "trainer.max_epochs=4", f"ckpt_path={part}/checkpoints/last.ckpt")
     best = torch.load(resumed / "checkpoints" / "best.ckpt", weights_only=True)
@@ -323,7 +324,7 @@ def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
         save(self, trainer, filepath)
 
     monkeypatch.setattr(RunCheckpoint, "_save_checkpoint", noted)
-    monkeypatch.setattr(Scorer, "frechet_distance", lambda *_: next(values))
+    monkeypatch.setattr(Scorer, "distance", lambda *_: next(values))
     train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2")
     assert kept == [
         ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),
@@ -372,3 +373,17 @@ def test_cost_is_that_of_all_parts_and_not_of_the_checkpoint_that_is_tested():
     record.on_fit_end(None, model)
     record.load_state_dict({"seconds": 50.0, "peak_memory_bytes": 1})  # best.ckpt, to be tested
     assert 100 <= record.elapsed() < 101 and record.state_dict()["peak_memory_bytes"] == 2**50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choices", [["model=wgan_gp"], *RICH.values()], ids=" ".join)
+def test_models_train_in_mixed_precision(choices: list[str], train_in):
+    run = train_in("run", *choices, *MLP, "trainer.precision=bf16-mixed", "trainer.max_epochs=1")
+    assert json.loads((run / "metrics.json").read_text())["scores"]["test/fid_reference"]["value"] > 0
+
+
+def test_run_whose_learning_rates_span_it_is_not_prolonged(train_in):
+    part = train_in("part", "model=classifier", *MLP, "trainer.max_epochs=2")
+    last = f"ckpt_path={part / 'checkpoints' / 'last.ckpt'}"
+    with pytest.raises(UserError, match=r"learning rates depend on trainer\.max_epochs: resume it with the same"):
+        train_in("longer", "model=classifier", *MLP, "trainer.max_epochs=4", last)

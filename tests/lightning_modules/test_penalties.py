@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import PROJECT
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from lightning_modules.penalties import GradientPenalty, NoPenalty, Penalty, R1Penalty
@@ -112,3 +115,13 @@ def test_penalty_leaves_its_batches_as_they_were(penalty: Penalty):
     penalty(Square(), real, fake)
     assert torch.equal(real.images, before[0]) and torch.equal(fake.images, before[1])
     assert not real.images.requires_grad and not fake.images.requires_grad
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "conf" / "model" / "penalty").glob("*.yaml")))
+def test_penalty_takes_real_and_fake_images_of_mixed_precision(name: str):
+    penalty = instantiate(OmegaConf.load(PROJECT / "conf" / "model" / "penalty" / f"{name}.yaml"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    real, fake = Batch(torch.rand(6, 1, 2, 2)), Batch(torch.rand(6, 1, 2, 2).bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        value = penalty(lambda batch: network(batch.images), real, fake)
+    assert value.isfinite() and value.dtype == torch.float32

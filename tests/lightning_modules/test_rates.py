@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lightning_modules.rates import ConstantRate, FreeBitsRate, WarmUpRate
 
-KL = torch.tensor([[1.0, 0.0, 0.5], [3.0, 0.2, 0.5]])  # (B, D), nats
-TOTAL = (1.5 + 3.7) / 2
+KL = torch.tensor([[1.0, 0.0, 0.5], [3.0, 0.5, 0.5]])  # (B, D), nats
+TOTAL = (1.5 + 4.0) / 2
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
@@ -25,7 +25,7 @@ def test_warm_up_grows_linearly_from_zero_to_beta(images_seen: int, share: float
 
 
 def test_free_bits_are_counted_for_each_latent_on_average_over_images():
-    # means over images: 2.0, 0.1, 0.5
+    # means over images: 2.0, 0.25, 0.5
     assert FreeBitsRate(beta=2.0, nats=0.3)(KL, 0).item() == pytest.approx(2 * (2.0 + 0.3 + 0.5))
     assert FreeBitsRate(beta=2.0, nats=0.0)(KL, 0).item() == pytest.approx(2 * TOTAL)
 
@@ -62,7 +62,8 @@ def test_rate_is_paid_in_the_loss_and_leaves_elbo_and_kl_alone(name: str):
 
 
 @torch.no_grad()
-def test_free_bits_of_a_prior_that_does_not_part_are_of_the_total():
-    model = build("model=vae", "model/prior=mixture", "model/rate=free_bits", "model.rate.nats=1000")
-    terms = model.objective(random_batch())
-    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 1000)
+@pytest.mark.parametrize("prior", ["standard_normal", "mixture"])
+def test_free_bits_are_as_many_where_the_kl_does_not_part_by_latent(prior: str):
+    choices = [f"model/prior={prior}", "model/rate=free_bits", "model.rate.nats=100", "model.latent_dim=7"]
+    terms = build("model=vae", *choices).objective(random_batch())
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 7 * 100)

@@ -1,35 +1,40 @@
 """Scores of samples: what they compare, the protocol they state, what they keep, and what they rank."""
 
-import functools
+import csv
 import json
 import os
 from collections.abc import Callable
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from conftest import DATA_ROOT, Pixels, TinyImages, composed, needs_real
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from torch_fidelity import calculate_metrics
 
+from callbacks.checkpoints import RunCheckpoint
 from callbacks.sample_scores import SampleScores
+from datamodules.digits import Digits
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNIST
 from foundation.errors import ConfigError
 from jobs.building import build_model
+from jobs.summary import score_table
+from run_folder.records import Score
 from scoring import features as features_module
 from scoring import scorer as scorer_module
-from scoring.extractors import FeatureExtractor, InceptionExtractor, ReferenceExtractor, sha256
-from scoring.features import GivenSamples, ModelSamples, features_of
+from scoring.extractors import FeatureExtractor, ReferenceExtractor
+from scoring.features import GivenSamples, ModelSamples, batches_of, features_of
 from scoring.fidelity import RealFeatures
 from scoring.protocol import content_hash, short_hash
-from scoring.published import published_num_fakes, published_scores
+from scoring.published import published_num_fakes, published_scores, published_under
 from scoring.scorer import Scorer
 
 SHAPE = (1, 8, 8)
@@ -71,7 +76,8 @@ def score(datamodule: ImageDataModule, extractor: Callable = Pixels, **options) 
         "protocol": None, "num_fakes": None, "num_train": None, "repeats": 3, "batch_size": 16,
         "seed": 0,
     }  # fmt: skip
-    return SampleScores("pixels", extractor, datamodule, **(defaults | options))
+    network = partial(extractor, image_shape=datamodule.image_shape)
+    return SampleScores("pixels", network, datamodule, **(defaults | options))
 
 
 def first_pixels(samples: ModelSamples, count: int, seed: int) -> Tensor:
@@ -86,21 +92,21 @@ def test_fid_is_of_a_draw_against_a_split(split: str, images: Pictured):
     samples = ModelSamples(gan(), 16)
     real = images.split(split).images.flatten(1)[:, :5] / 255
     expected = RealFeatures(real).frechet_distance(first_pixels(samples, len(real), seed=3))
-    assert scorer_of(images).frechet_distance(samples, split, seed=3) == pytest.approx(expected, rel=1e-9)
+    assert scorer_of(images).distance(samples, split, seed=3) == pytest.approx(expected, rel=1e-9)
 
 
 def test_report_is_the_mean_and_deviation_over_draws_of_every_score(images: Pictured):
     samples, scorer = ModelSamples(gan(), 16), scorer_of(images, seed=5)
     report = scorer.report(samples, repeats=4)
     assert set(report.scores) == {
-        "fid", "kid", "kid_subset_std", "precision", "recall", "density", "coverage", "missing_modes", "confidence",
+        "fid", "kid", "precision", "recall", "density", "coverage", "missing_modes", "confidence",
         "nearest_train",
     }  # fmt: skip
     real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
     drawn = [first_pixels(samples, 40, seed) for seed in (5, 6, 7, 8)]
     for name, values in {
         "fid": [real.frechet_distance(fakes) for fakes in drawn],
-        "kid": [real.kernel_distance(fakes, seed=5)[0] for fakes in drawn],
+        "kid": [real.kernel_distance(fakes) for fakes in drawn],
         "recall": [real.manifold_scores(fakes)["recall"] for fakes in drawn],
     }.items():
         assert report.scores[name].value == pytest.approx(fmean(values)), name
@@ -114,7 +120,7 @@ def test_floor_is_the_score_of_as_many_training_images(images: Pictured):
     train = images.split("train").images[order[:40]].flatten(1)[:, :5] / 255
     real = RealFeatures(images.split("test").images.flatten(1)[:, :5] / 255)
     assert report.scores["fid"].floor == pytest.approx(real.frechet_distance(train))
-    assert report.scores["kid"].floor == pytest.approx(real.kernel_distance(train, seed=0)[0])
+    assert report.scores["kid"].floor == pytest.approx(real.kernel_distance(train))
     assert report.scores["coverage"].floor == real.manifold_scores(train)["coverage"]
     assert report.scores["nearest_train"].floor is None
 
@@ -190,11 +196,171 @@ def test_scoring_leaves_training_as_it_was(images: Pictured):
     assert model.training and torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("num_fakes", [None, 4])
-def test_too_few_images_for_the_extractor_are_refused(num_fakes: int | None, tmp_path: Path):
-    datamodule = Pictured(tmp_path, num_test=40 if num_fakes else 4)
-    with pytest.raises(ConfigError, match="4 images are too few for fid_pixels, whose extractor has 5 features"):
-        score(datamodule, num_fakes=num_fakes)
+@pytest.mark.parametrize(("num_fakes", "num_test"), [(None, 4), (4, 40)])
+def test_with_fewer_images_than_features_kid_stands_alone(num_fakes: int | None, num_test: int, tmp_path: Path):
+    datamodule = Pictured(tmp_path, num_test=num_test)
+    report = scorer_of(datamodule, num_fakes=num_fakes).report(ModelSamples(gan(), 16), repeats=2)
+    assert set(report.scores) == {"kid", "missing_modes", "confidence", "nearest_train"}  # too few for neighbours, too
+    assert report.notes[0].startswith("no fid: 4 images are fewer than the extractor's 5 features")
+    enough = scorer_of(Pictured(tmp_path, num_test=40), num_fakes=5).report(ModelSamples(gan(), 16), repeats=2)
+    assert "fid" in enough.scores and not any("fid" in note for note in enough.notes)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_of_one_image_is_refused(split: str, images: Pictured):
+    setattr(images, f"num_{split}", 1)
+    with pytest.raises(ConfigError, match=f"{split} has 1 images, and a score compares 2 at least; use scores=none"):
+        score(images)
+
+
+def test_checkpoints_of_little_data_are_chosen_by_kid(tmp_path: Path, capsys: pytest.CaptureFixture):
+    few, many = Pictured(tmp_path / "few"), Pictured(tmp_path / "many")
+    few.num_val = 4
+    for datamodule, chosen_by in ((few, "val/kid_pixels"), (many, "val/fid_pixels")):
+        checkpoint = RunCheckpoint(str(tmp_path), "best", monitor="val/fid_pixels")
+        scores, last = score(datamodule), RunCheckpoint(str(tmp_path), "last")
+        trainer = SimpleNamespace(callbacks=[scores, checkpoint, last], is_global_zero=True)
+        scores.setup(trainer, gan(), "fit")
+        scores.setup(trainer, gan(), "test")
+        assert checkpoint.monitor == scores.chosen_by == chosen_by and last.monitor is None
+    said = "val/kid_pixels chooses the checkpoint: an fid needs as many images as the extractor has features, 5, "
+    assert capsys.readouterr().out == f"{said}and val has 4\n"
+
+
+def test_best_checkpoint_of_little_data_has_the_least_kid(train_in, capsys: pytest.CaptureFixture):
+    run = train_in("run", "model=gan", "network=mlp", "scores.extractor.trained_on=mnist", "scores.num_fakes=50")
+    record = json.loads((run / "metrics.json").read_text())
+    with open(run / "metrics.csv", newline="") as file:
+        curve = [float(row["val/kid_reference"]) for row in csv.DictReader(file) if row.get("val/kid_reference")]
+    assert len(curve) == 2 and record["best_val_score"] == pytest.approx(min(curve), rel=1e-6)
+    assert "test/kid_reference" in record["scores"] and "test/fid_reference" not in record["scores"]
+    assert record["notes"]["reference"][0].startswith("no fid: 50 images")
+    out = capsys.readouterr().out
+    assert "val/kid_reference=" in out and "  reference: no fid: 50 images" in out
+
+
+def test_val_is_scored_by_latents_that_no_test_draws(images: Pictured):
+    drawn: dict[str, list[int]] = {"val": [], "test": []}
+
+    class Watched(ModelSamples):
+        def draw(self, count: int, seed: int):
+            drawn[split].append(seed)
+            return super().draw(count, seed)
+
+    scores = score(images, repeats=3, seed=7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("callbacks.sample_scores.ModelSamples", Watched)
+        patch.setattr("callbacks.sample_scores.log_results", lambda *_: None)
+        patch.setattr("callbacks.sample_scores.is_due", lambda _: True)
+        split = "val"
+        scores.on_train_epoch_end(None, gan())
+        split = "test"
+        scores.measure(Watched(gan(), 16), torch.device("cpu"), repeats=3)
+    assert drawn["test"] == [7, 8, 9] and len(drawn["val"]) == 1
+    latents = {seed: ModelSamples(gan(), 16).draw(30, seed)[0]().flatten() for seed in (*drawn["val"], *drawn["test"])}
+    assert len({tuple(images.tolist()) for images in latents.values()}) == 4
+
+
+# What is said of the scores
+
+
+def test_accuracy_of_the_extractor_is_measured_where_classes_correspond(images: Pictured):
+    assert scorer_of(images).extractor_accuracy == 1
+    images.split("test").labels[:10] = (images.split("test").labels[:10] + 1) % 3
+    assert scorer_of(images).extractor_accuracy == pytest.approx(0.75)
+    other = Pixels(SHAPE)
+    other.class_names = ("x", "y", "z")
+    assert scorer_of(images, other).extractor_accuracy is None
+    scores = score(images)
+    scores.measure(ModelSamples(gan(), 16), torch.device("cpu"), repeats=1)
+    assert scores.details["extractor_accuracy"] == {"pixels": pytest.approx(0.75)}
+    assert scores.details["libraries"] == {"torch": version("torch"), "torchmetrics": version("torchmetrics")}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [(0.287, "extractor right about 29% of test"), (None, "extractor's accuracy unknown"), (0.75, "")],
+)
+def test_a_low_or_unknown_accuracy_stands_beside_every_score(accuracy: float | None, said: str):
+    scores = {
+        "test/fid_reference": Score(value=1.5, std=0.1, floor=0.2, protocol="aaaa"),
+        "test/recall_reference": Score(value=0.5, std=None, floor=None, protocol="aaaa"),
+        "test/nll": Score(value=90.0, std=None, floor=None, protocol="bbbb"),
+    }
+    lines = score_table(scores, {"aaaa": {}, "bbbb": {}}, {"reference": accuracy}, {"reference": ["no fid: why"]})
+    of = {name: next(line for line in lines if name in line) for name in scores}
+    assert of["test/fid_reference"].endswith(said or "0.2") and of["test/recall_reference"].endswith(said or "0.5")
+    assert of["test/nll"].endswith("90") and lines[-1] == "  reference: no fid: why"
+
+
+def test_sample_diversity_is_the_spread_of_pixels_over_that_of_real_images(images: Pictured):
+    real = images.split("test").images
+    same = GivenSamples(real[:1].repeat(40, 1, 1, 1), 16)
+    assert scorer_of(images).report(same, repeats=1).sample_diversity == 0
+    assert scorer_of(images).report(GivenSamples(real, 16), repeats=1).sample_diversity == pytest.approx(1)
+    half = GivenSamples(real // 2, 16)
+    expected = (real // 2).double().std(dim=0, correction=0).mean() / real.double().std(dim=0, correction=0).mean()
+    assert scorer_of(images).report(half, repeats=1).sample_diversity == pytest.approx(float(expected))
+    real.zero_()
+    assert scorer_of(images).report(half, repeats=1).sample_diversity is None
+
+
+@pytest.mark.parametrize("kind", ["twice", "black"])
+def test_nearest_train_is_left_out_with_a_word_where_data_has_duplicates(kind: str, images: Pictured):
+    test, train = images.split("test").images, images.split("train").images
+    if kind == "twice":
+        train[:30].copy_(test[:30])
+    else:
+        test.zero_()
+        train.zero_()
+    report = scorer_of(images).report(ModelSamples(gan(), 16), repeats=2)
+    assert "nearest_train" not in report.scores and {"fid", "kid", "recall"} <= set(report.scores)
+    assert "no nearest_train: most test images have duplicates among the training images" in report.notes
+    train[:20].copy_(torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, *SHAPE))
+    test[:30] += torch.randint(1, 200, (30, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert "nearest_train" in scorer_of(images).report(ModelSamples(gan(), 16), repeats=2).scores
+
+
+def test_a_recall_near_zero_is_said(images: Pictured):
+    same = GivenSamples(images.split("test").images[:1].repeat(40, 1, 1, 1), 16)
+    report = scorer_of(images).report(same, repeats=1)
+    assert report.scores["precision"].value == 1 and report.scores["recall"].value < 0.1
+    assert any(note.startswith("recall is 0.0") and "precision" in note for note in report.notes)
+    good = scorer_of(images).report(GivenSamples(images.split("train").images, 16), repeats=1)
+    assert not good.notes
+
+
+# One arithmetic
+
+
+def test_scores_are_computed_in_full_precision_whatever_the_run(images: Pictured, monkeypatch: pytest.MonkeyPatch):
+    seen = set()
+
+    def state() -> tuple:
+        product = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, product
+
+    class Watched(Pixels):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.add(state())
+            return super().forward(images)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        model = gan()
+        decode = model.decode
+        model.decode = lambda latents: seen.add(state()) or decode(latents)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outside = state()
+            scorer = scorer_of(images, Watched(SHAPE))
+            scorer.report(ModelSamples(model, 16), repeats=1)
+            scorer.distance(ModelSamples(model, 16), "val", 0)
+            assert state() == outside == ("medium", True, torch.bfloat16)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == {("highest", False, torch.float32)}
 
 
 def test_a_draw_of_given_images_is_some_of_them_from_all_over():
@@ -217,8 +383,8 @@ def test_protocol_states_everything_that_two_numbers_must_share(images: Pictured
         "extractor": "pixels", "data": "Pictured", "split": "test",
         "split_sha256": content_hash(images.split("test").images), "num_real": 40, "num_fakes": 40, "num_train": 60,
         "train_sha256": content_hash(images.split("train").images), "missing_modes": "below 0.1 of the real share",
-        "pixels": "uint8, rounded", "weights": "averaged (EMA) where the model keeps them", "seed": 5,
-        "kid": "100 subsets of 20", "precision_recall": "k = 3", "density_coverage": "k = 5",
+        "pixels": "uint8, rounded", "seed": 5,
+        "kid": "unbiased, all pairs of images", "precision_recall": "k = 3", "density_coverage": "k = 5",
     }  # fmt: skip
     assert {score.protocol for score in report.scores.values()} == {short_hash(report.protocol)}
 
@@ -232,6 +398,15 @@ def test_protocol_hash_is_the_same_for_the_same_protocol_alone(images: Pictured,
         assert short_hash(scorer_of(images, **options).protocol) != first
     images.split("test").images[0, 0, 0, 0] ^= 1
     assert short_hash(scorer_of(images).protocol) != first
+
+
+def test_what_moves_no_number_is_not_in_the_hash(images: Pictured):
+    protocol = scorer_of(images).protocol
+    for key in protocol:
+        moves = key not in ("data", "num_real", "num_train")
+        assert (short_hash(protocol | {key: "another"}) != short_hash(protocol)) == moves, key
+    assert "num_features" in ReferenceExtractor(SHAPE, ("a",), None).protocol
+    assert short_hash(protocol | {"num_features": 3, "num_images": 5}) == short_hash(protocol)
 
 
 def test_models_of_either_kind_and_given_images_share_a_protocol(images: Pictured):
@@ -268,13 +443,21 @@ def test_published_numbers_are_those_of_their_sources():
     lucic = {score.model: (score.value, score.std) for score in published_scores("lucic2018")}
     assert lucic == {
         "MM GAN": (9.8, 0.9), "NS GAN": (6.8, 0.5), "LSGAN": (7.8, 0.6), "WGAN": (6.7, 0.4), "WGAN-GP": (20.3, 5.0),
-        "DRAGAN": (7.6, 0.4), "BEGAN": (13.1, 1.0), "VAE": (23.8, 0.6), "2-Stage VAE": (12.6, 1.5),
+        "DRAGAN": (7.6, 0.4), "BEGAN": (13.1, 1.0), "VAE": (23.8, 0.6),
     }  # fmt: skip
-    assert [score.remark for score in published_scores("lucic2018") if score.model == "VAE"] == ["quoted from memory"]
+    unconfirmed = [score.model for score in published_scores("lucic2018") if "unconfirmed" in (score.remark or "")]
+    assert unconfirmed == ["VAE"]
+    assert all("about 100 settings for each model" in score.source for score in published_scores("lucic2018"))
+
+
+def test_numbers_under_a_protocol_that_cannot_be_followed_here_compare_with_none_of_ours():
+    # Dai & Wipf stretch fakes to their own minimum and maximum; the course report states no protocol.
     assert {score.model: (score.value, score.std) for score in published_scores(None)} == {
-        "VAE": (19.52, 4.5), "GAN": (12.7, 3.5),
+        "2-Stage VAE": (12.6, 1.5), "VAE, cross-entropy": (16.6, 0.4), "VAE, fixed γ": (52.0, 0.6),
+        "VAE, learned γ": (54.5, 1.0), "VAE": (19.52, 4.5), "GAN": (12.7, 3.5),
     }  # fmt: skip
-    assert all("arXiv" in score.source or "report" in score.source for score in published_scores("lucic2018"))
+    asked = {"extractor": "inception-v3-compat", "data": "MNIST", "split": "test", "num_fakes": 10_000}
+    assert {score.model for score in published_under(asked)} == {score.model for score in published_scores("lucic2018")}
 
 
 def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_not_cover(images: Pictured):
@@ -365,18 +548,18 @@ def test_features_of_other_images_or_of_another_extractor_are_not_taken(images: 
     scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
     images.split("test").images[0, 0, 0, 0] ^= 1
     changed = Pixels(SHAPE)
-    scorer_of(images, changed).frechet_distance(ModelSamples(gan(), 16), "test", 0)
+    scorer_of(images, changed).distance(ModelSamples(gan(), 16), "test", 0)
     assert changed.calls == 6
     other = Pixels(SHAPE)
     other.protocol = {"extractor": "pixels", "sha256": "of other weights"}
-    scorer_of(images, other).frechet_distance(ModelSamples(gan(), 16), "test", 0)
+    scorer_of(images, other).distance(ModelSamples(gan(), 16), "test", 0)
     assert other.calls == 6
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "renamed"])
 def test_damaged_features_are_made_again(damage: str, images: Pictured, capsys: pytest.CaptureFixture):
     samples = ModelSamples(gan(), 16)
-    expected = scorer_of(images).frechet_distance(samples, "test", 0)
+    expected = scorer_of(images).distance(samples, "test", 0)
     (stored,) = images.folder.glob("features-*")
     content = bytearray(stored.read_bytes())
     if damage == "truncated":
@@ -385,15 +568,15 @@ def test_damaged_features_are_made_again(damage: str, images: Pictured, capsys: 
         content[-5] ^= 1
         stored.write_bytes(content)
     else:
-        scorer_of(images).frechet_distance(samples, "val", 0)
+        scorer_of(images).distance(samples, "val", 0)
         (val,) = set(images.folder.glob("features-*")) - {stored}
         stored.write_bytes(val.read_bytes())  # another split's features under this one's name
     extractor = Pixels(SHAPE)
-    assert scorer_of(images, extractor).frechet_distance(samples, "test", 0) == expected
+    assert scorer_of(images, extractor).distance(samples, "test", 0) == expected
     assert extractor.calls == 6
     assert str(stored) in capsys.readouterr().out
     extractor = Pixels(SHAPE)
-    scorer_of(images, extractor).frechet_distance(samples, "test", 0)
+    scorer_of(images, extractor).distance(samples, "test", 0)
     assert extractor.calls == 3
 
 
@@ -464,7 +647,9 @@ def blanked(images: Tensor, share: float) -> Tensor:
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ImageDataModule:
     folder = tmp_path_factory.mktemp("real")
     datamodule: ImageDataModule
-    if request.param == "MNIST":
+    if request.param == "Digits":
+        datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
+    elif request.param == "MNIST":
         datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
     else:
         (folder / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
@@ -485,48 +670,51 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_every_growing_disturbance_of_real_images_raises_fid(disturbance: str, real: ImageDataModule):
     change, strengths = DISTURBANCES[disturbance]
     test, train = real.split("test").images[::5][:500], real.split("train")
-    side = RealFeatures(features_of_real(test))
+    side = RealFeatures(features_of_real(test, real))
     found = []
     for strength in strengths:
         kept = train.images[train.labels >= strength] if disturbance == "dropped classes" else train.images
         chosen = kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:300]]
         changed = change(chosen, strength, torch.Generator().manual_seed(0))
-        found.append(side.frechet_distance(features_of_real(changed)))
+        found.append(side.frechet_distance(features_of_real(changed, real)))
     assert found == sorted(found), found
     assert found[-1] > 2 * found[0]
 
 
-@functools.cache
-def extractor_of(image_shape: tuple[int, int, int]) -> ReferenceExtractor:
-    return ReferenceExtractor(image_shape)
+def shuffled_between_images(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each pixel from another image: as bright everywhere as before, and no picture of anything."""
+    pixels = images.flatten(1)
+    return pixels.gather(0, torch.rand(pixels.shape, generator=generator).argsort(dim=0)).view_as(images)
 
 
-def features_of_real(images: Tensor) -> Tensor:
-    extractor = extractor_of(tuple(images.shape[1:]))
-    return features_of(GivenSamples(images, 500).draw(len(images), 0), extractor, torch.device("cpu"))
-
-
-# Inception, against torch-fidelity's own command
-
-
-@pytest.mark.slow
-def test_inception_fid_is_that_of_torch_fidelitys_command(inception_weights: Path, tmp_path: Path, monkeypatch):
-    """The same folders and weights; narrowed to few images, for which a CPU has time."""
+@pytest.mark.parametrize(
+    "real",
+    [
+        "Digits",
+        pytest.param("MNIST", marks=needs_real("MNIST")),
+        pytest.param("Imagenette", marks=[needs_real("imagenette2-160"), pytest.mark.slow]),
+    ],
+    indirect=True,
+)
+def test_the_worse_images_are_the_farther(real: ImageDataModule):
     generator = torch.Generator().manual_seed(0)
-    real = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    fake = (torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=generator) * 0.7).to(torch.uint8)
-    for name, images in (("real", real), ("fake", fake)):
-        (tmp_path / name).mkdir()
-        for index, image in enumerate(images):
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{index:03d}.png")
-    theirs = calculate_metrics(
-        input1=str(tmp_path / "fake"), input2=str(tmp_path / "real"), fid=True, cuda=False, verbose=False, cache=False,
-        feature_extractor_weights_path=str(inception_weights),
-    )["frechet_inception_distance"]  # fmt: skip
-    extractor = InceptionExtractor((3, 32, 32), str(inception_weights), "unused", sha256(inception_weights))
-    real_features, fake_features = (
-        features_of(GivenSamples(images, 12).draw(len(images), 0), extractor, torch.device("cpu"))
-        for images in (real, fake)
+    train, test = (real.split(name).images for name in ("train", "test"))
+    train, test = (images[torch.randperm(len(images), generator=generator)[:500]] for images in (train, test))
+    noise = torch.randint(0, 256, train.shape, dtype=torch.uint8, generator=generator)
+    side = RealFeatures(features_of_real(test, real))
+    floor, *worse = (
+        side.frechet_distance(features_of_real(images, real))
+        for images in (train, train.flip(2), shuffled_between_images(train, generator), noise)
     )
-    ours = RealFeatures(real_features).frechet_distance(fake_features)
-    assert ours == pytest.approx(theirs, rel=1e-3)
+    assert worse == sorted(worse), worse
+    assert worse[0] > 3 * floor
+
+
+@cache
+def extractor_of(image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> ReferenceExtractor:
+    return ReferenceExtractor(image_shape, class_names, trained_on=None)
+
+
+def features_of_real(images: Tensor, datamodule: ImageDataModule) -> Tensor:
+    extractor = extractor_of(datamodule.image_shape, tuple(datamodule.class_names))
+    return features_of(batches_of(images, 500), extractor, torch.device("cpu"))

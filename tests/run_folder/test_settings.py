@@ -31,7 +31,8 @@ KINDS = [*((key, value, True) for key, value in DECIDING.items()),
     ("key", "decides"),
     [*((key, True) for key in DECIDING), *((key, False) for key in DECIDING_NOTHING), ("seed", True),
      ("trainer.max_epochs", True), ("data", True), ("data.root", False), ("data.rooted", True), ("callbacks", False),
-     ("callbacks.best_checkpoint.dirpath", False), ("a.new.key", True), ("hydra.sweep.dir", False)],
+     ("callbacks.best_checkpoint", True), ("callbacks.best_checkpoint.dirpath", False), ("a.new.key", True),
+     ("hydra.sweep.dir", False)],
 )  # fmt: skip
 def test_everything_decides_but_what_is_listed(key: str, decides: bool):
     assert decides_weights(key) == decides

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROJECT, SMALL_PICTURES, TinyImages
+from conftest import PROJECT, RICH, SMALL_PICTURES, TinyImages
 
 from foundation.errors import ConfigError
 from jobs import machine
 from jobs.composition import composed
+from train import train
 
 PROBE = """
 import sys, json, hashlib
@@ -52,10 +53,10 @@ def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
-def test_two_processes_train_one_model_each_on_its_own_share(model: str, tmp_path: Path):
+@pytest.mark.parametrize("choices", [["model=vae"], ["model=gan"], *RICH.values()], ids=" ".join)
+def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str], tmp_path: Path):
     result = start(
-        PROBE, tmp_path, f"model={model}", "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
+        PROBE, tmp_path, *choices, "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
         "network.decoder.width=4", "hydra.run.dir=run",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -80,7 +81,9 @@ def test_two_processes_train_one_model_each_on_its_own_share(model: str, tmp_pat
     for name, score in record["scores"].items():
         assert alone["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6), name
     for name, value in record["test"].items():
-        if model == "vae" and name != "test/loss":  # a GAN's depend on fakes, which each process draws for itself
+        if (
+            "model=vae" in choices and name != "test/loss"
+        ):  # a GAN's depend on fakes, which each process draws for itself
             assert alone["test"][name] == pytest.approx(value, rel=0.02), name
 
 
@@ -98,6 +101,22 @@ def test_processes_started_together_need_one_run_folder(monkeypatch: pytest.Monk
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"hydra.run.dir=outputs/my_run"):
         machine.check_processes(cfg.trainer)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.devices=2"],
+        ["+trainer.strategy=ddp", "trainer.devices=2"],
+        ["trainer=ddp", "trainer.use_distributed_sampler=true"],
+        ["+trainer.num_nodes=2"],
+    ],
+)
+def test_processes_whose_images_lightning_would_deal_out_again_are_refused(overrides: list[str], tmp_path: Path):
+    cfg = composed("trainer.accelerator=cpu", *overrides, run_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"2 processes need .*: give trainer=ddp trainer\.devices="):
+        train(cfg)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

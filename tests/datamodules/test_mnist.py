@@ -127,7 +127,7 @@ def test_label_of_no_class_is_refused(name: str, datamodule: MNISTFormat, raw: P
     content = bytearray((raw / name).read_bytes())
     content[-1] = 10
     (raw / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"{name} is damaged: it has the label 10, expected 0 to 9\. Delete"):
+    with pytest.raises(DataError, match=rf"{name} has the label 10, expected 0 to 9\. Delete"):
         datamodule.prepare_data()
 
 
@@ -175,7 +175,7 @@ def test_missing_file_without_network_is_named(
     monkeypatch.setattr(shipped.dataset, "download", offline)
     with pytest.raises(
         DataError,
-        match=rf"^{SETS[shipped]}: {raw} lacks {TRAIN_LABELS}, and the download failed \(no network\)"
+        match=rf"^{SETS[shipped]}: {raw} lacks {TRAIN_LABELS} \(download: no network\)"
         rf"\. Set data\.root= to a folder that has {SETS[shipped]}/raw",
     ):
         datamodule.prepare_data()
@@ -204,6 +204,44 @@ def test_file_that_is_damaged_beside_a_missing_one_is_named_once_that_is_there(
     damage(raw / TRAIN_IMAGES, "truncated")  # which torchvision then fails to read
     monkeypatch.setattr(shipped.dataset, "download", lambda _: (raw / TRAIN_LABELS).write_bytes(labels))
     with pytest.raises(DataError, match=rf"{TRAIN_IMAGES} is damaged: it has"):
+        datamodule.prepare_data()
+
+
+class Bars(MNISTFormat):
+    """Facts that all differ from MNIST's."""
+
+    name = "bars"
+    class_names = ("horizontal", "vertical", "cross")
+    image_shape = (1, 16, 20)
+    num_trainval, num_val, num_test = 60, 10, 20
+    file_prefixes = ("bars-train", "bars-test")
+    first_label = 1
+
+
+def test_set_of_other_sizes_names_and_labels_is_a_class_of_facts(tmp_path: Path):
+    write_mnist_format(tmp_path / "bars" / "raw", shipped=Bars)
+    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, device="cpu")
+    datamodule.prepare_data()
+    datamodule.setup()
+    assert [len(datamodule.split(split).images) for split in SPLITS] == [50, 10, 20]
+    images, labels = datamodule.split("test")
+    assert images.shape == (20, 1, 16, 20) and labels.tolist() == [index % 3 for index in range(20)]
+
+
+def test_set_that_is_from_nowhere_is_not_downloaded(tmp_path: Path):
+    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, device="cpu")
+    with pytest.raises(DataError, match=r"^bars: .*lacks bars-train-images.*from nowhere to be downloaded"):
+        datamodule.prepare_data()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("label", [0, 4])
+def test_label_below_or_above_the_classes_is_refused(label: int, tmp_path: Path):
+    raw = tmp_path / "bars" / "raw"
+    write_mnist_format(raw, shipped=Bars)
+    (raw / "bars-test-labels-idx1-ubyte").write_bytes(idx(np.full(20, label, np.uint8)))
+    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, device="cpu")
+    with pytest.raises(DataError, match=rf"bars-test-labels-idx1-ubyte has the label {label}, expected 1 to 3"):
         datamodule.prepare_data()
 
 

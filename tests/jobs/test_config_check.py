@@ -134,7 +134,17 @@ def test_value_out_of_range_is_refused(overrides: str):
         check(composed(*changed))
 
 
-@pytest.mark.parametrize("override", ["trainer.check_val_every_n_epoch=3", "~trainer.check_val_every_n_epoch"])
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.check_val_every_n_epoch=3", "~trainer.check_val_every_n_epoch", "+trainer.val_check_interval=0.5"],
+)
 def test_second_cadence_is_refused(override: str):
-    with pytest.raises(ConfigError, match="every_n_epochs=10"):
+    with pytest.raises(ConfigError, match=r"Set every_n_epochs alone"):
         check(composed("every_n_epochs=10", override))
+
+
+@pytest.mark.parametrize("config", ["config", "evaluate"])
+def test_what_choices_share_is_no_choice(config: str):
+    given = ["images=x"] if config == "evaluate" else []
+    with pytest.raises(ConfigError, match=r"data=_shared: this is shared by the choices and is none of them: digits, "):
+        check(composed("data=_shared", *given, config=config))

@@ -62,7 +62,7 @@ def test_images_are_cropped_to_the_central_square(tmp_path: Path):
     pixels = np.zeros((20, 40, 3), dtype=np.uint8)
     pixels[:, 10:30] = 200  # the central square is bright, the rest is black
     Image.fromarray(pixels).save(tmp_path / "a.JPEG", quality=100)
-    decoded = decode_file(tmp_path / "a.JPEG", size=20, channels=3, remedy="")
+    decoded = decode_file(tmp_path / "a.JPEG", size=20, channels=3, background="white")
     assert decoded.shape == (3, 20, 20)
     assert decoded[:, 2:-2, 2:-2].float().mean().item() == pytest.approx(200, abs=3)
 

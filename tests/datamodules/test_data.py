@@ -61,13 +61,16 @@ class Small:
         return datamodule
 
     def _mnist_format(self, root: Path) -> None:
-        raw = root / self.shipped.dataset.__name__ / "raw"
-        contents = write_mnist_format(raw)
+        raw = self.shipped(str(root), batch_size=1, seed=0, split_seed=0, device="cpu").folder / "raw"
+        contents = write_mnist_format(raw, shipped=self.shipped)
         self.shipped, self.options = small(self.shipped, raw), {"root": str(root)}
         tensors = {name: torch.from_numpy(array.copy()) for name, array in contents.items()}
         self.trainval, self.test = (
-            (tensors[f"{name}-images-idx3-ubyte"].unsqueeze(1), tensors[f"{name}-labels-idx1-ubyte"].long())
-            for name in ("train", "t10k")
+            (
+                tensors[f"{name}-images-idx3-ubyte"].unsqueeze(1),
+                tensors[f"{name}-labels-idx1-ubyte"].long() - self.shipped.first_label,
+            )
+            for name in self.shipped.file_prefixes
         )
 
     def _digits(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +94,8 @@ class Small:
 
     def _folder(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_images(root, ["train/a", "train/b", "test/a", "test/b"], count=20)
-        self.options = {"root": str(root), "image_size": 8, "channels": 3, "num_val": 10, "num_test": None,
-                        "memory_share": 0.25}  # fmt: skip
+        self.options = {"root": str(root), "image_size": 8, "channels": 3, "background": "white",
+                        "num_val": 10, "num_test": None, "memory_share": 0.25}  # fmt: skip
         self.trainval, self.test = (decoded(sorted((root / split).rglob("*.png")), 8) for split in ("train", "test"))
 
 

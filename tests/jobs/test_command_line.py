@@ -109,7 +109,7 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["data=imagenette", "data.image_size=3"], ["3x3"]),
         (["data=mnist", "data.root=nowhere"], ["MNIST", "nowhere/MNIST/raw", "data.root="]),
         (["data=imagenette", "data.root=nowhere"], ["nowhere/imagenette2-160", "data.root="]),
-        (["data=mnist", "scores=inception"], ["scores=inception", "6726825d.pth", "scores=reference"]),
+        (["data=mnist", "scores=inception"], ["6726825d.pth", "scores.extractor.weights=", "scores=reference"]),
         (["scores.extractor._target_=callbacks.nothing"], ["callbacks.nothing"]),
         (["ckpt_path=none.ckpt"], ["none.ckpt", "last.ckpt"]),
         (["hydra.run.dir=/dev/null/run"], ["/dev/null/run: Not a directory", "hydra.run.dir="]),

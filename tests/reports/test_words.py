@@ -1,0 +1,301 @@
+"""What a report says of models: who leads, who beats, who collapsed, what was held equal, and what is not praised."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import composed
+from omegaconf import OmegaConf
+from report_runs import Page, make_run
+
+from jobs.run_start import save_config
+from reports import write_report
+from reports.data_sets import DataSet, data_sets_of
+from reports.flags import fall_at_the_end, flags_of
+from reports.models import models_of
+from reports.ranking import direction
+from reports.run_folders import find_runs
+
+FIDS = {"gan": [3.0, 3.5, 4.0], "vae": [9.0, 9.25, 10.25]}
+
+
+def sweep(top: Path, fids: dict[str, list[float]] = FIDS) -> None:
+    for model, values in fids.items():
+        for seed, fid in enumerate(values):
+            make_run(top / f"{model}_{seed}", model, "digits", seed, fid)
+
+
+def change(run: Path, scores: dict[str, dict] | None = None, **details) -> None:
+    """Change a run's record, and fields of its scores."""
+    path = run / "metrics.json"
+    record = json.loads(path.read_text()) | details
+    for name, fields in (scores or {}).items():
+        first = next(iter(record["scores"].values()))
+        record["scores"][f"test/{name}"] = first | record["scores"].get(f"test/{name}", {}) | fields
+    path.write_text(json.dumps(record))
+
+
+def lose(top: Path, model: str, seed: int, status: str) -> None:
+    run = make_run(top / f"{model}_{seed}", model, "digits", seed, None)
+    (run / "status.json").write_text(json.dumps({"status": status, "message": "?", "model": model, "seed": seed}))
+
+
+def reported(top: Path) -> DataSet:
+    (data_set,) = data_sets_of(find_runs([top]))
+    return data_set
+
+
+def cells(data_set: DataSet, title: str, heading: str) -> dict[str, tuple[str, str, bool]]:
+    """By model, a column's cells: text, detail and whether it is crowned."""
+    table = next(table for table in data_set.tables if table.title == title)
+    place = next(index for index, one in enumerate(table.headings) if one.text.startswith(heading))
+    return {row[0].text: (row[place].text, row[place].detail, row[place].best) for row in table.rows}
+
+
+def test_a_model_beats_another_over_all_seeds_that_were_begun(tmp_path: Path):
+    sweep(tmp_path)
+    headline = reported(tmp_path).headline
+    assert headline.certainty == "sure" and headline.text.startswith("gan (mlp) beats vae (mlp) on digits")
+    assert "(3 seeds) against" in headline.text
+
+
+@pytest.mark.parametrize(("model", "status"), [("gan", "diverged"), ("vae", "failed")])
+def test_over_survivors_a_model_only_leads(model: str, status: str, tmp_path: Path):
+    sweep(tmp_path)
+    for seed in (3, 4):
+        lose(tmp_path, model, seed, status)
+    headline = reported(tmp_path).headline
+    assert headline.certainty == "survivors" and headline.text.startswith("gan (mlp) leads vae (mlp) on digits")
+    assert f"(3 of 5 seeds; 2 {status})" in headline.text
+    assert f"over surviving seeds only, for {model} (mlp) lost some" in headline.text
+
+
+def test_a_seed_that_was_run_again_is_not_lost(tmp_path: Path):
+    sweep(tmp_path)
+    lose(tmp_path / "first_try", "gan", 0, "failed")
+    assert reported(tmp_path).headline.text.startswith("gan (mlp) beats")
+
+
+def test_a_model_without_one_survivor_is_named(tmp_path: Path):
+    sweep(tmp_path, {"vae": FIDS["vae"]})
+    for seed in range(3):
+        lose(tmp_path, "gan", seed, "diverged")
+    text = reported(tmp_path).headline.text
+    assert text.endswith("Not compared, for want of this score under protocol aaaa1111: "
+                         "gan (mlp) (0 of 3 seeds; 3 diverged).")  # fmt: skip
+
+
+def test_a_tie_is_equal(tmp_path: Path):
+    sweep(tmp_path, {"gan": [3.0, 4.0, 5.0], "vae": [5.0, 4.0, 3.0]})
+    data_set = reported(tmp_path)
+    assert (
+        data_set.headline.text.startswith("gan (mlp) equals vae (mlp) on digits")
+        and "leads" not in data_set.headline.text
+    )
+    assert data_set.headline.certainty == "unknown"
+    assert cells(data_set, "Is the difference more than noise?", "in words")["vae (mlp)"][0] == "they are equal"
+    assert all(best for *_, best in cells(data_set, "Scores", "fid_reference").values())
+
+
+def test_the_second_line_says_what_was_held_equal_and_what_not(tmp_path: Path):
+    sweep(tmp_path)
+    make_run(tmp_path / "wide", "gan", "digits", 0, 20.0, latent_dim=9)  # a second setting of the GAN
+    for seed in range(3):
+        change(tmp_path / f"vae_{seed}", {"fid_reference": {"weights": "raw", "latents": "gaussian_mixture"}},
+               images_seen=7000, parameters={"total": 1000})  # fmt: skip
+    fairness = reported(tmp_path).headline.fairness
+    assert fairness == (
+        "Held equal: parameters (1,000) and seconds of training (90.0). "
+        "Not equal: images seen (6,000 against 7,000), weights scored (averaged (EMA) against raw), "
+        "latents drawn from (prior against gaussian_mixture) and "
+        "settings tried of each family, in this report (2 against 1). "
+        "fid_reference is by an extractor of unknown accuracy."
+    )
+    weights = cells(reported(tmp_path), "Scores", "weights")
+    assert weights["vae (mlp)"][:2] == ("raw and averaged (EMA)", "latents: gaussian_mixture and prior")
+    assert cells(reported(tmp_path), "Is the difference more than noise?", "weights")["vae (mlp)"][0] == "raw"
+
+
+def test_what_an_old_record_lacks_is_not_known(tmp_path: Path):
+    sweep(tmp_path)
+    change(tmp_path / "gan_0", {"fid_reference": {"weights": None, "latents": None}}, seconds=None)
+    for seed in range(3):
+        change(tmp_path / f"gan_{seed}", parameters={})
+    fairness = reported(tmp_path).headline.fairness
+    assert "Not known: parameters" in fairness and "averaged (EMA) and unknown" not in fairness.split("Not known")[1]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        ({"reference": 0.287}, "extractor right about only 28.7 % of the real test images"),
+        (0.5, "extractor right about only 50 % of the real test images"),
+        ({"reference": None}, "extractor of unknown accuracy"),
+        ({"reference": 0.98}, ""),
+    ],
+)
+def test_a_poor_extractor_stands_beside_every_score_of_it(accuracy, said: str, tmp_path: Path):
+    sweep(tmp_path)
+    for run in tmp_path.iterdir():
+        change(run, extractor_accuracy=accuracy)
+    data_set = reported(tmp_path)
+    details = {heading.text: heading.detail for heading in data_set.tables[0].headings[3:]}
+    wanted = " · ".join(filter(None, ["aaaa1111", said]))
+    assert details == {"fid_reference ↓": wanted, "recall_reference ↑": wanted}
+    assert data_set.headline.fairness.endswith(f"fid_reference is by an {said}." if said else "(1).")
+
+
+COLLAPSES = {
+    "samples are all but identical": ({}, {"sample_diversity": 0.04}),
+    "samples hardly vary": (
+        {"precision_reference": {"value": 0.97, "floor": 0.88}, "recall_reference": {"value": 0.001, "floor": 0.87},
+         "coverage_reference": {"value": 0.03, "floor": 0.95}}, {}),
+    "no active latent": ({}, {"kl_by_dimension": [0.0, 0.09, 0.01]}),
+    "missing modes": ({"missing_modes_reference": {"value": 0.8}}, {}),
+}  # fmt: skip
+HEALTHY = {
+    "as varied as real images": ({}, {"sample_diversity": 0.06}),
+    "some recall": (
+        {"precision_reference": {"value": 0.97, "floor": 0.88}, "recall_reference": {"value": 0.3, "floor": 0.87},
+         "coverage_reference": {"value": 0.03, "floor": 0.95}}, {}),
+    "noise, of which precision is low as well": (
+        {"precision_reference": {"value": 0.01, "floor": 0.88}, "recall_reference": {"value": 0.0, "floor": 0.87},
+         "coverage_reference": {"value": 0.0, "floor": 0.95}}, {}),
+    "one active latent": ({}, {"kl_by_dimension": [0.0, 0.11]}),
+    "no missing mode": ({"missing_modes_reference": {"value": 0.0}}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", COLLAPSES)
+def test_collapsed_runs_are_flagged_and_counted(kind: str, tmp_path: Path):
+    sweep(tmp_path)
+    scores, details = COLLAPSES[kind]
+    change(tmp_path / "vae_1", scores, **details)
+    data_set = reported(tmp_path)
+    table = next(table for table in data_set.tables if table.title == "To be careful with")
+    assert [[cell.text for cell in row[:3]] for row in table.rows] == [["vae (mlp)", kind, "1"]]
+    assert table.rows[0][1].detail == "collapsed" and table.rows[0][2].detail == "1 of 3 seeds"
+    assert "(3 seeds; 1 collapsed)" in data_set.headline.text
+    assert "Collapsed seeds count in the means." in data_set.headline.text
+    assert cells(data_set, "Scores", "seeds")["vae (mlp)"][:2] == ("3", "1 collapsed")
+
+
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_healthy_runs_are_not_flagged(kind: str, tmp_path: Path):
+    scores, details = HEALTHY[kind]
+    change(make_run(tmp_path, "vae", "digits", 0, 3.0), scores, **details)
+    (run,) = find_runs([tmp_path])
+    assert flags_of(run) == []
+
+
+def test_a_few_missing_modes_and_notes_are_flagged_without_being_a_collapse(tmp_path: Path):
+    change(make_run(tmp_path, "vae", "digits", 0, 3.0), {"missing_modes_reference": {"value": 0.1}},
+           notes={"reference": ["no nearest_train: duplicates"]})  # fmt: skip
+    (run,) = find_runs([tmp_path])
+    assert [(flag.kind, flag.text, flag.is_collapse) for flag in flags_of(run)] == [
+        ("missing modes", "10 % of the classes are all but absent", False),
+        ("a score says little, or is left out", "no nearest_train: duplicates (reference)", False),
+    ]
+
+
+def test_a_curve_falls_steeply_at_the_end_by_what_its_last_fifth_loses():
+    line = [(seen, None, 110.0 - seen) for seen in range(0, 101, 10)]  # 30 at 80, 10 at 100
+    assert fall_at_the_end(line) == pytest.approx(2 / 3)
+    assert fall_at_the_end(line[::-1]) == pytest.approx(2 / 3)  # whatever the order of rows
+    assert fall_at_the_end([(0, None, 9.0), (50, None, 4.0), (100, None, 4.0)]) == 0
+    assert fall_at_the_end([(0, None, 9.0), (50, None, 4.0), (100, None, 5.0)]) == pytest.approx(-0.4 / 4.6)
+    assert fall_at_the_end([(0, None, 9.0), (50, None, 4.0)]) is None
+
+
+@pytest.mark.parametrize(("end", "flagged"), [(9.1, False), (8.9, True)])
+def test_a_run_is_not_converged_if_val_loses_a_tenth_in_the_last_fifth(end: float, flagged: bool, tmp_path: Path):
+    run = make_run(tmp_path, "gan", "digits", 0, 3.0)
+    (run / "metrics.csv").write_text(f"step,val/fid_reference\n1000,20\n8000,10\n10000,{end}\n")
+    (found,) = find_runs([tmp_path])
+    said = f"val/fid_reference fell by {round(100 * (1 - end / 10))} % in the last fifth of training"
+    assert [flag.text for flag in flags_of(found)] == ([said] if flagged else [])
+
+
+def test_no_precision_is_crowned_without_a_tenth_of_the_floors_recall(tmp_path: Path):
+    sweep(tmp_path)
+    for name, precision, recall in (("gan", 0.8, 0.6), ("vae", 0.99, 0.05)):
+        for seed in range(3):
+            change(tmp_path / f"{name}_{seed}", {
+                "recall_reference": {"value": recall, "floor": 0.87},
+                "precision_reference": {"value": precision, "floor": 0.88},
+                "density_reference": {"value": precision, "floor": 0.98},
+            })  # fmt: skip
+    data_set = reported(tmp_path)
+    for score in ("precision_reference", "density_reference"):
+        assert not any(best for *_, best in cells(data_set, "Scores", score).values())
+        assert "recall near 0" in cells(data_set, "Scores", score)["vae (mlp)"][1]
+    assert "whose recall is below a tenth of the floor's (vae (mlp))" in data_set.tables[0].note
+    assert cells(data_set, "Scores", "recall_reference")["gan (mlp)"][2]
+    for seed in range(3):
+        change(tmp_path / f"vae_{seed}", {"recall_reference": {"value": 0.09}})
+    assert cells(reported(tmp_path), "Scores", "precision_reference")["vae (mlp)"][2]
+
+
+def test_confidence_is_neither_better_larger_nor_smaller():
+    assert direction("test/confidence_reference") == 0
+    known = {"fid": -1, "kid": -1, "kid_subset_std": 0, "recall": 1, "nearest_train": 0, "active_units": 0}
+    assert {name: direction(f"test/{name}_x") for name in known} == known
+
+
+def with_likelihood(folder: Path, typed: str | None, target: str, **settings) -> None:
+    make_run(folder, "vae", "digits", 0, 3.0, likelihood={"_target_": f"likelihoods.{target}", **settings})
+    if typed is not None:
+        path = folder / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["choices"] |= {
+            "model/likelihood": typed,
+            "trainer": "default",
+            "network/norm@network.encoder.norm": "none",
+        }
+        path.write_text(yaml.safe_dump(config))
+
+
+def test_choices_are_named_as_they_were_typed(tmp_path: Path):
+    with_likelihood(tmp_path / "0", "bernoulli", "BernoulliLikelihood")
+    with_likelihood(tmp_path / "1", "gaussian", "GaussianLikelihood", scale=0.1, learn_scale=False)
+    with_likelihood(tmp_path / "2", "gaussian_learned", "GaussianLikelihood", scale=0.1, learn_scale=True)
+    with_likelihood(tmp_path / "3", "gaussian", "GaussianLikelihood", scale=0.5, learn_scale=False)
+    assert [model.name for model in models_of(find_runs([tmp_path]))] == [
+        "vae (mlp), likelihood=bernoulli",
+        "vae (mlp), likelihood=gaussian, scale=0.1",
+        "vae (mlp), likelihood=gaussian_learned",
+        "vae (mlp), likelihood=gaussian, scale=0.5",
+    ]
+
+
+def test_runs_whose_choices_are_unknown_are_named_by_their_classes(tmp_path: Path):
+    with_likelihood(tmp_path / "0", None, "BernoulliLikelihood")
+    with_likelihood(tmp_path / "1", None, "GaussianLikelihood", learn_scale=False)
+    with_likelihood(tmp_path / "2", "gaussian_learned", "GaussianLikelihood", learn_scale=True)
+    assert [model.name for model in models_of(find_runs([tmp_path]))] == [
+        "vae (mlp), likelihood=BernoulliLikelihood",
+        "vae (mlp), likelihood=GaussianLikelihood, learn_scale=False",
+        "vae (mlp), likelihood=GaussianLikelihood, learn_scale=True",
+    ]
+
+
+def test_a_run_keeps_every_choice_as_it_was_typed(tmp_path: Path):
+    save_config(
+        composed("model=vae", "model/likelihood=gaussian_learned", "network=resnet", run_dir=tmp_path), tmp_path
+    )
+    choices = OmegaConf.load(tmp_path / "config.yaml").choices
+    assert choices.model == "vae" and choices["model/likelihood"] == "gaussian_learned"
+    assert choices["network/norm@network.encoder.norm"] == "none" and choices.experiment is None
+    assert not any(group.startswith("hydra/") for group in choices)
+
+
+def test_every_seed_is_a_dot(tmp_path: Path):
+    sweep(tmp_path)
+    change(tmp_path / "vae_1", sample_diversity=0.0)
+    text = write_report([tmp_path]).read_text()
+    figures = [attributes for tag, attributes in Page(text).tags if tag == "figure" and "aria-label" in attributes]
+    labels = [attributes["aria-label"] for attributes in figures]
+    assert "fid_reference ↓ of every seed. gan (mlp): 3.00, 3.50, 4.00; vae (mlp): 9.00, 9.25, 10.2" in labels
+    figure = text.split("fid_reference ↓ of every seed")[1].split("</figure>")[0]
+    assert "gan (mlp)<" in figure and "vae (mlp) · 3 seeds; 1 collapsed" in figure
