@@ -185,10 +185,10 @@ def _add_details(run: Run, record: RunRecord | EvaluationRecord) -> None:
         run.sample_diversity = diversity
     for name, notes in (details.get("notes") or {}).items():
         run.notes += [f"{note} ({name})" for note in notes]
-    accuracies = details.get("extractor_accuracy")
+    accuracies = details.get("extractor_accuracy") or {}
     for name, score in record.scores.items():
-        of = accuracies.get(name.rsplit("_", 1)[-1]) if isinstance(accuracies, dict) else accuracies
-        if (accuracy := _finite(of)) is not None and "extractor" in record.protocols[score.protocol]:
+        accuracy = _finite(accuracies.get(name.rsplit("_", 1)[-1]))
+        if accuracy is not None and "extractor" in record.protocols[score.protocol]:
             run.extractor_accuracy.setdefault(score.protocol, accuracy)
 
 

@@ -15,7 +15,8 @@ class WeightsError(UserError):
 def find_weights(choice: str, weights: str | None, url: str, file_name: str, sha256_prefix: str) -> Path:
     """The weights that scores=<choice> needs.
 
-    The file at `weights`, else `file_name` in torch's hub folder, else what is fetched to there from `url`. Raises WeightsError unless its sha256 begins with `sha256_prefix`.
+    The file at `weights`, else `file_name` in torch's hub folder, else what is fetched to there from `url`. Raises
+    WeightsError unless its sha256 begins with `sha256_prefix`.
     """
     path = Path(weights).expanduser() if weights else Path(torch.hub.get_dir()) / "checkpoints" / file_name
     if not path.is_file():
