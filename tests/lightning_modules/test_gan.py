@@ -197,3 +197,13 @@ def test_decoded_images_are_the_generators_tanh_in_unit_range():
     raw = model.generator(latents.z, None)
     torch.testing.assert_close(model.decode(latents), (raw.tanh() + 1) / 2)
     assert Batch(model.decode(latents)).images.min() >= 0 and model.decode(latents).max() <= 1
+
+
+def test_every_network_and_the_penalty_are_compiled(monkeypatch: pytest.MonkeyPatch):
+    model, compiled = build("model=gan"), []
+    penalty = model.penalty
+    monkeypatch.setattr(nn.Module, "compile", lambda network, mode: compiled.append((network, mode)))
+    monkeypatch.setattr(torch, "compile", lambda part: ("compiled", part))
+    model.compile_networks()
+    assert compiled == [(model.generator, "reduce-overhead"), (model.discriminator, "reduce-overhead")]
+    assert model.penalty == ("compiled", penalty)

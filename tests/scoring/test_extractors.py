@@ -10,6 +10,7 @@ from conftest import DATA_ROOT, composed, needs_real
 from hydra.utils import instantiate
 from PIL import Image
 from random_extractors import WRITERS, PlainDINOv2, extractor_of
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP
@@ -25,7 +26,7 @@ from jobs.config_check import check
 from scoring.extractors import ReferenceExtractor
 from scoring.features import batches_of, features_of
 from scoring.fidelity import RealFeatures
-from scoring.reference import REFERENCE_FOLDER, load_reference
+from scoring.reference import REFERENCE_FOLDER, load_reference, save_reference
 from scoring.weight_files import WeightsError, sha256
 
 DIGITS, IMAGENETTE = tuple("0123456789"), Imagenette.class_names
@@ -92,7 +93,7 @@ def test_reference_extractor_sees_its_own_size_untouched():
 
 @pytest.mark.parametrize(("shape", "data"), [((1, 28, 28), MNIST), ((3, 64, 64), Imagenette)])
 def test_reference_extractor_tells_its_data_sets_classes_by_its_features(shape: tuple[int, int, int], data):
-    extractor = ReferenceExtractor(shape, data.class_names, trained_on=None)
+    extractor = reference(shape, data.class_names)
     assert extractor.class_names == data.class_names
     images = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
     expected = extractor.classifier(images / 255).softmax(dim=1)
@@ -115,6 +116,17 @@ def test_shipped_weights_are_small_half_precision_and_state_their_training(name:
     assert facts["seed"] == "0"
     for weight in classifier.state_dict().values():
         assert torch.equal(weight, weight.half().to(weight.dtype)) or not weight.is_floating_point()
+
+
+def test_saved_reference_is_the_loaded_one_in_half_precision(tmp_path: Path):
+    shipped, again = REFERENCE_FOLDER / "mnist.safetensors", tmp_path / "again.safetensors"
+    classifier, facts = load_reference(shipped)
+    save_reference(classifier, facts, again)
+    assert load_reference(again)[1] == facts
+    expected, found = load_file(shipped), load_file(again)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
 
 
 def test_shipped_digits_weights_have_the_accuracy_they_state():
