@@ -1,5 +1,6 @@
 """What values a composed config may hold: those that its constructors' annotations, types and ranges, allow."""
 
+import difflib
 import inspect
 import json
 import typing
@@ -18,6 +19,12 @@ from run_folder.settings import as_dict
 from .config_types import Evaluation, Sweep, Training, library_types
 
 CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[1] / "conf"
+# What the config has besides the values that have a type of their own; `report` is the paper experiments'.
+SECTIONS = (
+    "model", "network", "data", "trainer", "callbacks", "logger", "scores", "choices", "sweep", "report", "experiment",
+    "every_n_epochs",
+)  # fmt: skip
 HYDRAS_OWN = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 EXPECTED = {  # pydantic's kinds of errors, in the words of a message
@@ -53,12 +60,26 @@ def check(cfg: DictConfig) -> None:
     plain = as_dict(cfg)
     check_choices(plain)
     schema = Evaluation if "samples" in plain else Training
+    check_known(plain, schema)
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
     check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
     for name, section in sections(plain):
         if "_target_" in section:
             check_section(name, section)
     check_cadence(plain)
+
+
+def check_known(plain: Mapping[str, Any], schema: type) -> None:
+    """Raise ConfigError for a key at the top that nothing reads, as `+` before a misspelt one adds it."""
+    known = {*SECTIONS, *typing.get_type_hints(schema)}
+    for key in plain:
+        if key not in known:
+            groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
+            near = difflib.get_close_matches(key, {*known, *groups})
+            advice = (
+                f"did you mean {' or '.join(near)}?" if near else "python train.py --cfg job prints all that there are"
+            )
+            raise ConfigError(f"{key}: there is no such setting; {advice}")
 
 
 def check_choices(plain: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import yaml
 from annotated_types import BaseMetadata, Ge, GroupedMetadata
 from conftest import PROJECT, composed
 from hydra.utils import get_object
+from omegaconf import open_dict
 
 from foundation.errors import ConfigError
 from jobs.config_check import check, check_value, types_of
@@ -148,3 +149,20 @@ def test_what_choices_share_is_no_choice(config: str):
     given = ["images=x"] if config == "evaluate" else []
     with pytest.raises(ConfigError, match=r"data=_shared: this is shared by the choices and is none of them: digits, "):
         check(composed("data=_shared", *given, config=config))
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [("+seeed=3", "seed"), ("+foo_bar_baz=1", "--cfg job"), ("+evry_n_epochs=2", "every_n_epochs")],
+)
+def test_setting_that_nothing_reads_is_refused(override: str, meant: str):
+    with pytest.raises(ConfigError, match=rf"there is no such setting; .*{meant}"):
+        check(composed(override))
+
+
+def test_misspelt_group_that_was_added_is_refused_with_the_nearest():
+    cfg = composed("model=gan")
+    with open_dict(cfg):
+        cfg["model/los"] = "hinge"
+    with pytest.raises(ConfigError, match=r"model/los: there is no such setting; did you mean model/loss"):
+        check(cfg)
