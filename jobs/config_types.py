@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypedDict
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, MinLen
 from hydra.utils import get_object
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from pydantic import AfterValidator, BeforeValidator
@@ -46,7 +46,7 @@ class Training(TypedDict):
     compile: bool
     tf32: bool
     ckpt_path: str | None
-    run_dir: str
+    run_dir: Annotated[str, MinLen(1)]
 
 
 class Evaluation(TypedDict):
@@ -73,7 +73,7 @@ OPTIMIZER = {
 }
 TRAINER = {
     "accelerator": Accelerator,
-    "precision": Literal["32-true", "16-mixed", "bf16-mixed", "64-true"],  # images and noise are made in float32
+    "precision": Literal["32-true", "16-mixed", "bf16-mixed"],  # images and noise are made in float32
     "devices": Annotated[int, Ge(1)] | Literal[-1] | str | list[Annotated[int, Ge(0)]],
     "num_nodes": Annotated[int, Ge(1)],
     "max_epochs": Annotated[int, Ge(1)],  # the length of a run: null would leave it open

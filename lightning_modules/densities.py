@@ -9,9 +9,7 @@ import torch
 from annotated_types import Ge
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal
-
-from .priors import mixture
+from torch.distributions import Categorical, Distribution
 
 
 class Density(nn.Module, ABC):
@@ -65,15 +63,15 @@ class FittedDensity(Density):
     def sample(self, n: int, prior: Distribution) -> Tensor:
         if int(self.fitted_at) < 0:
             raise RuntimeError("a density is fitted before latents are drawn from it: model.fit_latents(batches)")
-        return self.distribution().sample((n,))
+        return self.draw(n)
 
     @abstractmethod
     def fit_to(self, z: Tensor) -> None:
         """Set the parameters, which are buffers, by latents (N, latent_dim)."""
 
     @abstractmethod
-    def distribution(self) -> Distribution:
-        """The fitted distribution, of event shape (latent_dim,)."""
+    def draw(self, n: int) -> Tensor:
+        """Draw (n, latent_dim) from the fitted distribution."""
 
 
 class GaussianMixtureDensity(FittedDensity):
@@ -108,9 +106,11 @@ class GaussianMixtureDensity(FittedDensity):
         self.means[:used] = torch.from_numpy(fitted.means_).to(self.means)
         self.scale_tril[:used] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
 
-    def distribution(self) -> Distribution:
-        components = MultivariateNormal(self.means, scale_tril=self.scale_tril, validate_args=False)
-        return mixture(self.log_weights, components)
+    def draw(self, n: int) -> Tensor:
+        # torch's MixtureSameFamily would draw from every component for each latent: gigabytes for large ones.
+        component = Categorical(logits=self.log_weights, validate_args=False).sample((n,))  # (n,)
+        noise = torch.randn(n, self.means.shape[1], 1, device=self.means.device)
+        return self.means[component] + (self.scale_tril[component] @ noise).squeeze(2)
 
 
 def first_rows(parts: Iterable[Tensor], count: int) -> Tensor:

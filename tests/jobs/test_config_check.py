@@ -160,6 +160,12 @@ def test_setting_that_nothing_reads_is_refused(override: str, meant: str):
         check(composed(override))
 
 
+@pytest.mark.parametrize("override", ["run_dir=", "trainer.precision=64-true", "trainer.precision=bf16-true"])
+def test_value_that_would_fail_after_the_start_is_refused(override: str):
+    with pytest.raises(ConfigError, match=override.partition("=")[0]):
+        check(composed(override))
+
+
 def test_misspelt_group_that_was_added_is_refused_with_the_nearest():
     cfg = composed("model=gan")
     with open_dict(cfg):
