@@ -28,6 +28,10 @@ TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
 
 
+REPEAT_AFTER = 5.0  # seconds
+SIGTERM_AND_ITS_REPETITION = (signal.SIGTERM, *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else []))
+
+
 class Terminated(SystemExit):
     """The program was ended by SIGTERM; its exit code is a shell's for that."""
 
@@ -87,13 +91,19 @@ def ended_by_sigterm(advice: str) -> Iterator[None]:
         return
 
     def end(signum: int, frame: FrameType | None) -> NoReturn:
+        if can_repeat:  # compiled code, in whose call the signal may arrive, can swallow an exception
+            signal.setitimer(signal.ITIMER_REAL, REPEAT_AFTER)
         raise Terminated(advice)
 
-    before = signal.signal(signal.SIGTERM, end)
+    can_repeat = hasattr(signal, "setitimer")  # not on Windows
+    before = {number: signal.signal(number, end) for number in SIGTERM_AND_ITS_REPETITION}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if can_repeat:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_with(error: Exception) -> NoReturn:

@@ -21,7 +21,15 @@ from omegaconf import OmegaConf
 import evaluate
 import train
 from foundation.errors import ConfigError
-from jobs.command_line import TRACEBACK_SWITCH, end_with, is_the_users, message_of, run
+from jobs.command_line import (
+    TRACEBACK_SWITCH,
+    Terminated,
+    end_with,
+    ended_by_sigterm,
+    is_the_users,
+    message_of,
+    run,
+)
 from jobs.run_start import claim, save_config
 from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
@@ -321,6 +329,20 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     )
     assert result.returncode == 1
     assert "error: seed: expected a whole number, got 'x'" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_sigterm_whose_exception_is_swallowed_ends_the_program_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("jobs.command_line.REPEAT_AFTER", 0.05)
+    swallowed = 0
+    with pytest.raises(Terminated), ended_by_sigterm("resume"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except Terminated:
+            swallowed += 1
+        time.sleep(10)
+    assert swallowed == 1
+    time.sleep(0.2)  # nothing comes after the end
 
 
 @pytest.mark.parametrize(
