@@ -14,6 +14,8 @@ from torch_fidelity.feature_extractor_clip import MODEL_METADATA, FeatureExtract
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 from torchmetrics.image.fid import NoTrainInceptionV3
 
+from datamodules.pixels import to_unit_range
+
 from . import dinov2
 from .protocol import Protocol
 from .reference import load_reference, reference_file
@@ -64,7 +66,7 @@ class ReferenceExtractor(FeatureExtractor):
         }
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = images.float() / 255
+        pixels = to_unit_range(images)
         if pixels.shape[-2:] != self.size:
             pixels = interpolate(pixels, self.size, mode="bilinear", antialias=True)
         return self.classifier.features(pixels)

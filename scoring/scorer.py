@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from datamodules.pixels import to_unit_range
 from run_folder.records import Score
 
 from .arithmetic import full_precision
@@ -102,8 +103,8 @@ class Scorer:
             sample_diversity=self._sample_diversity(samples, num_fakes),
             notes=[*self._left_out(of_real), *_says_little(found)],
             classes=self._class_shares(draws[0]) if self._knows_classes else {},
-            closest=samples.at(closest, num_fakes, self.seed) / 255,
-            neighbours=self._train.images[self._train_indices[neighbours]] / 255,
+            closest=to_unit_range(samples.at(closest, num_fakes, self.seed)),
+            neighbours=to_unit_range(self._train.images[self._train_indices[neighbours]]),
         )
 
     @property
