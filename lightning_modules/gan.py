@@ -9,16 +9,16 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
 from .conditioning import Conditioning
 from .constraints import Constraint
-from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
 from .penalties import Penalty
 from .values import Batch, Latents
 
 
-class GAN(GenerativeModel):
+class GAN(AdversarialModel):
     """A generator and a discriminator, each with its own optimizer.
 
     The networks work on pixels in [-1, 1], here called signed; images are in [0, 1] at every door of this class.
@@ -58,11 +58,6 @@ class GAN(GenerativeModel):
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
 
-    def compile_networks(self) -> None:
-        super().compile_networks()
-        # A gradient's gradient is compiled in one piece or not at all.
-        self.penalty = cast(Penalty, torch.compile(self.penalty))
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         real = signed(Batch(*batch))
         with torch.set_grad_enabled(self.generator_is_due()):
@@ -78,15 +73,6 @@ class GAN(GenerativeModel):
 
     averages_are_due = generator_is_due
 
-    def discriminator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        _, optimizer = cast(list[LightningOptimizer], self.optimizers())
-        with self.toggled_optimizer(optimizer):
-            terms = self.discriminator_objective(real, fake)
-            optimizer.zero_grad()
-            self.manual_backward(terms["loss_discriminator"] + terms["penalty"])
-            optimizer.step()
-        return terms
-
     def generator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         optimizer, _ = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
@@ -95,23 +81,6 @@ class GAN(GenerativeModel):
             self.manual_backward(terms["loss_generator"])
             optimizer.step()
         return terms
-
-    def discriminator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """What the discriminator descends, `loss_discriminator` + `penalty`, and its judgement. Signed images."""
-        real_logits, fake_logits = self.critic(real), self.critic(fake)
-        return {
-            "loss_discriminator": self.loss.discriminator(real_logits, fake_logits),
-            "penalty": self.penalty(self.critic, real, fake),
-        } | judgement(real_logits, fake_logits)
-
-    def generator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """What the generator descends, `loss_generator`. Signed images."""
-        real_logits = self.critic(real) if self.loss.needs_real_logits else None
-        return {"loss_generator": self.loss.generator(self.critic(fake), real_logits)}
-
-    def critic(self, batch: Batch) -> Tensor:
-        """Signed images to logits (B, 1): the one way in which the discriminator is asked."""
-        return self.discriminator(self.augmentation(batch.images), batch.labels)
 
     def fakes(self, latents: Latents) -> Batch:
         """Latents to signed images with their labels; with averaged weights outside training."""
@@ -125,11 +94,7 @@ class GAN(GenerativeModel):
         real = signed(Batch(*batch))
         latents = self.sample_latents(len(real), real.labels)
         fake = signed(Batch(self.decode(latents), latents.labels))
-        real_logits, fake_logits = self.critic(real), self.critic(fake)
-        return {
-            "loss_discriminator": self.loss.discriminator(real_logits, fake_logits),
-            "loss_generator": self.loss.generator(fake_logits, real_logits),
-        } | judgement(real_logits, fake_logits)
+        return self.judged(real, fake)
 
     test_step = validation_step
 
@@ -144,13 +109,3 @@ class GAN(GenerativeModel):
 
     def decode(self, latents: Latents) -> Tensor:
         return (self.fakes(latents).images + 1) / 2
-
-
-def signed(batch: Batch) -> Batch:
-    """Pixels in [0, 1] to the networks' range, [-1, 1]."""
-    return batch.with_images(batch.images * 2 - 1)
-
-
-def judgement(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """D(x) and D(G(z)): the mean probability of being real, in [0, 1]; of a critic, its squashed verdict."""
-    return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}

@@ -3,24 +3,20 @@
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
-import torch
-import torch.distributed as dist
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.distributions import Independent
-from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
 from .conditioning import Conditioning
 from .densities import Density
-from .generative_model import GenerativeModel
 from .likelihoods import Likelihood
-from .priors import Prior, diagonal_normal, kl, kl_by_dimension
+from .priors import Prior, kl_by_dimension
 from .rates import Rate
 from .values import Batch, Latents
+from .variational import VariationalModel
 
 
-class VAE(GenerativeModel):
+class VAE(VariationalModel):
     """Ascends the ELBO, log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), in nats per image.
 
     The loss pays for the KL what the `rate` asks: with β = 1 it is the negative ELBO.
@@ -54,15 +50,7 @@ class VAE(GenerativeModel):
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        learned = {"prior": self.prior} if any(True for _ in self.prior.parameters()) else {}
-        return {"encoder": self.encoder, "decoder": self.decoder, **learned}
-
-    def posterior(self, batch: Batch) -> Independent:
-        """q(z|x): a diagonal Gaussian, batch shape (B,), event shape (latent_dim,)."""
-        outputs = self.in_use(self.encoder)(batch.images, batch.labels)
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # log densities need all their digits
-        mean, raw_scale = outputs.chunk(2, dim=1)
-        return diagonal_normal(mean, softplus(raw_scale) + 1e-4)  # never a scale of zero
+        return {"encoder": self.encoder, "decoder": self.decoder, **self.learned_prior}
 
     def likelihood_of(self, latents: Latents, batch: Batch) -> Tensor:
         """log p(x|z), (B,), nats per image."""
@@ -72,12 +60,9 @@ class VAE(GenerativeModel):
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The loss to descend and its terms, each a mean over the batch, in nats per image."""
         posterior = self.posterior(batch)
-        prior = self.in_use(self.prior).distribution(self.posterior)
         z = posterior.rsample()
         reconstruction = -self.likelihood_of(Latents(z, batch.labels), batch).mean()
-        parts = kl_by_dimension(posterior, prior)  # (B, latent_dim), nats
-        if parts is None:  # a total that does not part by dimension is spread over all of them
-            parts = kl(posterior, prior, z).unsqueeze(1).expand(z.shape) / z.shape[1]
+        parts = self.kl_parts(posterior, z)
         total = parts.sum(dim=1).mean()
         return {
             "loss": reconstruction + self.rate(parts, self.images_seen),
@@ -97,31 +82,8 @@ class VAE(GenerativeModel):
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
 
-    @property
-    def latents_from(self) -> str:
-        return self.density.name
-
-    def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
-        """Fit the density to draws from the posteriors of training images; of no more of them than it asks for."""
-        self.density.fit(map(self.posterior_draws, batches), map(self.posterior_draws, held_out), self.images_seen)
-        if dist.is_initialized():  # each process has fitted the same; let none differ by a rounding
-            for tensor in self.density.state_dict().values():
-                dist.broadcast(tensor, src=0)
-
-    def posterior_draws(self, batch: Batch) -> Latents:
-        """z ~ q(z|x), one for each image; with its label, where the model knows labels."""
-        return Latents(self.posterior(batch).sample(), None if self.num_classes is None else batch.labels)
-
-    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
-        return self.density.sample(n, self.in_use(self.prior).distribution(self.posterior), labels)
-
     def decode(self, latents: Latents) -> Tensor:
         return self.in_use(self.likelihood).mean(self.in_use(self.decoder)(latents.z, latents.labels))
-
-    def encode(self, batch: Batch) -> Latents:
-        """Images in [0, 1] to the means of their posteriors."""
-        labels = None if self.num_classes is None else batch.labels
-        return Latents(self.posterior(batch).mean, labels)
 
     @property
     def likelihood_kind(self) -> str:
@@ -138,7 +100,7 @@ class VAE(GenerativeModel):
         arXiv:1509.00519). p(z) is the prior, whatever density latents are drawn from to make images.
         """
         posterior = self.posterior(batch)
-        prior = self.in_use(self.prior).distribution(self.posterior)
+        prior = self.latent_prior()
         z = posterior.sample((num_samples,))  # (num_samples, B, latent_dim)
         repeated = batch.repeat(num_samples)
         log_likelihood = self.likelihood_of(Latents(z.flatten(0, 1), repeated.labels), repeated)
@@ -147,4 +109,4 @@ class VAE(GenerativeModel):
 
     def kl_by_dimension(self, batch: Batch) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where it does not part so."""
-        return kl_by_dimension(self.posterior(batch), self.in_use(self.prior).distribution(self.posterior))
+        return kl_by_dimension(self.posterior(batch), self.latent_prior())
