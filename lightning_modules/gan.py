@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .augmentations import Augmentation
+from .clippings import Clipping
 from .conditioning import Conditioning
 from .constraints import Constraint
 from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
 from .penalties import Penalty
+from .schedules import Schedule
 from .values import Batch, Latents
 
 
@@ -38,11 +40,13 @@ class GAN(GenerativeModel):
         augmentation: Augmentation,
         loss: AdversarialLoss,
         penalty: Penalty,
+        schedule: Schedule,
+        clipping: Clipping,
         generator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
         roles = conditioning()
-        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
         self.generator = roles.decoder(generator, self.image_shape, latent_dim)

@@ -11,12 +11,14 @@ from torch.distributions import Independent
 from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
+from .clippings import Clipping
 from .conditioning import Conditioning
 from .densities import Density
 from .generative_model import GenerativeModel
 from .likelihoods import Likelihood
 from .priors import Prior, diagonal_normal, kl, kl_by_dimension
 from .rates import Rate
+from .schedules import Schedule
 from .values import Batch, Latents
 
 
@@ -39,10 +41,12 @@ class VAE(GenerativeModel):
         rate: Rate,
         prior: Callable[..., Prior],
         density: Callable[..., Density],
+        schedule: Schedule,
+        clipping: Clipping,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
         roles = conditioning()
-        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
         self.decoder = roles.decoder(decoder, self.image_shape, latent_dim)
         self.likelihood = likelihood
