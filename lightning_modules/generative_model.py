@@ -150,9 +150,9 @@ class GenerativeModel(ImageModel, ABC):
 
 def images_in_run(trainer: Trainer) -> int:
     """Training images that all epochs of a run show, on all devices together."""
-    loader = trainer.train_dataloader
-    on_each_device = min(len(loader.sampler), trainer.num_training_batches * loader.batch_size)  # in an epoch
-    return trainer.max_epochs * on_each_device * trainer.world_size
+    loader: Any = trainer.train_dataloader
+    epoch = min(len(loader.sampler), int(trainer.num_training_batches) * loader.batch_size)  # on each device
+    return cast(int, trainer.max_epochs) * epoch * trainer.world_size
 
 
 def unscale_gradients(trainer: Trainer, optimizer: Optimizer) -> None:

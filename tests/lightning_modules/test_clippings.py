@@ -80,7 +80,8 @@ def test_a_bound_that_is_never_reached_changes_no_bit(model: str):
 def test_under_fp16_it_is_the_true_gradients_that_are_clipped(model: str, fused: bool):
     optimizers = {"vae": ["optimizer"], "gan": ["generator_optimizer", "discriminator_optimizer"]}[model]
     overrides = [f"model.{name}.fused={str(fused).lower()}" for name in optimizers]
-    trained, norms = [], []
+    trained: list[Any] = []
+    norms: list[Norms] = []
     for clipping in ("none", "norm"):
         module = build(f"model={model}", f"model/clipping={clipping}", *overrides)
         if clipping == "norm":
