@@ -51,7 +51,8 @@ class GAN(GenerativeModel):
         self.n_critic = self.optimizers_period = n_critic
         self.generator = roles.decoder(generator, self.image_shape, latent_dim)
         self.discriminator = roles.discriminator(discriminator, self.image_shape)
-        constraint(self.discriminator)
+        self.constraint = constraint
+        self.constraint(self.discriminator)
         self.augmentation = augmentation
         self.loss, self.penalty = loss, penalty
         self.generator_optimizer = generator_optimizer
@@ -89,6 +90,7 @@ class GAN(GenerativeModel):
             optimizer.zero_grad()
             self.manual_backward(terms["loss_discriminator"] + terms["penalty"])
             optimizer.step()
+        self.constraint.project(self.discriminator)
         return terms
 
     def generator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
