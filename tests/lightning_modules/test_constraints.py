@@ -123,7 +123,8 @@ def test_all_weights_are_within_the_bound_when_built_and_after_every_step(name: 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_every_step_of_the_discriminator_is_projected_once(steps: int):
-    model, projected = build("model=gan", f"model.n_critic={steps}"), []
+    model = build("model=gan", f"model.n_critic={steps}")
+    projected: list[nn.Module] = []
     model.constraint.project = projected.append
     fit(model, max_epochs=3)
     assert projected == [model.discriminator] * 6
