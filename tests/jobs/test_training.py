@@ -394,7 +394,7 @@ def test_run_whose_learning_rates_span_it_is_not_prolonged(choices: list[str], t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_resumed_learning_rates_and_both_clippings_are_those_of_the_uninterrupted_run(model: str, train_in, monkeypatch):
+def test_resumed_schedule_and_clippings_are_those_of_the_uninterrupted_run(model: str, train_in, monkeypatch):
     """A run over its whole length that was stopped in its second epoch, and the same one that was not."""
     options = [f"model={model}", *MLP, "model/schedule=one_cycle", "model/clipping=norm", "model.clipping.max_norm=0.1"]
     options += ["scores=none", "trainer.max_epochs=4", "trainer.log_every_n_steps=5"]
