@@ -1,10 +1,13 @@
 """Fitting what latents are drawn from to training images, before anything is drawn from it."""
 
+from collections.abc import Iterator
+
 from lightning import Callback, Trainer
 
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
+from lightning_modules.values import Batch
 from scoring.arithmetic import full_precision
 from scoring.protocol import chosen_indices
 
@@ -23,7 +26,7 @@ class LatentFit(Callback):
     """
 
     def __init__(self, seed: int) -> None:
-        """`seed` orders the training images, for models that fit to some of them, and draws their latents."""
+        """`seed` orders the images, for models that fit to some of them, and draws their latents."""
         self.seed = seed
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
@@ -36,7 +39,11 @@ class LatentFit(Callback):
     def fit(self, trainer: Trainer, model: ImageModel) -> None:
         if not isinstance(model, GenerativeModel):
             return
-        train = datamodule_of(trainer).split("train")
-        order = chosen_indices(len(train.images), None, self.seed)
         with observing(model, self.seed), full_precision():
-            model.fit_latents(batches_of(train, BATCH_SIZE, model.device, order))
+            model.fit_latents(*(self.batches(trainer, model, split) for split in ("train", "val")))
+
+    def batches(self, trainer: Trainer, model: ImageModel, split: str) -> Iterator[Batch]:
+        """All images of a split, in an order that depends on the seed alone."""
+        data = datamodule_of(trainer).split(split)
+        order = chosen_indices(len(data.images), None, self.seed)
+        return batches_of(data, BATCH_SIZE, model.device, order)

@@ -11,6 +11,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
+from .values import Latents
+
 
 class Density(nn.Module, ABC):
     """A distribution over z whose parameters are in the model's checkpoints."""
@@ -21,12 +23,16 @@ class Density(nn.Module, ABC):
         """What it is called in a score's record."""
 
     @abstractmethod
-    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
-        """Fit to draws z ~ q(z|x) of training images, (B, latent_dim) each, that took `images_seen` to train."""
+    def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
+        """Fit to draws z ~ q(z|x) of training images, (B, latent_dim) each, that took `images_seen` to train.
+
+        `held_out` are draws of val images, which choose the settings of the fit. Both come with labels, (B,), where the
+        model knows labels.
+        """
 
     @abstractmethod
-    def sample(self, n: int, prior: Distribution) -> Tensor:
-        """Draw (n, latent_dim); `prior` is the model's."""
+    def sample(self, n: int, prior: Distribution, labels: Tensor | None) -> Tensor:
+        """Draw (n, latent_dim), of these labels where the model knows labels; `prior` is the model's."""
 
 
 class PriorDensity(Density):
@@ -34,13 +40,13 @@ class PriorDensity(Density):
 
     name = "prior"
 
-    def __init__(self, latent_dim: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, latent_dim: Annotated[int, Ge(1)], num_classes: Annotated[int, Ge(1)] | None) -> None:
         super().__init__()
 
-    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
+    def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
         pass
 
-    def sample(self, n: int, prior: Distribution) -> Tensor:
+    def sample(self, n: int, prior: Distribution, labels: Tensor | None) -> Tensor:
         return prior.sample((n,))
 
 
@@ -55,23 +61,25 @@ class FittedDensity(Density):
         self.num_latents = num_latents
         self.register_buffer("fitted_at", torch.tensor(-1))  # training images seen; -1: not fitted
 
-    def fit(self, latents: Iterable[Tensor], images_seen: int) -> None:
+    def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
         if int(self.fitted_at) != images_seen:
-            self.fit_to(first_rows(latents, self.num_latents))
+            self.fit_to(first_rows(latents, self.num_latents), first_rows(held_out, self.num_latents))
             self.fitted_at.fill_(images_seen)
 
-    def sample(self, n: int, prior: Distribution) -> Tensor:
+    def sample(self, n: int, prior: Distribution, labels: Tensor | None) -> Tensor:
         if int(self.fitted_at) < 0:
-            raise RuntimeError("a density is fitted before latents are drawn from it: model.fit_latents(batches)")
-        return self.draw(n)
+            raise RuntimeError(
+                "a density is fitted before latents are drawn from it: model.fit_latents(batches, held_out)"
+            )
+        return self.draw(n, labels)
 
     @abstractmethod
-    def fit_to(self, z: Tensor) -> None:
-        """Set the parameters, which are buffers, by latents (N, latent_dim)."""
+    def fit_to(self, latents: Latents, held_out: Latents) -> None:
+        """Set the parameters by latents (N, latent_dim) of train, and settings by those of val."""
 
     @abstractmethod
-    def draw(self, n: int) -> Tensor:
-        """Draw (n, latent_dim) from the fitted distribution."""
+    def draw(self, n: int, labels: Tensor | None) -> Tensor:
+        """Draw (n, latent_dim) from the fitted distribution, of these labels where the model knows labels."""
 
 
 class GaussianMixtureDensity(FittedDensity):
@@ -86,6 +94,7 @@ class GaussianMixtureDensity(FittedDensity):
     def __init__(
         self,
         latent_dim: Annotated[int, Ge(1)],
+        num_classes: Annotated[int, Ge(1)] | None,
         num_components: Annotated[int, Ge(1)],
         num_latents: Annotated[int, Ge(2)],
         seed: Annotated[int, Ge(0)],
@@ -97,7 +106,8 @@ class GaussianMixtureDensity(FittedDensity):
         self.register_buffer("means", torch.zeros(num_components, latent_dim))
         self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(num_components, 1, 1))
 
-    def fit_to(self, z: Tensor) -> None:
+    def fit_to(self, latents: Latents, held_out: Latents) -> None:
+        z = latents.z
         used = min(self.num_components, len(z))  # a small set of images may have fewer latents than components
         mixture_model = GaussianMixture(used, random_state=self.seed, init_params="k-means++")
         fitted = mixture_model.fit(z.double().cpu().numpy())
@@ -106,18 +116,19 @@ class GaussianMixtureDensity(FittedDensity):
         self.means[:used] = torch.from_numpy(fitted.means_).to(self.means)
         self.scale_tril[:used] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
 
-    def draw(self, n: int) -> Tensor:
+    def draw(self, n: int, labels: Tensor | None) -> Tensor:
         # torch's MixtureSameFamily would draw from every component for each latent: gigabytes for large ones.
         component = Categorical(logits=self.log_weights, validate_args=False).sample((n,))  # (n,)
         noise = torch.randn(n, self.means.shape[1], 1, device=self.means.device)
         return self.means[component] + (self.scale_tril[component] @ noise).squeeze(2)
 
 
-def first_rows(parts: Iterable[Tensor], count: int) -> Tensor:
+def first_rows(parts: Iterable[Latents], count: int) -> Latents:
     """The first `count` rows of all parts, of which no more are made than are needed."""
-    taken: list[Tensor] = []
+    taken: list[Latents] = []
     for part in parts:
         taken.append(part)
         if sum(map(len, taken)) >= count:
             break
-    return torch.cat(taken)[:count]
+    labels = [part.labels for part in taken if part.labels is not None]
+    return Latents(torch.cat([part.z for part in taken]), torch.cat(labels) if labels else None)[:count]

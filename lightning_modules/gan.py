@@ -145,7 +145,7 @@ class GAN(GenerativeModel):
             self.discriminator_optimizer(self.discriminator.parameters()),
         ]
 
-    def sample_z(self, n: int) -> Tensor:
+    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
         return torch.randn(n, *self.latent_shape, device=self.device)
 
     def decode(self, latents: Latents) -> Tensor:

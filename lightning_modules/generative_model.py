@@ -69,23 +69,25 @@ class GenerativeModel(ImageModel, ABC):
 
         All labels are drawn equally often, whatever their shares in the data.
         """
-        z = self.sample_z(n)
         if self.num_classes is None:
-            return Latents(z)
+            return Latents(self.sample_z(n, None))
         if labels is None:
             labels = torch.randint(self.num_classes, (n,), device=self.device)
-        return Latents(z, labels)
+        return Latents(self.sample_z(n, labels), labels)
 
     @abstractmethod
-    def sample_z(self, n: int) -> Tensor:
-        """Draw (n, *latent_shape) on the model's device."""
+    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
+        """Draw (n, *latent_shape) on the model's device; of these labels, (n,), where the model knows labels."""
 
     @abstractmethod
     def decode(self, latents: Latents) -> Tensor:
         """Latents to images (B, C, H, W) in [0, 1]; with averaged weights outside training, where they are kept."""
 
-    def fit_latents(self, batches: Iterable[Batch]) -> None:
-        """Fit to training images what latents are drawn from, where that is no part of training; else do nothing."""
+    def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
+        """Fit to training images what latents are drawn from, where that is no part of training; else do nothing.
+
+        `held_out`, images of val, choose the settings of the fit.
+        """
 
     def keep_averages(self, *names: str) -> None:
         """Keep moving averages of these attributes; for the end of a constructor."""

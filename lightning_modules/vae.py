@@ -52,7 +52,7 @@ class VAE(GenerativeModel):
         self.likelihood = likelihood
         self.rate = rate
         self.prior = prior(latent_dim=latent_dim)
-        self.density = density(latent_dim=latent_dim)
+        self.density = density(latent_dim=latent_dim, num_classes=self.num_classes)
         self.optimizer = optimizer
         self.keep_averages("encoder", "decoder", "likelihood", "prior")
 
@@ -105,15 +105,19 @@ class VAE(GenerativeModel):
     def latents_from(self) -> str:
         return self.density.name
 
-    def fit_latents(self, batches: Iterable[Batch]) -> None:
+    def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
         """Fit the density to draws from the posteriors of training images; of no more of them than it asks for."""
-        self.density.fit((self.posterior(batch).sample() for batch in batches), self.images_seen)
+        self.density.fit(map(self.posterior_draws, batches), map(self.posterior_draws, held_out), self.images_seen)
         if dist.is_initialized():  # each process has fitted the same; let none differ by a rounding
-            for buffer in self.density.buffers():
-                dist.broadcast(buffer, src=0)
+            for tensor in self.density.state_dict().values():
+                dist.broadcast(tensor, src=0)
 
-    def sample_z(self, n: int) -> Tensor:
-        return self.density.sample(n, self.in_use(self.prior).distribution(self.posterior))
+    def posterior_draws(self, batch: Batch) -> Latents:
+        """z ~ q(z|x), one for each image; with its label, where the model knows labels."""
+        return Latents(self.posterior(batch).sample(), None if self.num_classes is None else batch.labels)
+
+    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
+        return self.density.sample(n, self.in_use(self.prior).distribution(self.posterior), labels)
 
     def decode(self, latents: Latents) -> Tensor:
         return self.in_use(self.likelihood).mean(self.in_use(self.decoder)(latents.z, latents.labels))

@@ -203,7 +203,7 @@ def images_of_trained(config: dict[str, Any], shape: tuple[int, int, int]) -> Te
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     model.eval()
     with torch.no_grad():
-        model.fit_latents(Batch(*batch) for batch in batches)
+        model.fit_latents(*([Batch(*batch) for batch in batches] for _ in range(2)))
         latents = model.sample_latents(5)
         images = model.decode(latents)
     assert latents.z.shape == (5, *model.latent_shape)

@@ -105,11 +105,12 @@ class Witness(GenerativeModel):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
-    def fit_latents(self, batches: Iterable[Batch]) -> None:
-        for batch in batches:
-            self.note("fit_latents", batch.images)
+    def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
+        for what, given in {"fit_latents": batches, "held_out": held_out}.items():
+            for batch in given:
+                self.note(what, batch.images)
 
-    def sample_z(self, n: int) -> Tensor:
+    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
         return torch.rand(n, LATENTS)
 
     def decode(self, latents: Latents) -> Tensor:
@@ -201,6 +202,8 @@ def test_every_reader_of_a_split_reads_its_own(run: Witnessed):
         ("test_step", "test"): {"test"},
         ("fit_latents", "fit"): {"train"},
         ("fit_latents", "test"): {"train"},
+        ("held_out", "fit"): {"val"},
+        ("held_out", "test"): {"val"},
         ("encode", "fit"): {"val"},  # reconstructions
         ("encode", "test"): {"val", "test"},  # reconstructions, and active units
         ("log_importance_weights", "test"): {"test"},

@@ -69,12 +69,12 @@ class Autoencoder(GenerativeModel):
     def decode(self, latents: Latents) -> Tensor:
         return self.in_use(self.decoder)(latents.z.flatten(1)).sigmoid()
 
-    def fit_latents(self, batches: Iterable[Batch]) -> None:
+    def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
         z = torch.cat([self.encode(batch).z for batch in batches])
         self.mean.copy_(z.mean(dim=0))
         self.scale.copy_(z.std(dim=0))
 
-    def sample_z(self, n: int) -> Tensor:
+    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
         return self.mean + self.scale * torch.randn(n, *self.latent_shape, device=self.device)
 
     @property

@@ -1,6 +1,6 @@
 """Densities that a trained VAE's latents are drawn from: recovered moments, and when they are fitted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from callbacks.latent_fit import LatentFit
 from lightning_modules import densities
-from lightning_modules.densities import GaussianMixtureDensity, PriorDensity
+from lightning_modules.densities import Density, GaussianMixtureDensity, PriorDensity
 from lightning_modules.priors import diagonal_normal
-from lightning_modules.values import Batch
+from lightning_modules.values import Batch, Latents
 
 MEANS = torch.tensor([[-4.0, 0.0], [3.0, 2.0]])
 COVARIANCES = torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[0.3, -0.1], [-0.1, 0.2]]])
@@ -32,13 +32,17 @@ def known_mixture(n: int, seed: int = 0) -> Tensor:
 
 
 def density(num_components: int = 2, num_latents: int = 20_000, seed: int = 0) -> GaussianMixtureDensity:
-    return GaussianMixtureDensity(latent_dim=2, num_components=num_components, num_latents=num_latents, seed=seed)
+    return GaussianMixtureDensity(2, None, num_components, num_latents, seed)
+
+
+def fit_density(one: Density, parts: Iterable[Tensor], images_seen: int = 1) -> None:
+    one.fit(map(Latents, parts), [Latents(known_mixture(200, seed=2))], images_seen)
 
 
 @pytest.fixture(scope="module")
 def fitted() -> GaussianMixtureDensity:
     one = density()
-    one.fit(known_mixture(20_000).split(500), images_seen=7)
+    fit_density(one, known_mixture(20_000).split(500))
     return one
 
 
@@ -52,7 +56,7 @@ def test_fit_recovers_a_known_mixture(fitted: GaussianMixtureDensity):
 
 def test_samples_have_the_moments_of_what_was_fitted(fitted: GaussianMixtureDensity):
     torch.manual_seed(0)
-    z = fitted.sample(50_000, PRIOR)
+    z = fitted.sample(50_000, PRIOR, None)
     data = known_mixture(50_000, seed=1)
     assert z.shape == (50_000, 2)
     torch.testing.assert_close(z.mean(0), data.mean(0), atol=0.06, rtol=0)
@@ -61,7 +65,7 @@ def test_samples_have_the_moments_of_what_was_fitted(fitted: GaussianMixtureDens
 
 def test_samples_are_not_grouped_by_component(fitted: GaussianMixtureDensity):
     torch.manual_seed(0)
-    component = (fitted.sample(4000, PRIOR)[:, 0] > 0).float()
+    component = (fitted.sample(4000, PRIOR, None)[:, 0] > 0).float()
     neighbours = (component[1:] == component[:-1]).float().mean().item()
     assert neighbours == pytest.approx(0.25**2 + 0.75**2, abs=0.03)  # as of independent draws
 
@@ -71,11 +75,11 @@ def test_fit_depends_on_its_seed_and_data_alone():
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
         one = density(num_components=5)
-        one.fit([known_mixture(500)], images_seen=1)
+        fit_density(one, [known_mixture(500)])
         found.append(one.state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
     other = density(num_components=5, seed=3)
-    other.fit([known_mixture(500)], images_seen=1)
+    fit_density(other, [known_mixture(500)])
     assert not torch.equal(other.means, found[0]["means"])
 
 
@@ -89,24 +93,24 @@ def test_fit_takes_no_more_latents_than_it_asks_for(num_latents: int):
             yield part
 
     few, same = density(num_latents=num_latents), density(num_latents=20_000)
-    few.fit(latents(), images_seen=1)
+    fit_density(few, latents())
     assert sum(made) == 300
-    same.fit([known_mixture(1000)[:num_latents]], images_seen=1)
+    fit_density(same, [known_mixture(1000)[:num_latents]])
     assert torch.equal(few.means, same.means)
 
 
 def test_fewer_latents_than_components_are_fitted_by_as_many_components():
     one = density(num_components=6)
     data = known_mixture(4)
-    one.fit([data], images_seen=1)
+    fit_density(one, [data])
     torch.manual_seed(0)
-    z = one.sample(500, PRIOR)
+    z = one.sample(500, PRIOR, None)
     assert torch.cdist(z, data).amin(dim=1).max() < 0.1  # each component is one latent
 
 
 def test_unfitted_density_refuses_to_be_drawn_from():
     with pytest.raises(RuntimeError, match="a density is fitted before latents are drawn from it"):
-        density().sample(1, PRIOR)
+        density().sample(1, PRIOR, None)
 
 
 def test_fit_is_repeated_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch):
@@ -114,15 +118,15 @@ def test_fit_is_repeated_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch
     original = GaussianMixture.fit
     monkeypatch.setattr(densities.GaussianMixture, "fit", lambda self, z: fits.append(len(z)) or original(self, z))
     for images_seen in (0, 0, 100, 100, 50):
-        one.fit([known_mixture(200)], images_seen)
+        fit_density(one, [known_mixture(200)], images_seen)
     assert len(fits) == 3
 
 
 def test_prior_density_is_the_prior():
-    one = PriorDensity(latent_dim=2)
-    one.fit(iter([]), images_seen=1)
+    one = PriorDensity(2, None)
+    one.fit(iter([]), iter([]), images_seen=1)
     torch.manual_seed(0)
-    z = one.sample(5, PRIOR)
+    z = one.sample(5, PRIOR, None)
     torch.manual_seed(0)
     assert torch.equal(z, PRIOR.sample((5,)))
     assert not one.state_dict()
@@ -147,7 +151,7 @@ def test_density_is_fitted_to_draws_from_the_posteriors_of_the_given_images():
     model = build("model=vae", *SMALL_MIXTURE, "model.density.num_components=1").eval()
     batch = random_batch(64)
     torch.manual_seed(0)
-    model.fit_latents([batch] * 200)
+    model.fit_latents([batch] * 200, [batch])
     posterior = model.posterior(batch)
     torch.testing.assert_close(model.density.means[0], posterior.mean.mean(0), atol=0.05, rtol=0)
     variance = posterior.variance.mean(0) + posterior.mean.var(0, correction=0)  # of draws, not of means
@@ -165,14 +169,14 @@ def test_nll_and_elbo_are_the_priors_whatever_the_density():
         return model.log_importance_weights(batch, 5), model.objective(batch)["elbo"]
 
     before = measured()
-    model.fit_latents([random_batch(50)])
+    model.fit_latents([random_batch(50)], [random_batch(50)])
     after = measured()
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
 
 
 def test_fitted_density_is_in_the_checkpoint():
     model, other = build("model=vae", *SMALL_MIXTURE).eval(), build("model=vae", *SMALL_MIXTURE, seed=1).eval()
-    model.fit_latents([random_batch(50)])
+    model.fit_latents([random_batch(50)], [random_batch(50)])
     other.load_state_dict(model.state_dict())
     drawn = []
     for one in (model, other):
@@ -189,27 +193,33 @@ class ObservedFit(LatentFit):
         self.fitted_at: list[int] = []
 
     def fit(self, trainer: Trainer, model: Any) -> None:
-        given: list[Batch] = []
+        train: list[Batch] = []
+        val: list[Batch] = []
         original = model.fit_latents
-        model.fit_latents = lambda batches: original(given.append(batch) or batch for batch in batches)
+
+        def noted(batches: Iterable[Batch], into: list[Batch]) -> Iterator[Batch]:
+            return (into.append(batch) or batch for batch in batches)
+
+        model.fit_latents = lambda batches, held_out: original(noted(batches, train), noted(held_out, val))
         super().fit(trainer, model)
         model.fit_latents = original
-        self.given = given
+        self.given = {"train": train, "val": val}
         self.fitted_at.append(int(model.density.fitted_at))
 
 
-def test_density_is_fitted_to_training_images_when_val_is_due_and_before_a_test():
+def test_density_is_fitted_to_train_and_val_when_val_is_due_and_before_a_test():
     model, datamodule, observed = build("model=vae", *SMALL_MIXTURE), TinyImages(SHAPE), ObservedFit()
     trainer = fit(model, datamodule, observed, max_epochs=5, check_val_every_n_epoch=2)
     assert observed.fitted_at == [16, 32]  # images seen after epochs 2 and 4, of 8 images each
     trainer.test(model, datamodule=datamodule, verbose=False)
     assert observed.fitted_at == [16, 32, 40]  # the weights have moved on since
-    images = torch.cat([batch.images for batch in observed.given])
-    train, labels = datamodule.split("train")
-    found = (images.unsqueeze(1) * 255 - train).abs().flatten(2).amax(2).argmin(1)  # (8,), indices into train
-    assert sorted(found.tolist()) == list(range(8))
-    torch.testing.assert_close(images * 255, train[found].float())
-    assert torch.equal(torch.cat([batch.labels for batch in observed.given]), labels[found])
+    for split, given in observed.given.items():
+        images = torch.cat([batch.images for batch in given])
+        own, labels = datamodule.split(split)
+        found = (images.unsqueeze(1) * 255 - own).abs().flatten(2).amax(2).argmin(1)  # (8,), indices into the split
+        assert sorted(found.tolist()) == list(range(8))
+        torch.testing.assert_close(images * 255, own[found].float())
+        assert torch.equal(torch.cat([batch.labels for batch in given]), labels[found])
 
 
 def test_fitting_changes_no_weight_and_no_random_draw():
