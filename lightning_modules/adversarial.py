@@ -8,6 +8,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from .augmentations import Augmentation
+from .constraints import Constraint
 from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
 from .penalties import Penalty
@@ -21,6 +22,7 @@ class AdversarialModel(GenerativeModel, ABC):
     """
 
     discriminator: nn.Module
+    constraint: Constraint
     augmentation: Augmentation
     loss: AdversarialLoss
     penalty: Penalty
@@ -37,6 +39,7 @@ class AdversarialModel(GenerativeModel, ABC):
             optimizer.zero_grad()
             self.manual_backward(terms["loss_discriminator"] + terms["penalty"])
             optimizer.step()
+        self.constraint.project(self.discriminator)
         return terms
 
     def discriminator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:

@@ -4,17 +4,20 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, cast
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.init import trunc_normal_
 from torch.optim import Optimizer
 
 from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
+from .clippings import Clipping
 from .conditioning import Conditioning
 from .constraints import Constraint
 from .losses import AdversarialLoss
 from .penalties import Penalty
+from .schedules import Schedule
 from .values import Batch, Latents
 
 
@@ -29,6 +32,7 @@ class GAN(AdversarialModel):
         image_shape: tuple[int, int, int],
         latent_dim: Annotated[int, Ge(1)],
         n_critic: Annotated[int, Ge(1)],
+        truncation: Annotated[float, Gt(0)] | None,
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
         generator: Callable[..., nn.Module],
@@ -38,16 +42,23 @@ class GAN(AdversarialModel):
         augmentation: Augmentation,
         loss: AdversarialLoss,
         penalty: Penalty,
+        schedule: Schedule,
+        clipping: Clipping,
         generator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
+        """`truncation`: outside training, components of z beyond it are drawn anew; null: none is (Brock et al. 2019,
+        arXiv:1809.11096, section 3.1).
+        """
         roles = conditioning()
-        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
+        self.truncation = truncation
         self.generator = roles.decoder(generator, self.image_shape, latent_dim)
         self.discriminator = roles.discriminator(discriminator, self.image_shape)
-        constraint(self.discriminator)
+        self.constraint = constraint
+        self.constraint(self.discriminator)
         self.augmentation = augmentation
         self.loss, self.penalty = loss, penalty
         self.generator_optimizer = generator_optimizer
@@ -105,7 +116,14 @@ class GAN(AdversarialModel):
         ]
 
     def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
-        return torch.randn(n, *self.latent_shape, device=self.device)
+        z = torch.randn(n, *self.latent_shape, device=self.device)
+        if self.training or self.truncation is None:
+            return z
+        return trunc_normal_(z, a=-self.truncation, b=self.truncation)
+
+    @property
+    def latents_from(self) -> str:
+        return "prior" if self.truncation is None else f"prior, truncated at {self.truncation:g}"
 
     def decode(self, latents: Latents) -> Tensor:
         return (self.fakes(latents).images + 1) / 2

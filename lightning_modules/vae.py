@@ -7,11 +7,13 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .clippings import Clipping
 from .conditioning import Conditioning
 from .densities import Density
 from .likelihoods import Likelihood
 from .priors import Prior, kl_by_dimension
 from .rates import Rate
+from .schedules import Schedule
 from .values import Batch, Latents
 from .variational import VariationalModel
 
@@ -35,10 +37,12 @@ class VAE(VariationalModel):
         rate: Rate,
         prior: Callable[..., Prior],
         density: Callable[..., Density],
+        schedule: Schedule,
+        clipping: Clipping,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
         roles = conditioning()
-        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
         self.decoder = roles.decoder(decoder, self.image_shape, latent_dim)
         self.likelihood = likelihood

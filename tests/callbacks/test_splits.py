@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from callbacks.sample_scores import VAL_SEED
 from jobs.building import build_callbacks, build_trainer
+from lightning_modules.clippings import NoClipping
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
+from lightning_modules.schedules import ConstantSchedule
 from lightning_modules.values import Batch, Latents
 from scoring.features import ModelSamples
 from scoring.fidelity import RealFeatures
@@ -71,7 +73,10 @@ class Witness(GenerativeModel):
     likelihood_kind, is_over_bytes = "grey", True
 
     def __init__(self) -> None:
-        super().__init__(SHAPE, (LATENTS,), num_classes=None, ema_half_life=0.0, ema_ramp_up=0.0)
+        super().__init__(
+            SHAPE, (LATENTS,), num_classes=None, ema_half_life=0.0, ema_ramp_up=0.0,
+            schedule=ConstantSchedule(), clipping=NoClipping(),
+        )  # fmt: skip
         self.layer = nn.Linear(1, 1)
         self.read: dict[tuple[str, str], set[str]] = defaultdict(set)
 
