@@ -109,7 +109,7 @@ class OptimalGaussianLikelihood(Likelihood):
     def __init__(self, half_life: Annotated[float, Gt(0)]) -> None:
         super().__init__()
         self.half_life = half_life
-        # Sums that decay together, so that their ratio is a mean from the first batch on. It begins as 1, of next to none.
+        # Sums that decay together: their ratio is a mean from the first batch on. It begins as 1, of next to no pixels.
         self.register_buffer("squared_errors", torch.tensor(1e-3))
         self.register_buffer("pixels", torch.tensor(1e-3))
 

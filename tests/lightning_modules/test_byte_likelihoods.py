@@ -46,7 +46,7 @@ def test_masses_of_the_256_values_of_a_pixel_sum_to_one(likelihood: Likelihood, 
         assert log_mass.logsumexp(0).item() == pytest.approx(0, abs=2e-3)
 
 
-@pytest.mark.parametrize("likelihood", ALL[1:], ids=ids)
+@pytest.mark.parametrize("likelihood", ALL[1:4], ids=ids)
 @pytest.mark.parametrize(("channels", "tolerance"), [(1, 0.008), (3, 0.03)])
 def test_samples_average_to_the_mean(likelihood: Likelihood, channels: int, tolerance: float):
     torch.manual_seed(0)
@@ -182,7 +182,7 @@ def test_mixtures_mean_between_two_sharp_components_is_their_average():
 def test_mean_of_colours_far_from_the_edges_follows_their_moves():
     """Of narrow logistics: a mean moves as far as the mean that moves it."""
     red, green, blue, moves = 0.5, -0.1, 0.2, torch.tensor([0.5, -0.3, 0.4])
-    numbers = torch.cat([torch.tensor([0.0, red, green, blue, -4.0, -4.0, -4.0]), moves.atanh()])
+    numbers = torch.cat([torch.tensor([0.0, red, green, blue, -6.0, -6.0, -6.0]), moves.atanh()])
     green += 0.5 * red
     blue += -0.3 * red + 0.4 * green
     expected = (torch.tensor([red, green, blue]) + 1) / 2
