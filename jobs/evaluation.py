@@ -40,8 +40,8 @@ def evaluate(cfg: DictConfig) -> None:
     check(cfg)
     if cfg.images:
         score_images(cfg)
-    elif cfg.out:
-        sample_run(cfg)
+    elif out := check_out(cfg.out):
+        sample_run(cfg, out)
     else:
         evaluate_run(cfg)
 
@@ -78,9 +78,9 @@ def evaluate_run(cfg: DictConfig) -> None:
     record_evaluation(trainer, weights, earlier, folder)
 
 
-def sample_run(cfg: DictConfig) -> None:
+def sample_run(cfg: DictConfig, out: Path) -> None:
     """Write images that a run's model makes, and do nothing else; its data is not needed."""
-    run_dir, out = Path(cfg.run), check_out(cfg.out)
+    run_dir = Path(cfg.run)
     model, _ = restored_model(read_config(run_dir), run_dir, cfg.checkpoint)
     if not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
