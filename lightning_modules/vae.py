@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
+import torch
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
 from torch.optim import Optimizer
 
 from .clippings import Clipping
 from .conditioning import Conditioning
 from .densities import Density
 from .likelihoods import Likelihood
-from .priors import Prior, kl_by_dimension
+from .objectives import Draws, Objective
+from .priors import Prior, kl_by_dimension, kl_parts
 from .rates import Rate
 from .schedules import Schedule
 from .values import Batch, Latents
@@ -19,9 +22,9 @@ from .variational import VariationalModel
 
 
 class VAE(VariationalModel):
-    """Ascends the ELBO, log p(x) ≥ E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), in nats per image.
+    """Ascends a bound on log p(x), in nats per image: the ELBO, E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), or a tighter one.
 
-    The loss pays for the KL what the `rate` asks: with β = 1 it is the negative ELBO.
+    The loss pays for the KL what the `rate` asks: with β = 1 it is the negative bound.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class VAE(VariationalModel):
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
         likelihood: Likelihood,
+        objective: Objective,
         rate: Rate,
         prior: Callable[..., Prior],
         density: Callable[..., Density],
@@ -44,8 +48,10 @@ class VAE(VariationalModel):
         roles = conditioning()
         super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
-        self.decoder = roles.decoder(decoder, self.image_shape, latent_dim)
+        channels, height, width = self.image_shape
+        self.decoder = roles.decoder(decoder, (likelihood.num_outputs(channels), height, width), latent_dim)
         self.likelihood = likelihood
+        self.bound = objective
         self.rate = rate
         self.prior = prior(latent_dim=latent_dim)
         self.density = density(latent_dim=latent_dim, num_classes=self.num_classes)
@@ -56,20 +62,29 @@ class VAE(VariationalModel):
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder, **self.learned_prior}
 
-    def likelihood_of(self, latents: Latents, batch: Batch) -> Tensor:
-        """log p(x|z), (B,), nats per image."""
-        parameters = self.in_use(self.decoder)(latents.z, latents.labels)
-        return self.in_use(self.likelihood).log_prob(parameters, batch.images)
+    def parameters_of(self, latents: Latents) -> Tensor:
+        """The decoder's output, (B, likelihood.num_outputs(C), H, W)."""
+        outputs = self.in_use(self.decoder)(latents.z, latents.labels)
+        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+    def draw(self, batch: Batch, posterior: Independent, prior: Distribution, num_samples: int) -> Draws:
+        """Draws z ~ q(z|x), as many for each image, through which gradients flow to the posterior."""
+        z = posterior.rsample((num_samples,))  # (num_samples, B, latent_dim)
+        repeated = batch.repeat(num_samples)
+        parameters = self.parameters_of(Latents(z.flatten(0, 1), repeated.labels))
+        log_likelihood = self.in_use(self.likelihood).log_prob(parameters, repeated.images)
+        return Draws(posterior, prior, z, log_likelihood.view(num_samples, -1))
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """The loss to descend and its terms, each a mean over the batch, in nats per image."""
         posterior = self.posterior(batch)
-        z = posterior.rsample()
-        reconstruction = -self.likelihood_of(Latents(z, batch.labels), batch).mean()
-        parts = self.kl_parts(posterior, z)
+        prior = self.latent_prior()
+        draws = self.draw(batch, posterior, prior, self.bound.num_samples)
+        reconstruction = -draws.log_likelihood.mean()
+        parts = kl_parts(posterior, prior, draws.z[0])
         total = parts.sum(dim=1).mean()
         return {
-            "loss": reconstruction + self.rate(parts, self.images_seen),
+            "loss": self.bound(draws, total, self.rate(parts, self.images_seen)),
             "elbo": -(reconstruction + total),
             "reconstruction": reconstruction,
             "kl": total,
@@ -87,7 +102,7 @@ class VAE(VariationalModel):
         return self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def decode(self, latents: Latents) -> Tensor:
-        return self.in_use(self.likelihood).mean(self.in_use(self.decoder)(latents.z, latents.labels))
+        return self.in_use(self.likelihood).mean(self.parameters_of(latents))
 
     @property
     def likelihood_kind(self) -> str:
@@ -97,19 +112,18 @@ class VAE(VariationalModel):
     def is_over_bytes(self) -> bool:
         return self.likelihood.is_over_bytes
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+    @torch.no_grad()
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
         """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image.
 
         The log of their mean estimates log p(x) from below, ever closer with more samples (Burda et al. 2016,
         arXiv:1509.00519). p(z) is the prior, whatever density latents are drawn from to make images.
         """
         posterior = self.posterior(batch)
+        # One prior for all draws: making VampPrior's takes a network as much work as its many pseudo-inputs.
         prior = self.latent_prior()
-        z = posterior.sample((num_samples,))  # (num_samples, B, latent_dim)
-        repeated = batch.repeat(num_samples)
-        log_likelihood = self.likelihood_of(Latents(z.flatten(0, 1), repeated.labels), repeated)
-        log_joint = log_likelihood + prior.log_prob(z.flatten(0, 1))
-        return log_joint.view(num_samples, -1) - posterior.log_prob(z)
+        parts = torch.arange(num_samples).split(max(1, at_once // len(batch)))
+        return torch.cat([self.draw(batch, posterior, prior, len(part)).log_weights for part in parts])
 
     def kl_by_dimension(self, batch: Batch) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, latent_dim), nats; None where it does not part so."""

@@ -3,12 +3,12 @@
 from abc import ABC
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions import Distribution, Independent
 from torch.nn.functional import softplus
 
 from .density_model import DensityModel
-from .priors import Prior, diagonal_normal, kl, kl_by_dimension
+from .priors import Prior, diagonal_normal
 from .values import Batch, Latents
 
 
@@ -28,15 +28,6 @@ class VariationalModel(DensityModel, ABC):
     def latent_prior(self) -> Distribution:
         """p(z), of event shape (latent_dim,)."""
         return self.in_use(self.prior).distribution(self.posterior)
-
-    def kl_parts(self, posterior: Independent, z: Tensor) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) by latent dimension, (B, latent_dim), nats, given a draw z ~ q(z|x).
-
-        A total that does not part by dimension is spread over all of them.
-        """
-        prior = self.latent_prior()
-        parts = kl_by_dimension(posterior, prior)
-        return kl(posterior, prior, z).unsqueeze(1).expand(z.shape) / z.shape[1] if parts is None else parts
 
     def latent_draws(self, batch: Batch) -> Latents:
         """z ~ q(z|x), one for each image; with its label, where the model knows labels."""

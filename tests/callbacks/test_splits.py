@@ -125,7 +125,7 @@ class Witness(GenerativeModel):
         count = 1 + ["train", "val", "test"].index(source)
         return Latents(torch.rand(len(batch.images), LATENTS) * (torch.arange(LATENTS) < count))
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
         self.note("log_importance_weights", batch.images)
         return -grey(batch).expand(num_samples, -1)
 
