@@ -14,6 +14,7 @@ from .conditioning import Conditioning
 from .constraints import Constraint
 from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
+from .networks.budget import within_budget
 from .penalties import Penalty
 from .values import Batch, Latents
 
@@ -31,6 +32,7 @@ class GAN(GenerativeModel):
         n_critic: Annotated[int, Ge(1)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
@@ -45,8 +47,8 @@ class GAN(GenerativeModel):
         super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
-        self.generator = roles.decoder(generator, self.image_shape, latent_dim)
-        self.discriminator = roles.discriminator(discriminator, self.image_shape)
+        self.generator = within_budget(parameters, roles.decoder, generator, self.image_shape, latent_dim)
+        self.discriminator = within_budget(parameters, roles.discriminator, discriminator, self.image_shape)
         constraint(self.discriminator)
         self.augmentation = augmentation
         self.loss, self.penalty = loss, penalty

@@ -15,6 +15,7 @@ from .conditioning import Conditioning
 from .densities import Density
 from .generative_model import GenerativeModel
 from .likelihoods import Likelihood
+from .networks.budget import within_budget
 from .priors import Prior, diagonal_normal, kl, kl_by_dimension
 from .rates import Rate
 from .values import Batch, Latents
@@ -32,6 +33,7 @@ class VAE(GenerativeModel):
         latent_dim: Annotated[int, Ge(1)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
@@ -43,8 +45,8 @@ class VAE(GenerativeModel):
     ) -> None:
         roles = conditioning()
         super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
-        self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
-        self.decoder = roles.decoder(decoder, self.image_shape, latent_dim)
+        self.encoder = within_budget(parameters, roles.encoder, encoder, self.image_shape, 2 * latent_dim)
+        self.decoder = within_budget(parameters, roles.decoder, decoder, self.image_shape, latent_dim)
         self.likelihood = likelihood
         self.rate = rate
         self.prior = prior(latent_dim=latent_dim)
