@@ -16,6 +16,7 @@ from .clippings import Clipping
 from .conditioning import Conditioning
 from .constraints import Constraint
 from .losses import AdversarialLoss
+from .networks.budget import within_budget
 from .penalties import Penalty
 from .schedules import Schedule
 from .values import Batch, Latents
@@ -35,6 +36,7 @@ class GAN(AdversarialModel):
         truncation: Annotated[float, Gt(0)] | None,
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
@@ -55,8 +57,8 @@ class GAN(AdversarialModel):
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
         self.truncation = truncation
-        self.generator = roles.decoder(generator, self.image_shape, latent_dim)
-        self.discriminator = roles.discriminator(discriminator, self.image_shape)
+        self.generator = within_budget(parameters, roles.decoder, generator, self.image_shape, latent_dim)
+        self.discriminator = within_budget(parameters, roles.discriminator, discriminator, self.image_shape)
         self.constraint = constraint
         self.constraint(self.discriminator)
         self.augmentation = augmentation

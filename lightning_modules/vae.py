@@ -13,6 +13,7 @@ from .clippings import Clipping
 from .conditioning import Conditioning
 from .densities import Density
 from .likelihoods import Likelihood
+from .networks.budget import within_budget
 from .objectives import Draws, Objective
 from .priors import Prior, kl_by_dimension, kl_parts
 from .rates import Rate
@@ -33,6 +34,7 @@ class VAE(VariationalModel):
         latent_dim: Annotated[int, Ge(1)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
@@ -47,9 +49,10 @@ class VAE(VariationalModel):
     ) -> None:
         roles = conditioning()
         super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
-        self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
+        self.encoder = within_budget(parameters, roles.encoder, encoder, self.image_shape, 2 * latent_dim)
         channels, height, width = self.image_shape
-        self.decoder = roles.decoder(decoder, (likelihood.num_outputs(channels), height, width), latent_dim)
+        outputs = (likelihood.num_outputs(channels), height, width)
+        self.decoder = within_budget(parameters, roles.decoder, decoder, outputs, latent_dim)
         self.likelihood = likelihood
         self.bound = objective
         self.rate = rate
