@@ -65,11 +65,6 @@ class VAE(VariationalModel):
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder, **self.learned_prior}
 
-    def parameters_of(self, latents: Latents) -> Tensor:
-        """The decoder's output, (B, likelihood.num_outputs(C), H, W)."""
-        outputs = self.in_use(self.decoder)(latents.z, latents.labels)
-        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-
     def draw(self, batch: Batch, posterior: Independent, prior: Distribution, num_samples: int) -> Draws:
         """Draws z ~ q(z|x), as many for each image, through which gradients flow to the posterior."""
         z = posterior.rsample((num_samples,))  # (num_samples, B, latent_dim)
@@ -103,9 +98,6 @@ class VAE(VariationalModel):
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-
-    def decode(self, latents: Latents) -> Tensor:
-        return self.in_use(self.likelihood).mean(self.parameters_of(latents))
 
     @property
     def likelihood_kind(self) -> str:

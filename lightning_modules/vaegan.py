@@ -11,14 +11,18 @@ from torch.optim import Optimizer
 
 from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
+from .clippings import Clipping
 from .conditioning import Conditioning
 from .constraints import Constraint
 from .densities import Density
 from .likelihoods import Likelihood
 from .losses import AdversarialLoss
+from .networks.budget import within_budget
+from .networks.features import features
 from .penalties import Penalty
-from .priors import Prior
+from .priors import Prior, kl_parts
 from .rates import Rate
+from .schedules import Schedule
 from .values import Batch, Latents
 from .variational import VariationalModel
 
@@ -39,6 +43,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
         pixel_weight: Annotated[float, Ge(0)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
@@ -51,6 +56,8 @@ class VAEGAN(VariationalModel, AdversarialModel):
         augmentation: Augmentation,
         loss: AdversarialLoss,
         penalty: Penalty,
+        schedule: Schedule,
+        clipping: Clipping,
         encoder_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         decoder_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
@@ -60,13 +67,16 @@ class VAEGAN(VariationalModel, AdversarialModel):
         `pixel_weight`: of the pixels' own likelihood, which encoder and decoder ascend as well; the paper has none.
         """
         roles = conditioning()
-        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.automatic_optimization = False
-        self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=2 * latent_dim)
-        self.decoder = roles.decoder(decoder, self.image_shape, latent_dim)
-        self.discriminator = roles.discriminator(discriminator, self.image_shape)
         self.feature_weight, self.feature_scale, self.pixel_weight = feature_weight, feature_scale, pixel_weight
-        constraint(self.discriminator)
+        channels, height, width = self.image_shape
+        outputs = (likelihood.num_outputs(channels), height, width)
+        self.encoder = within_budget(parameters, roles.encoder, encoder, self.image_shape, 2 * latent_dim)
+        self.decoder = within_budget(parameters, roles.decoder, decoder, outputs, latent_dim)
+        self.discriminator = within_budget(parameters, roles.discriminator, discriminator, self.image_shape)
+        self.constraint = constraint
+        self.constraint(self.discriminator)
         self.likelihood = likelihood
         self.rate = rate
         self.prior = prior(latent_dim=latent_dim)
@@ -111,69 +121,63 @@ class VAEGAN(VariationalModel, AdversarialModel):
         """A draw z ~ q(z|x), (B, latent_dim), and what the encoder descends, `loss_encoder`, nats per image."""
         posterior = self.posterior(real)
         z = posterior.rsample()
-        parts = self.kl_parts(posterior, z)
-        parameters = self.in_use(self.decoder)(z, real.labels)
-        explained = self.explained(real, parameters)
-        loss = self.rate(parts, self.images_seen) + explained["features"] + self.pixel_weight * explained["pixels"]
-        return z, {"loss_encoder": loss, "kl": parts.sum(dim=1).mean(), **explained}
+        parts = kl_parts(posterior, self.latent_prior(), z)
+        unexplained = self.unexplained(real, self.parameters_of(Latents(z, real.labels)))
+        loss = self.rate(parts, self.images_seen) + unexplained["features"] + self.pixel_weight * unexplained["pixels"]
+        return z, {"loss_encoder": loss, "kl": parts.sum(dim=1).mean(), **unexplained}
 
     def decoder_objective(self, real: Batch, z: Tensor) -> tuple[Batch, dict[str, Tensor]]:
         """Signed fakes, as many as there are real images, and what the decoder descends, `loss_decoder`.
 
-        The first half of them are reconstructions by these z, the others samples: of the labels of the real images.
+        Of the fakes the first half are reconstructions by the latents z, (B, latent_dim), the others samples from the
+        prior; all have the labels of the real images.
         """
-        drawn = self.latent_prior().sample((len(z),))
+        latents = torch.cat([z, self.latent_prior().sample((len(z),))])
         labels = None if real.labels is None else real.labels.repeat(2)
-        parameters = self.in_use(self.decoder)(torch.cat([z, drawn]), labels)  # in one pass: one batch to a norm
-        reconstructed, sampled = parameters.chunk(2)
-        explained = self.explained(real, reconstructed)
+        reconstructed, sampled = self.parameters_of(Latents(latents, labels)).chunk(
+            2
+        )  # of one pass: one batch to a norm
         half = len(real) // 2
-        fake = signed(real.with_images(self.images_of(torch.cat([reconstructed[:half], sampled[half:]]))))
+        images = self.images_of(torch.cat([reconstructed[:half], sampled[half:]]))
+        fake = signed(real.with_images(images))
         terms = self.generator_objective(signed(real), fake)
+        unexplained = self.unexplained(real, reconstructed)
         loss = (
-            self.feature_weight * explained["features"]
-            + self.pixel_weight * explained["pixels"]
-            + terms["loss_generator"]
+            terms["loss_generator"]
+            + self.feature_weight * unexplained["features"]
+            + self.pixel_weight * unexplained["pixels"]
         )
         return fake, {"loss_decoder": loss, **terms}
 
-    def explained(self, real: Batch, parameters: Tensor) -> dict[str, Tensor]:
-        """−log p(features of x | z) and −log p(x | z), means over the batch, given the decoder's output."""
-        features = self.feature_log_prob(real, real.with_images(self.images_of(parameters)))
-        pixels = self.in_use(self.likelihood).log_prob(parameters, real.images)
-        return {"features": -features.mean(), "pixels": -pixels.mean()}
+    def unexplained(self, real: Batch, parameters: Tensor) -> dict[str, Tensor]:
+        """−log p(features of x | z) and −log p(x | z), nats, means over the batch, given the decoder's output."""
+        log_prob = self.in_use(self.likelihood).log_prob(parameters, real.images)
+        return {
+            "features": self.feature_distance(real.images, self.images_of(parameters)).mean(),
+            "pixels": -log_prob.mean(),
+        }
 
-    def feature_log_prob(self, real: Batch, reconstructed: Batch) -> Tensor:
-        """Of the features of images in [0, 1], given those of their reconstructions: (B,), nats but for a constant.
+    def feature_distance(self, images: Tensor, reconstructed: Tensor) -> Tensor:
+        """−log N(φ(x) | φ(x̃), scale² I) but for its constant, (B,), nats: eq. 7, φ being the discriminator's features.
 
-        Features are those before the discriminator's last layer, asked of images without augmentation. Nothing holds
-        a discriminator to a size of features, so they are measured by their root mean square over the batch.
+        Nothing holds a discriminator to a size of its features, so they are measured in their root mean square over
+        the batch. They are asked of images as they are: augmentations would differ between the two.
         """
-        found, expected = self.features(reconstructed), self.features(real).detach()
+        expected, found = (self.features(pixels) for pixels in (images, reconstructed))
         unit = self.feature_scale * expected.square().mean().sqrt()
-        return -((found - expected) / unit).square().sum(dim=1) / 2
+        return ((found - expected) / unit).square().sum(dim=1) / 2
 
-    def features(self, batch: Batch) -> Tensor:
-        import os
-        k = int(os.environ.get("LAYER", "1"))
-        x = signed(batch).images
-        for layer in list(self.discriminator.network)[:-k]:
-            x = layer(x)
-        return x.flatten(1)
-
-    def images_of(self, parameters: Tensor) -> Tensor:
-        return self.in_use(self.likelihood).mean(parameters)
+    def features(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] to what the discriminator's last layer sees of them: (B, F)."""
+        found = features(cast(nn.Sequential, self.discriminator.network), signed(Batch(images)).images)
+        return found.to(torch.promote_types(found.dtype, torch.float32))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """The encoder's terms, and both players' losses on samples from the prior, as a GAN's validation has them."""
         real = Batch(*batch)
-        posterior = self.posterior(real)
-        z = posterior.rsample()
-        explained = self.explained(real, self.in_use(self.decoder)(z, real.labels))
+        _, terms = self.encoder_objective(real)
         latents = Latents(self.latent_prior().sample((len(real),)), self.known_labels(real))
-        sampled = real.with_images(self.decode(latents))
-        return {"kl": self.kl_parts(posterior, z).sum(dim=1).mean(), **explained} | self.judged(
-            signed(real), signed(sampled)
-        )
+        return terms | self.judged(signed(real), signed(real.with_images(self.decode(latents))))
 
     test_step = validation_step
 
@@ -183,6 +187,3 @@ class VAEGAN(VariationalModel, AdversarialModel):
             self.decoder_optimizer([*self.decoder.parameters(), *self.likelihood.parameters()]),
             self.discriminator_optimizer(self.discriminator.parameters()),
         ]
-
-    def decode(self, latents: Latents) -> Tensor:
-        return self.images_of(self.in_use(self.decoder)(latents.z, latents.labels))

@@ -3,19 +3,22 @@
 from abc import ABC
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.nn.functional import softplus
 
 from .density_model import DensityModel
+from .likelihoods import Likelihood
 from .priors import Prior, diagonal_normal
 from .values import Batch, Latents
 
 
 class VariationalModel(DensityModel, ABC):
-    """A model whose constructor sets an `encoder`, with two outputs for each latent, and a `prior`."""
+    """A model whose constructor sets these parts; the encoder has two outputs for each latent."""
 
     encoder: nn.Module
+    decoder: nn.Module
+    likelihood: Likelihood
     prior: Prior
 
     def posterior(self, batch: Batch) -> Independent:
@@ -36,6 +39,18 @@ class VariationalModel(DensityModel, ABC):
     def encode(self, batch: Batch) -> Latents:
         """Images in [0, 1] to the means of their posteriors."""
         return Latents(self.posterior(batch).mean, self.known_labels(batch))
+
+    def parameters_of(self, latents: Latents) -> Tensor:
+        """The decoder's output, (B, likelihood.num_outputs(C), H, W)."""
+        outputs = self.in_use(self.decoder)(latents.z, latents.labels)
+        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+    def images_of(self, parameters: Tensor) -> Tensor:
+        """The decoder's output to expected images in [0, 1]."""
+        return self.in_use(self.likelihood).mean(parameters)
+
+    def decode(self, latents: Latents) -> Tensor:
+        return self.images_of(self.parameters_of(latents))
 
     @property
     def learned_prior(self) -> dict[str, nn.Module]:

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 from torch.optim import Optimizer
 
+from .clippings import Clipping
 from .code_densities import CodeDensity
 from .codebooks import Codebook
 from .conditioning import Conditioning
 from .density_model import DensityModel
 from .likelihoods import Likelihood
+from .networks.budget import within_budget
+from .schedules import Schedule
 from .values import Batch, Latents
 
 
@@ -21,7 +24,7 @@ class VQVAE(DensityModel):
     """Latents are codes, int64 (B, num_positions): the encoder's vector is cut into as many parts, and each of them is
     replaced by the nearest vector of the codebook. The decoder sees those, joined.
 
-    Descends −log p(x|e) + ‖sg[z] − e‖² + β ‖z − sg[e]‖² (eq. 3), nats per image; gradients pass from e to z as they are.
+    Descends −log p(x|e) + ‖sg[z] − e‖² + β ‖z − sg[e]‖² (eq. 3), nats per image; gradients pass from e to z unchanged.
     The paper's codes lie on the encoder's grid; cut from its vector they serve every network and image size.
     """
 
@@ -36,19 +39,25 @@ class VQVAE(DensityModel):
         commitment: Annotated[float, Ge(0)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
         likelihood: Likelihood,
         codebook: Callable[..., Codebook],
         density: Callable[..., CodeDensity],
+        schedule: Schedule,
+        clipping: Clipping,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
         """`commitment`: β, which holds the encoder to its codes."""
-        roles = conditioning()
-        super().__init__(image_shape, (num_positions,), roles.num_classes, ema_half_life, ema_ramp_up)
-        self.encoder = roles.encoder(encoder, self.image_shape, num_outputs=num_positions * code_dim)
-        self.decoder = roles.decoder(decoder, self.image_shape, num_positions * code_dim)
+        roles, latent_shape = conditioning(), (num_positions,)
+        super().__init__(image_shape, latent_shape, roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
+        vector_dim = num_positions * code_dim
+        channels, height, width = self.image_shape
+        outputs = (likelihood.num_outputs(channels), height, width)
+        self.encoder = within_budget(parameters, roles.encoder, encoder, self.image_shape, vector_dim)
+        self.decoder = within_budget(parameters, roles.decoder, decoder, outputs, vector_dim)
         self.num_codes, self.commitment = num_codes, commitment
         self.likelihood = likelihood
         self.codebook = codebook(num_codes=num_codes, code_dim=code_dim)
@@ -69,7 +78,8 @@ class VQVAE(DensityModel):
 
     def parameters_of_pixels(self, vectors: Tensor, labels: Tensor | None) -> Tensor:
         """Vectors (B, num_positions, code_dim) to the likelihood's parameters, (B, …, H, W)."""
-        return self.in_use(self.decoder)(vectors.flatten(1), labels)
+        outputs = self.in_use(self.decoder)(vectors.flatten(1), labels)
+        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         seen = Batch(*batch)
