@@ -78,7 +78,7 @@ class AutoregressiveCodes(CodeDensity):
     """p(codes) = Π p(code_i | codes before it, label), by a recurrent network (GRU, Cho et al. 2014, arXiv:1406.1078).
 
     In the place of the paper's PixelCNN: codes in the order of their positions, which need not be a grid. It is trained
-    for `steps` on codes kept in memory; of ten states on the way the one that finds the held-out codes likeliest is kept.
+    for `steps` on codes kept in memory; of ten states on the way, that which finds held-out codes likeliest is kept.
     """
 
     name = "autoregressive_codes"
@@ -102,7 +102,7 @@ class AutoregressiveCodes(CodeDensity):
         self.network = self.new_network()
 
     def new_network(self) -> "CodeNetwork":
-        """A network whose weights are the seed's; the global generators stay as they are. The model does not train it."""
+        """A network whose weights are the seed's, which no optimizer of the model's trains; global generators stay."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return CodeNetwork(*self.shape_of_network).requires_grad_(False)

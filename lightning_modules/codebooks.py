@@ -25,7 +25,7 @@ class Codebook(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, z: Tensor, codes: Tensor) -> Tensor:
-        """What the vectors descend, a scalar per image, given the encoder's vectors (B, P, code_dim) and their codes."""
+        """What the vectors descend, a mean over the batch, given the encoder's vectors (B, P, code_dim) and codes."""
 
     @abstractmethod
     def follow(self, z: Tensor, codes: Tensor) -> None:

@@ -62,7 +62,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
         decoder_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        """`feature_weight`: γ of the paper. `feature_scale`: of a feature's Gaussian, in the features' root mean square.
+        """`feature_weight`: γ of the paper. `feature_scale`: of the Gaussian, in the features' root mean square.
 
         `pixel_weight`: of the pixels' own likelihood, which encoder and decoder ascend as well; the paper has none.
         """
