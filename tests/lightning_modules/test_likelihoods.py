@@ -213,3 +213,18 @@ def test_optimal_scale_travels_to_the_average_and_in_checkpoints():
         torch.manual_seed(0)
         one.terms = one.log_importance_weights(batch, 4, 100)
     assert torch.equal(model.terms, again.terms)
+
+
+def test_optimal_scale_is_that_of_all_processes_batches(monkeypatch: pytest.MonkeyPatch):
+    ours, theirs = torch.full((2, 1, 4, 4), 0.1), torch.full((6, 1, 4, 4), 0.3)
+
+    def add_theirs(totals: torch.Tensor) -> None:
+        totals += torch.tensor([theirs.square().sum().item(), theirs.numel()])
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.all_reduce", add_theirs)
+    likelihood = OptimalGaussianLikelihood(1000)
+    found = likelihood.log_prob(torch.zeros_like(ours), ours)
+    scale = ((2 * 0.1**2 + 6 * 0.3**2) / 8) ** 0.5
+    torch.testing.assert_close(found, GaussianLikelihood(scale, False).log_prob(torch.zeros_like(ours), ours))
+    assert likelihood.pixels.item() == pytest.approx(8 * 16, rel=1e-3)
