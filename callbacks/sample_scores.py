@@ -57,7 +57,7 @@ class SampleScores(ScoreCallback):
         self.batch_size, self.seed = batch_size, seed
         if protocol:
             num_fakes = published_num_fakes(protocol, num_fakes)
-            check_matches_published(protocol, data=type(datamodule).__name__)
+            check_matches_published(protocol, data=datamodule.title)
         network = extractor()
         if protocol:
             check_matches_published(protocol, extractor=network.protocol["extractor"])

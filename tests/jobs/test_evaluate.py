@@ -10,6 +10,7 @@ from conftest import RICH, composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
+from small_data import PLAIN
 
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
@@ -137,7 +138,7 @@ def test_run_of_a_version_with_another_format_is_refused_naming_it(stated: dict,
 
 
 def digits_as(folder: Path, kind: str, count: int = 300) -> Path:
-    datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
+    datamodule = Digits(batch_size=100, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     images = datamodule.split("train").images[:count, 0].numpy()
     if kind == "npz":

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from conftest import DATA_ROOT, Pixels, TinyImages, composed, needs_real
+from small_data import PLAIN
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -464,7 +465,7 @@ def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_no
     assert published_num_fakes("lucic2018", None) == published_num_fakes("lucic2018", 10_000) == 10_000
     with pytest.raises(ConfigError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
         score(images, protocol="lucic2018", num_fakes=500)
-    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, device="auto")
+    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, **PLAIN)
     with pytest.raises(ConfigError, match="asks for extractor inception-v3-compat, not pixels"):
         score(mnist, protocol="lucic2018")
     with pytest.raises(ConfigError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
@@ -648,12 +649,12 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("real")
     datamodule: ImageDataModule
     if request.param == "Digits":
-        datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
+        datamodule = Digits(batch_size=100, seed=0, split_seed=0, **PLAIN)
     elif request.param == "MNIST":
-        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
+        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, **PLAIN)
     else:
         (folder / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
-        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0, device="auto")
+        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     return datamodule
 
