@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from callbacks.checkpoints import RunCheckpoint
+from callbacks.early_stopping import EarlyStopping
 from callbacks.sample_scores import SampleScores
 from datamodules.digits import Digits
 from datamodules.image_datamodule import ImageDataModule
@@ -214,16 +215,17 @@ def test_a_split_of_one_image_is_refused(split: str, images: Pictured):
         score(images)
 
 
-def test_checkpoints_of_little_data_are_chosen_by_kid(tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_little_data_has_kid_choose_checkpoints_and_stop_runs(tmp_path: Path, capsys: pytest.CaptureFixture):
     few, many = Pictured(tmp_path / "few"), Pictured(tmp_path / "many")
     few.num_val = 4
     for datamodule, chosen_by in ((few, "val/kid_pixels"), (many, "val/fid_pixels")):
         checkpoint = RunCheckpoint(str(tmp_path), "best", monitor="val/fid_pixels")
         scores, last = score(datamodule), RunCheckpoint(str(tmp_path), "last")
-        trainer = SimpleNamespace(callbacks=[scores, checkpoint, last], is_global_zero=True)
+        stopping = EarlyStopping("val/fid_pixels", "min", patience=1, min_delta=0.0)
+        trainer = SimpleNamespace(callbacks=[scores, checkpoint, stopping, last], is_global_zero=True)
         scores.setup(trainer, gan(), "fit")
         scores.setup(trainer, gan(), "test")
-        assert checkpoint.monitor == scores.chosen_by == chosen_by and last.monitor is None
+        assert checkpoint.monitor == stopping.monitor == scores.chosen_by == chosen_by and last.monitor is None
     said = "val/kid_pixels chooses the checkpoint: an fid needs as many images as the extractor has features, 5, "
     assert capsys.readouterr().out == f"{said}and val has 4\n"
 
