@@ -83,7 +83,7 @@ class LikelihoodScores(ScoreCallback):
 
     def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {
-            "data": type(datamodule).__name__,
+            "data": datamodule.title,
             "split": "test",
             "images_sha256": content_hash(images),
             "num_images": len(images),

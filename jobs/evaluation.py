@@ -1,11 +1,12 @@
 """A finished run evaluated again: its scores and pictures, other scores of the same weights, and samples."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
@@ -18,10 +19,11 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from run_folder.layout import EVALUATION, METRICS
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
+from run_folder.settings import as_dict, flattened
 
 from .building import build_observers, check_makes_images
 from .command_line import ended_by_sigterm
-from .config_check import check
+from .config_check import check, check_section
 from .given_images import complete, score_images
 from .restoring import read_config, restored_model
 from .run_data import check_same_data
@@ -36,6 +38,8 @@ def evaluate(cfg: DictConfig) -> None:
     if bool(cfg.run) == bool(cfg.images):
         raise ConfigError("run: give the run folder that train.py named, run=outputs/…, or images=<folder or .npz>")
     if cfg.images:
+        for name in asked_of_model(cfg):
+            raise ConfigError(f"model.{name}: images= has no model that could be changed; leave it away")
         complete(cfg)
     check(cfg)
     if cfg.images:
@@ -47,9 +51,9 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def evaluate_run(cfg: DictConfig) -> None:
-    """Test a run's model as its training did, into evaluation/ in its folder."""
+    """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
     run_dir = Path(cfg.run)
-    folder = run_dir / EVALUATION
+    folder = evaluation_folder(run_dir, asked_of_model(cfg))
     run_config = read_run_config(run_dir, cfg)
     model, path = restored_model(run_config, run_dir, cfg.checkpoint)
     datamodule = instantiate(run_config.data)
@@ -81,7 +85,9 @@ def evaluate_run(cfg: DictConfig) -> None:
 def sample_run(cfg: DictConfig, out: Path) -> None:
     """Write images that a run's model makes, and do nothing else; its data is not needed."""
     run_dir = Path(cfg.run)
-    model, _ = restored_model(read_config(run_dir), run_dir, cfg.checkpoint)
+    run_config = read_config(run_dir)
+    change_model(run_config, asked_of_model(cfg))
+    model, _ = restored_model(run_config, run_dir, cfg.checkpoint)
     if not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
@@ -91,6 +97,7 @@ def sample_run(cfg: DictConfig, out: Path) -> None:
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
     run_config = read_config(run_dir)
+    change_model(run_config, asked_of_model(cfg))
     if cfg.data.root is not None:
         if "root" not in run_config.data:
             raise ConfigError("data.root: the data of this run comes with scikit-learn; leave data.root away")
@@ -100,6 +107,25 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
         if cfg.scores is None:
             run_config.callbacks.likelihood = None
     return run_config
+
+
+def asked_of_model(cfg: DictConfig) -> dict[str, Any]:
+    """What of a run's model is to be otherwise, by the name of its argument."""
+    return {str(name): value for name, value in cfg.model.items() if value is not None}
+
+
+def change_model(run_config: DictConfig, asked: Mapping[str, Any]) -> None:
+    """Put what is asked for in the place of the run's own. Raises ConfigError where its model has no such thing."""
+    with open_dict(run_config):
+        run_config.model.update(asked)
+    if asked:
+        check_section("model.", as_dict(run_config.model))
+
+
+def evaluation_folder(run_dir: Path, asked: Mapping[str, Any]) -> Path:
+    """Where scores go: those of a changed model into a folder of their own, for they don't speak for the run."""
+    changes = [f"{name}-{flattened({name: value})[name]}" for name, value in asked.items()]
+    return run_dir / EVALUATION / "_".join(changes)
 
 
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -36,7 +36,7 @@ class TinyImages(ImageDataModule):
     num_test = 8
 
     def __init__(self, image_shape: tuple[int, int, int], batch_size: int = 4, num_learn: int = 16) -> None:
-        super().__init__(batch_size, seed=0, split_seed=0, device="auto")
+        super().__init__(batch_size, seed=0, split_seed=0, device="auto", horizontal_flip=False, binarize=False)
         self.image_shape, self.num_learn = image_shape, num_learn
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:

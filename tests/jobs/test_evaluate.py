@@ -10,6 +10,7 @@ from conftest import RICH, composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
+from small_data import PLAIN
 
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
@@ -138,7 +139,7 @@ def test_run_of_a_version_with_another_format_is_refused_naming_it(stated: dict,
 
 
 def digits_as(folder: Path, kind: str, count: int = 300) -> Path:
-    datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
+    datamodule = Digits(batch_size=100, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     images = datamodule.split("train").images[:count, 0].numpy()
     if kind == "npz":
@@ -267,3 +268,37 @@ def test_scores_of_images_do_not_overwrite_earlier_ones(tmp_path: Path):
     score_images(images, tmp_path / "scored")
     with pytest.raises(UserError, match=r"already holds a run.*folder="):
         score_images(images, tmp_path / "scored")
+
+
+def test_a_gans_latents_are_truncated_where_that_is_asked_for(train_in, tmp_path: Path):
+    run = train_in("run", "model=gan", *MLP)
+    for threshold in (0.5, 1e-6):
+        again(run, f"model.truncation={threshold}")
+    trained = json.loads((run / "metrics.json").read_text())
+    assert not (run / "evaluation" / "metrics.json").exists()  # which would speak for the run
+    half, least = (
+        json.loads((run / "evaluation" / f"truncation-{threshold}" / "metrics.json").read_text())
+        for threshold in (0.5, 1e-6)
+    )
+    assert trained["scores"]["test/fid_reference"]["latents"] == "prior"
+    assert half["scores"]["test/fid_reference"]["latents"] == "prior, truncated at 0.5"
+    assert least["scores"]["test/fid_reference"]["latents"] == "prior, truncated at 1e-06"
+    # All samples are nearly one image; the real ones are those of the run.
+    assert least["sample_diversity"] < 0.01 < half["sample_diversity"] < trained["sample_diversity"]
+    assert half["protocols"] == trained["protocols"] and half["checkpoint"] == trained["checkpoint"]
+
+    again(run, "model.truncation=1e-6", "samples=20", f"out={tmp_path / 'samples.npz'}")
+    samples = np.load(tmp_path / "samples.npz")["arr_0"].astype(int)
+    assert np.abs(samples - samples[:1]).max() <= 1
+
+
+def test_a_change_that_a_model_cannot_have_is_refused(train_in, tmp_path: Path):
+    run = train_in("run", "model=vae", *MLP, "scores=none")
+    with pytest.raises(UserError, match=r"model\.truncation: lightning_modules\.vae\.VAE has no such option"):
+        again(run, "model.truncation=0.7")
+    gan = train_in("gan", "model=gan", *MLP, "scores=none")
+    with pytest.raises(UserError, match=r"model\.truncation: expected more than 0 or null, got -1"):
+        again(gan, "model.truncation=-1")
+    images = digits_as(tmp_path, "npz")
+    with pytest.raises(UserError, match=r"model\.truncation: images= has no model that could be changed"):
+        evaluate(composed(f"images={images}", "data=digits", "model.truncation=0.7", config="evaluate"))

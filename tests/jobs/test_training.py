@@ -394,11 +394,12 @@ def test_run_whose_learning_rates_span_it_is_not_prolonged(choices: list[str], t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_resumed_schedule_and_clippings_are_those_of_the_uninterrupted_run(model: str, train_in, monkeypatch):
+def test_resumed_schedules_clippings_and_drawn_images_repeat_the_uninterrupted_run(model: str, train_in, monkeypatch):
     """A run over its whole length that was stopped in its second epoch, and the same one that was not."""
     options = [f"model={model}", *MLP, "model/schedule=one_cycle", "model/clipping=norm", "model.clipping.max_norm=0.1"]
     options += ["scores=none", "trainer.max_epochs=4", "trainer.log_every_n_steps=5"]
     options += ["model/constraint=weight_clipping", "model.constraint.bound=0.1"] if model == "gan" else []
+    options += ["data.horizontal_flip=true", "data.binarize=true"]
     whole = train_in("whole", *options)
 
     def stop(self, trainer, pl_module):
