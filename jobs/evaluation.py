@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
@@ -16,26 +16,23 @@ from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
-from lightning_modules.image_model import ImageModel
-from run_folder.checkpoints import read_checkpoint
-from run_folder.layout import CHECKPOINTS, CONFIG, EVALUATION, METRICS, tested_checkpoint
+from run_folder.layout import EVALUATION, METRICS
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
 
-from .building import build_model, build_observers, check_makes_images
+from .building import build_observers, check_makes_images
 from .command_line import ended_by_sigterm
 from .config_check import check
 from .given_images import complete, score_images
-from .resuming import check_weights_fit, shapes_of
+from .restoring import read_config, restored_model
 from .run_data import check_same_data
 from .samples import check_out, write_samples
 from .summary import score_table
 
 BY_NAME = ("extractor_accuracy", "notes")  # details that are by the name of the scores, as reference or inception
-SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """What `evaluate.py` does: a run again, or the images of another program."""
+    """What `evaluate.py` does: a run again, samples of it, or the images of another program."""
     if bool(cfg.run) == bool(cfg.images):
         raise ConfigError("run: give the run folder that train.py named, run=outputs/…, or images=<folder or .npz>")
     if cfg.images:
@@ -43,25 +40,21 @@ def evaluate(cfg: DictConfig) -> None:
     check(cfg)
     if cfg.images:
         score_images(cfg)
+    elif out := check_out(cfg.out):
+        sample_run(cfg, out)
     else:
         evaluate_run(cfg)
 
 
 def evaluate_run(cfg: DictConfig) -> None:
-    """Test a run's model as its training did, into evaluation/ in its folder; and write samples if asked to."""
+    """Test a run's model as its training did, into evaluation/ in its folder."""
     run_dir = Path(cfg.run)
     folder = run_dir / EVALUATION
-    out = check_out(cfg.out)
     run_config = read_run_config(run_dir, cfg)
-    path = run_dir / CHECKPOINTS / cfg.checkpoint if cfg.checkpoint else tested_checkpoint(run_dir)
-    checkpoint = read_checkpoint(path)  # it says which version wrote the run, before anything is built
+    model, path = restored_model(run_config, run_dir, cfg.checkpoint)
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
-    model = build_model(run_config.model, datamodule)
-    if out and not isinstance(model, GenerativeModel):
-        raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     check_makes_images(model, observers)
-    restore(model, checkpoint, path)
     weights = {
         "checkpoint": str(path.relative_to(run_dir)),
         "images_seen": model.images_seen,
@@ -83,18 +76,21 @@ def evaluate_run(cfg: DictConfig) -> None:
     with ended_by_sigterm("nothing is lost, evaluate again"):
         trainer.test(model, datamodule=datamodule, verbose=False)
     record_evaluation(trainer, weights, earlier, folder)
-    if out and isinstance(model, GenerativeModel):
-        model.to(trainer.strategy.root_device)
-        write_samples(model, cfg.samples, cfg.seed, out)
+
+
+def sample_run(cfg: DictConfig, out: Path) -> None:
+    """Write images that a run's model makes, and do nothing else; its data is not needed."""
+    run_dir = Path(cfg.run)
+    model, _ = restored_model(read_config(run_dir), run_dir, cfg.checkpoint)
+    if not isinstance(model, GenerativeModel):
+        raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
+    model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
+    write_samples(model, cfg.samples, cfg.seed, out)
 
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
-    if not (run_dir / CONFIG).is_file():
-        raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
-    run_config = OmegaConf.load(run_dir / CONFIG)
-    if not isinstance(run_config, DictConfig) or not SECTIONS.issubset(run_config):
-        raise ConfigError(f"run: {run_dir / CONFIG} was not written by train.py. Give the folder that train.py named")
+    run_config = read_config(run_dir)
     if cfg.data.root is not None:
         if "root" not in run_config.data:
             raise ConfigError("data.root: the data of this run comes with scikit-learn; leave data.root away")
@@ -111,13 +107,6 @@ def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[C
     looking = ScoreCallback | PictureCallback | Curves
     chosen = [callback for callback in build_observers(run_config, datamodule) if isinstance(callback, looking)]
     return [EpochSeed(run_config.seed), LatentFit(run_config.seed), *chosen]
-
-
-def restore(model: ImageModel, checkpoint: dict[str, Any], path: Path) -> None:
-    """Load the weights of the checkpoint in a file. Raises CheckpointError, naming it, if they are of another model."""
-    check_weights_fit(shapes_of(checkpoint["state_dict"]), model, path)
-    model.load_state_dict(checkpoint["state_dict"])
-    model.on_load_checkpoint(checkpoint)
 
 
 def read_earlier(folder: Path, weights: dict[str, Any]) -> EvaluationRecord | None:

@@ -15,7 +15,8 @@ from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
 from foundation.errors import UserError
 from jobs.building import build_datamodule, build_model
-from jobs.evaluation import evaluate, restore
+from jobs.evaluation import evaluate
+from jobs.restoring import restore
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from run_folder.checkpoints import FORMAT, CheckpointError, read_checkpoint
