@@ -14,7 +14,7 @@ from jobs.building import build_model
 from jobs.config_check import check
 from lightning_modules.networks.budget import widened, widest, within_budget
 
-NETWORKS = ["mlp", "conv", "resnet"]
+NETWORKS = ["mlp", "conv", "resnet", "fixup"]
 SHAPES = [(1, 8, 8), (3, 28, 33)]
 
 
