@@ -120,7 +120,7 @@ def test_classifier_runs_can_be_evaluated(train_in):
 
 @pytest.mark.parametrize(
     ("stated", "writer"),
-    [({}, "0.1"), ({"format": 1, "version": "0.1.7"}, "0.1.7"), ({"format": 3, "version": "0.9"}, "0.9")],
+    [({}, "0.1"), ({"format": 1, "version": "0.1.7"}, "0.1.7"), ({"format": 9, "version": "0.9"}, "0.9")],
 )
 def test_run_of_a_version_with_another_format_is_refused_naming_it(stated: dict, writer: str, train_in):
     run = train_in("run", *MLP)
