@@ -113,7 +113,8 @@ def test_encoder_descends_the_kl_and_the_features_and_nothing_adversarial():
 
 
 def test_decoder_descends_the_weighted_features_and_the_adversarial_loss():
-    model, batch = small("model.feature_weight=0.25", "model.pixel_weight=0.5", "model.ema_half_life=0"), random_batch(6)
+    model = small("model.feature_weight=0.25", "model.pixel_weight=0.5", "model.ema_half_life=0")
+    batch = random_batch(6)
     z = torch.randn(6, 4)
     torch.manual_seed(0)
     fake, terms = model.decoder_objective(batch, z)
