@@ -27,10 +27,8 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
         min_delta: Annotated[float, Ge(0)],
     ) -> None:
         """`monitor`: the score that chooses the best checkpoint; null where none does, which can stop no run."""
-        # A score that is not finite is one that is not better.
-        super().__init__(
-            str(monitor), min_delta, patience, mode=mode, check_finite=False, check_on_train_epoch_end=True
-        )
+        super().__init__(str(monitor), min_delta, patience, mode=mode, check_on_train_epoch_end=True)
+        self.check_finite = False  # a score that is not finite is one that is not better
         self.is_scored = monitor is not None
         self.reason: str | None = None  # why this run was stopped; None: it was not
 
