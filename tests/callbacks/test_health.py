@@ -258,6 +258,17 @@ def test_a_warned_run_ends_as_any_other_and_its_record_says_what_was_noticed(tra
     assert lines[0].endswith("Try a lower learning rate, or a penalty (model/penalty=r1)")
 
 
+def test_an_earlier_checkpoint_that_is_tested_does_not_forget_what_was_noticed_later(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(health, "gradient_norms", lambda *_: {"gradient_norm/encoder": torch.tensor(math.inf)})
+    callback, resumed = watch(), watch()
+    earlier = callback.state_dict()
+    fit(build("model=vae"), TinyImages(SHAPE), callback)
+    resumed.load_state_dict(callback.state_dict())
+    callback.load_state_dict(earlier)
+    for either in (callback, resumed):
+        assert [entry.kind for entry in either.details["health"]] == ["exploding gradients"]
+
+
 def test_a_healthy_run_records_that_nothing_was_noticed(train_in):
     assert json.loads((train_in("run", *MLP) / "metrics.json").read_text())["health"] == []
     assert "health" not in json.loads((train_in("unseen", *MLP, "callbacks.health=null") / "metrics.json").read_text())
