@@ -9,11 +9,11 @@ from lightning import Trainer
 from datamodules.image_datamodule import LabelledImages
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
-from run_folder.judgements import Judgement, identical_samples, missing_modes, no_active_latent
+from run_folder.judgements import STEEP, Judgement, identical_samples, missing_modes, no_active_latent
 from scoring.arithmetic import full_precision
 from scoring.features import ModelSamples
 from scoring.protocol import chosen_indices
-from scoring.scorer import pixel_deviation
+from scoring.scorer import Glance, pixel_deviation
 
 from .likelihood_scores import posterior_facts
 from .sample_scores import SampleScores
@@ -31,6 +31,19 @@ class CollapseCheck:
         self, num_images: Annotated[int, Ge(2)], batch_size: Annotated[int, Ge(1)], seed: Annotated[int, Ge(0)]
     ) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
+        self.best: float | None = None  # of val's scores so far
+
+    def is_learning(self, trainer: Trainer) -> bool:
+        """Whether val's score has just fallen well below its best before, or is the first; for every score once.
+
+        So a model that is slow to find the classes is not taken for one that has lost them.
+        """
+        glance = latest_glance(trainer)
+        if glance is None:
+            return False
+        is_steep = self.best is None or self.best - glance.distance > STEEP * abs(self.best)
+        self.best = glance.distance if self.best is None else min(self.best, glance.distance)
+        return is_steep
 
     def __call__(self, trainer: Trainer, model: GenerativeModel) -> list[Judgement]:
         """What is wrong, if anything."""
@@ -44,9 +57,9 @@ class CollapseCheck:
 
     def seen_in_samples(self, trainer: Trainer, model: GenerativeModel) -> tuple[float | None, float | None]:
         """Their diversity, and the share of missing modes; None where it can't be known."""
-        for callback in callbacks_of(trainer):
-            if isinstance(callback, SampleScores) and callback.glance is not None:
-                return callback.glance.sample_diversity, callback.glance.missing_modes
+        glance = latest_glance(trainer)
+        if glance is not None:
+            return glance.sample_diversity, glance.missing_modes
         real = pixel_deviation(datamodule_of(trainer).split("val").images)
         drawn = ModelSamples(model, self.batch_size).at(torch.arange(self.num_images), self.num_images, self.seed)
         return (pixel_deviation(drawn) / real if real > 0 else None), None
@@ -64,3 +77,9 @@ class CollapseCheck:
             return parts.tolist()
         total = trainer.callback_metrics.get("val/kl")  # no latent can carry more than all
         return None if total is None else [float(total)]
+
+
+def latest_glance(trainer: Trainer) -> Glance | None:
+    """What val was scored by; None where it is not scored by samples."""
+    glances = [callback.glance for callback in callbacks_of(trainer) if isinstance(callback, SampleScores)]
+    return next((glance for glance in glances if glance is not None), None)

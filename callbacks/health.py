@@ -133,13 +133,15 @@ class Health(RecordedCallback):
                 self._report(symptom, images_seen, epoch, symptom.advice)
 
     def _judge(self, trainer: Trainer, model: GenerativeModel) -> None:
-        """Judge samples and latents, once the model has had time to learn."""
+        """Judge samples and latents, once the model has had time to learn, and unless it still learns fast."""
         assert trainer.max_epochs is not None  # the config names it
         epoch = trainer.current_epoch + 1
+        is_learning = self._check.is_learning(trainer)
         if is_early(model.images_seen) or epoch < self.judged_from * trainer.max_epochs:
             return
-        collapses = {found.kind: found for found in self._check(trainer, model) if found.is_collapse}
-        for kind in self._streaks.keys() | collapses.keys():
+        judgements = [] if is_learning else self._check(trainer, model)
+        collapses = {found.kind: found for found in judgements if found.is_collapse}
+        for kind in dict.fromkeys([*self._streaks, *collapses]):
             if self._streaks.setdefault(kind, Streak(self.checks)).is_full(kind in collapses):
                 advice = AGAINST_COLLAPSE[isinstance(model, HasLikelihood)]
                 self._report(collapses[kind], model.images_seen, epoch, advice)

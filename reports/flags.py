@@ -8,6 +8,7 @@ import numpy as np
 from run_folder.judgements import (
     LOW_RECALL,
     PRAISED_ABOVE,
+    STEEP,
     Judgement,
     identical_samples,
     is_early,
@@ -17,7 +18,7 @@ from run_folder.judgements import (
 
 from .runs import Curve, Run
 
-LAST_PART, STEEP = 0.2, 0.1  # a curve that falls by a tenth in its last fifth
+LAST_PART = 0.2  # of a curve, in which it should be flat
 MISSING_MODES = "test/missing_modes_"
 TOO_SHORT = "too short to judge"
 

@@ -5,13 +5,21 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, NamedTuple
 
-from run_folder.judgements import EARLY_UNTIL, IDENTICAL_BELOW, INACTIVE_BELOW, LOW_RECALL, MOST, PRAISED_ABOVE
+from run_folder.judgements import (
+    EARLY_UNTIL,
+    IDENTICAL_BELOW,
+    INACTIVE_BELOW,
+    LOW_RECALL,
+    MOST,
+    PRAISED_ABOVE,
+    STEEP,
+)
 from scoring.published import published_under
 
 from .comparison import Contender
 from .extractors import accuracy_of
 from .fairness import UNKNOWN, latents_of, weights_of
-from .flags import LAST_PART, STEEP, Flag
+from .flags import LAST_PART, Flag
 from .formatting import ABSENT, count, number, number_formatter, p_value, percent, plus_minus, setting, signed
 from .models import Model, differences, is_trained
 from .ranking import arrow, best_of, direction, hardly_varied, short_name, summary_over_seeds

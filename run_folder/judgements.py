@@ -12,6 +12,7 @@ INACTIVE_BELOW = 0.1  # nats: what a latent that is used carries at least
 MOST = 0.5  # of the classes
 LOW_RECALL = 0.1  # of real images' recall and coverage, below which a precision says little
 PRAISED_ABOVE = 0.5  # of real images' precision
+STEEP = 0.1  # a val score that falls by more than this share is not at its end
 # Training images, before which nothing of this is held against a model. A VAE of digits (mlp) that ends with active
 # latents has none for its first 17,000 images.
 EARLY_UNTIL = 20_000

@@ -14,10 +14,12 @@ from torch import Tensor
 from callbacks import health
 from callbacks.collapse import CollapseCheck
 from callbacks.health import Health, HealthError
+from callbacks.sample_scores import SampleScores
 from callbacks.symptoms import BlindDiscriminator, ExplodingGradients, SaturatedDiscriminator, Watch
 from jobs.job import run_job
 from run_folder import judgements
 from run_folder.judgements import identical_samples, missing_modes, no_active_latent
+from scoring.scorer import Glance
 from train import train
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
@@ -112,6 +114,36 @@ def test_judgements_have_their_limits_where_they_say():
     assert no_active_latent([-0.3]).is_collapse  # a total that is estimated from draws can be below 0
     assert missing_modes(0.0) is missing_modes(None) is None
     assert [missing_modes(share).is_collapse for share in (0.1, 0.49, 0.5, 1.0)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("distances", "learning"),
+    [
+        ([10.0, 8.9, 8.1, 7.2], [True, True, False, True]),
+        ([10.0, 20.0, 9.5, 8.0], [True, False, False, True]),  # a fall from a worse score is none below the best
+        ([-0.01, -0.0105, -0.012], [True, False, True]),  # KID has no bias, and so can be below 0
+    ],
+)
+def test_a_model_is_learning_while_val_falls_a_tenth_below_its_best(distances: list[float], learning: list[bool]):
+    scores, check = object.__new__(SampleScores), CollapseCheck(8, 8, 0)
+    trainer, found = SimpleNamespace(callbacks=[scores]), []
+    for distance in distances:
+        scores.glance = Glance(distance, sample_diversity=1.0, missing_modes=0.9)
+        found.append(check.is_learning(trainer))
+    assert found == learning
+
+
+def test_a_model_that_learns_is_not_held_to_its_missing_classes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(judgements, "EARLY_UNTIL", 0)
+    for factor, kinds in ((0.8, []), (0.95, ["samples are all but identical", "missing modes"])):
+        callback, scores = watch(patience=NEVER), object.__new__(SampleScores)
+        trainer = SimpleNamespace(callbacks=[scores], max_epochs=5)
+        for epoch in range(4):
+            scores.glance = Glance(factor**epoch, sample_diversity=0.01, missing_modes=0.9)
+            trainer.current_epoch = epoch
+            callback._judge(trainer, build("model=gan"))
+        assert [entry.kind for entry in callback.found] == kinds
+        assert all(entry.epoch == 3 for entry in callback.found)  # the second of two checks after the first score
 
 
 # In training
@@ -256,6 +288,17 @@ def test_a_warned_run_ends_as_any_other_and_its_record_says_what_was_noticed(tra
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("health:")]
     assert len(lines) == 1 and "exploding gradients in epoch 1, after" in lines[0]
     assert lines[0].endswith("Try a lower learning rate, or a penalty (model/penalty=r1)")
+
+
+def test_an_earlier_checkpoint_that_is_tested_does_not_forget_what_was_noticed_later(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(health, "gradient_norms", lambda *_: {"gradient_norm/encoder": torch.tensor(math.inf)})
+    callback, resumed = watch(), watch()
+    earlier = callback.state_dict()
+    fit(build("model=vae"), TinyImages(SHAPE), callback)
+    resumed.load_state_dict(callback.state_dict())
+    callback.load_state_dict(earlier)
+    for either in (callback, resumed):
+        assert [entry.kind for entry in either.details["health"]] == ["exploding gradients"]
 
 
 def test_a_healthy_run_records_that_nothing_was_noticed(train_in):
