@@ -1,9 +1,10 @@
 """A finished run evaluated again: its scores and pictures, other scores of the same weights, and samples."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 
@@ -50,18 +51,21 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder; and write samples if asked to."""
     run_dir = Path(cfg.run)
-    folder = run_dir / EVALUATION
+    density = cfg.get("model", {}).get("density")
+    folder = run_dir / EVALUATION / cfg.choices["model/density"] if density else run_dir / EVALUATION
     out = check_out(cfg.out)
     run_config = read_run_config(run_dir, cfg)
     path = run_dir / CHECKPOINTS / cfg.checkpoint if cfg.checkpoint else tested_checkpoint(run_dir)
     checkpoint = read_checkpoint(path)  # it says which version wrote the run, before anything is built
+    if density:
+        replace_density(run_config, density, run_dir)
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
     model = build_model(run_config.model, datamodule)
     if out and not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     check_makes_images(model, observers)
-    restore(model, checkpoint, path)
+    restore(model, with_own_density(checkpoint, model) if density else checkpoint, path)
     weights = {
         "checkpoint": str(path.relative_to(run_dir)),
         "images_seen": model.images_seen,
@@ -104,6 +108,28 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
         if cfg.scores is None:
             run_config.callbacks.likelihood = None
     return run_config
+
+
+def replace_density(run_config: DictConfig, density: DictConfig, run_dir: Path) -> None:
+    """Have a run's model built with another density. Raises ConfigError if its latents are of no such kind."""
+    own = run_config.model.get("density")
+    if own is None:
+        raise ConfigError(f"model/density: the model of {run_dir} draws its latents from no density; leave it away")
+    if asked_of_model(own) != asked_of_model(density):
+        raise ConfigError(f"model/density: {density._target_} is not over such latents as those of {run_dir}")
+    run_config.model.density = density
+
+
+def asked_of_model(density: DictConfig) -> set[str]:
+    """What a density's constructor asks of the model, such as latent_dim: what its config does not say."""
+    return set(signature(get_class(density._target_)).parameters) - {str(key) for key in density}
+
+
+def with_own_density(checkpoint: dict[str, Any], model: ImageModel) -> dict[str, Any]:
+    """A checkpoint's weights with the model's own density, which is not fitted yet: it is before anything is scored."""
+    trained = {name: weight for name, weight in checkpoint["state_dict"].items() if not name.startswith("density.")}
+    own = {name: weight for name, weight in model.state_dict().items() if name.startswith("density.")}
+    return checkpoint | {"state_dict": trained | own}
 
 
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
