@@ -26,11 +26,11 @@ class RunRecorder(Callback):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
     `identity` opens the record (model, network, data, seed); those settings of `config` that decide the
-    weights go with it to TensorBoard's HParams page.
+    weights go with it to TensorBoard's HParams page. `command` is that which makes the run again.
     """
 
-    def __init__(self, identity: dict[str, Any], config: dict[str, Any]) -> None:
-        self.identity, self.config = identity, config
+    def __init__(self, identity: dict[str, Any], config: dict[str, Any], command: str | None) -> None:
+        self.identity, self.config, self.command = identity, config, command
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a resumed run
         self.images_seen = 0
         self._since: float | None = None  # the clock at the start of the present fit
@@ -88,6 +88,7 @@ class RunRecorder(Callback):
             "checkpoint_epoch": model.restored_epoch,
             "checkpoint": str(Path(str(trainer.ckpt_path)).relative_to(trainer.default_root_dir)),
             "version": project_version(),
+            "command": self.command,
         }
         return RunRecord(**fields)
 

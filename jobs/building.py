@@ -23,7 +23,7 @@ from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import AtomicCheckpointIO
 from run_folder.settings import as_dict
 
-from .command_line import quiet_libraries
+from .command_line import command_of_run, quiet_libraries
 from .machine import check_images_are_dealt_out
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
@@ -35,7 +35,12 @@ def build_datamodule(config: DictConfig) -> ImageDataModule:
 
 def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool = False) -> ImageModel:
     """The model of a config, for this data."""
-    model = offer(facts_of(datamodule), instantiate(config))()
+    return build_model_for(facts_of(datamodule), config, compiled)
+
+
+def build_model_for(facts: Mapping[str, Any], config: DictConfig, compiled: bool = False) -> ImageModel:
+    """The model of a config, for data of which these are the facts."""
+    model = offer(facts, instantiate(config))()
     model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
     if compiled:
         model.compile_networks()
@@ -106,7 +111,7 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecorder(identity_of(cfg), as_dict(cfg))
+    record = RunRecorder(identity_of(cfg), as_dict(cfg), command_of_run())
     return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_observers(cfg, datamodule), record]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.errors import UserError
+from run_folder.settings import decides_weights, setting_of
 
 from .run_start import unwritable
 from .sweeps import register_folder_name, resumed
@@ -38,6 +40,14 @@ class Terminated(SystemExit):
     def __init__(self, advice: str) -> None:
         super().__init__(128 + signal.SIGTERM)
         self.advice = advice
+
+
+def command_of_run() -> str | None:
+    """The command that makes this run again, without overrides that decide nothing of it; None outside of a command."""
+    if not HydraConfig.initialized():
+        return None
+    overrides = [o for o in HydraConfig.get().overrides.task if decides_weights(setting_of(o))]
+    return shlex.join(["python", "train.py", *overrides])
 
 
 @contextmanager

@@ -16,9 +16,8 @@ from pydantic_core import ErrorDetails
 from foundation.errors import ConfigError
 from run_folder.settings import as_dict
 
-from .config_types import Evaluation, Sweep, Training, library_types
+from .config_types import Evaluation, Export, Sweep, Training, library_types
 
-CONF = Path(__file__).parents[1] / "conf"
 CONF = Path(__file__).parents[1] / "conf"
 # What the config has besides the values that have a type of their own; `report` is the paper experiments'.
 SECTIONS = (
@@ -59,7 +58,7 @@ def check(cfg: DictConfig) -> None:
     """
     plain = as_dict(cfg)
     check_choices(plain)
-    schema = Evaluation if "samples" in plain else Training
+    schema = schema_of(plain)
     check_known(plain, schema)
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
     check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
@@ -67,6 +66,13 @@ def check(cfg: DictConfig) -> None:
         if "_target_" in section:
             check_section(name, section)
     check_cadence(plain)
+
+
+def schema_of(plain: Mapping[str, Any]) -> type:
+    """Which command's config this is."""
+    if "samples" in plain:
+        return Evaluation
+    return Training if "model" in plain else Export
 
 
 def check_known(plain: Mapping[str, Any], schema: type) -> None:

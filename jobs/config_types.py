@@ -49,6 +49,14 @@ class Training(TypedDict):
     run_dir: Annotated[str, MinLen(1)]
 
 
+class Export(TypedDict):
+    """The values at the top of conf/export.yaml."""
+
+    run: Annotated[str, MinLen(1)]
+    out: Annotated[str, MinLen(1)]
+    checkpoint: str | None
+
+
 class Evaluation(TypedDict):
     """The values at the top of conf/evaluate.yaml."""
 

@@ -14,7 +14,7 @@ from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
-from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES
+from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, WEIGHTS
 from run_folder.settings import as_dict, decides_weights, flattened
 
 from .run_data import check_same_data
@@ -37,6 +37,11 @@ class Resumption:
         if ckpt_path is None:
             return Resumption()
         path = Path(ckpt_path)
+        if path.name == WEIGHTS:
+            raise CheckpointError(
+                f"{path} holds the weights of an exported run, and no state of its optimizers: it can be evaluated, "
+                f"not resumed. Resume from <run folder>/{CHECKPOINTS}/last.ckpt"
+            )
         checkpoint = read_checkpoint(path)
         completed = checkpoint["epoch"] + 1
         if completed >= max_epochs and not may_be_complete:

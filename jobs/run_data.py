@@ -1,4 +1,4 @@
-"""data.json: which images a run has, so that it is noticed when they are no longer there, or others."""
+"""data.json: facts about a run's data, and which images it has, so that it is noticed when they are others."""
 
 from pathlib import Path
 
@@ -11,7 +11,11 @@ from .run_start import unwritable
 
 
 def record_of(datamodule: ImageDataModule) -> DataRecord:
-    return DataRecord(splits={name: SplitRecord(**known._asdict()) for name, known in datamodule.split_hashes.items()})
+    return DataRecord(
+        splits={name: SplitRecord(**known._asdict()) for name, known in datamodule.split_hashes.items()},
+        image_shape=datamodule.image_shape,
+        class_names=datamodule.class_names,
+    )
 
 
 def save_data(datamodule: ImageDataModule, run_dir: Path) -> None:

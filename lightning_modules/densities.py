@@ -24,6 +24,10 @@ class Density(nn.Module, ABC):
     def name(self) -> str:
         """What it is called in a score's record."""
 
+    def is_fitted(self, images_seen: int) -> bool:
+        """Whether it was fitted to the latents of weights that took `images_seen` to train, if it has to be."""
+        return True
+
     @abstractmethod
     def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
         """Fit to draws z ~ q(z|x) of training images, (B, latent_dim) each, that took `images_seen` to train.
@@ -63,8 +67,11 @@ class FittedDensity(Density):
         self.num_latents = num_latents
         self.register_buffer("fitted_at", torch.tensor(-1))  # training images seen; -1: not fitted
 
+    def is_fitted(self, images_seen: int) -> bool:
+        return int(self.fitted_at) == images_seen
+
     def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
-        if int(self.fitted_at) != images_seen:
+        if not self.is_fitted(images_seen):
             self.fit_to(first_rows(latents, self.num_latents), first_rows(held_out, self.num_latents))
             self.fitted_at.fill_(images_seen)
 

@@ -105,6 +105,10 @@ class VAE(GenerativeModel):
     def latents_from(self) -> str:
         return self.density.name
 
+    @property
+    def latents_are_fitted(self) -> bool:
+        return self.density.is_fitted(self.images_seen)
+
     def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
         """Fit the density to draws from the posteriors of training images; of no more of them than it asks for."""
         self.density.fit(self.draws(batches, DRAWS), self.draws(held_out, 1), self.images_seen)

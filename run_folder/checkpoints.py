@@ -11,9 +11,12 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from foundation.atomic import write_atomically
 from foundation.errors import UserError
 
-from .layout import CHECKPOINTS
+from .layout import CHECKPOINTS, WEIGHTS
 from .records import project_version
+from .weights import read_weights, write_weights
 
+FACTS = {"images_seen", "averaged_until", "epoch"}  # that a model restores besides its weights
+STATED = {"state_dict", "images_seen", "epoch"}  # by every checkpoint
 FORMAT = 2  # what a checkpoint and the config beside it hold; 1 is that of version 0.1, which did not state it
 
 
@@ -30,24 +33,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint of this project onto the CPU. Raises CheckpointError."""
+    """Load a checkpoint of this project, or the weights of an exported run, onto the CPU. Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(
             f"there is no checkpoint {path}. Checkpoints lie in <run folder>/{CHECKPOINTS}/ as last.ckpt and best.ckpt"
         )
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what unpickling arbitrary bytes may raise is not to be listed
-        size = os.path.getsize(path)
-        raise CheckpointError(
-            f"{path} ({size:,} bytes) can't be read as a checkpoint: it is empty, truncated, or no checkpoint at all. "
-            "Use another one of the run, or train anew"
-        ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "images_seen", "epoch", "loops"} <= checkpoint.keys():
-        raise CheckpointError(
-            f"{path} was not written by this project's train.py; only its own checkpoints can be used"
-        )
+    checkpoint = read_exported(path) if path.name == WEIGHTS else read_pickled(path)
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= STATED:
+        raise CheckpointError(f"{path} was not written by this project; only its own checkpoints can be used")
     if checkpoint.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} was written by version {checkpoint.get('version', '0.1')} of this project, and this is version "
@@ -55,3 +48,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "report.py of this version still reads the run"
         )
     return checkpoint
+
+
+def export_weights(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write what a checkpoint's model needs to make images, as `read_checkpoint` reads it again."""
+    facts = {name: checkpoint[name] for name in sorted(FACTS & checkpoint.keys())}
+    write_weights(checkpoint["state_dict"], facts | {"format": FORMAT, "version": checkpoint["version"]}, path)
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+    try:
+        weights, facts = read_weights(path)
+    except ValueError as error:
+        raise unreadable(path, "fetch or export it anew") from error
+    return {"state_dict": weights, **facts}
+
+
+def read_pickled(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what unpickling arbitrary bytes may raise is not to be listed
+        raise unreadable(path, "use another one of the run, or train anew") from error
+
+
+def unreadable(path: Path, remedy: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} ({os.path.getsize(path):,} bytes) can't be read as a checkpoint: it is empty, truncated, or no "
+        f"checkpoint at all; {remedy}"
+    )

@@ -96,6 +96,7 @@ class RunRecord(Record):
     checkpoint_epoch: Number | None = None
     checkpoint: Text = None  # that was tested, relative to the run folder
     version: str | None = None  # of this project; none before 0.2
+    command: str | None = None  # that makes the same run, but for where its files lie
 
 
 class EvaluationRecord(Record):
@@ -144,9 +145,11 @@ class SplitRecord(Record):
 
 
 class DataRecord(Record):
-    """data.json, written when a run begins: which images its splits hold."""
+    """data.json, written when a run begins: which images its splits hold, and what a model is built by."""
 
     splits: dict[str, SplitRecord]
+    image_shape: tuple[int, int, int] | None = None  # (C, H, W); none before 0.2
+    class_names: tuple[str, ...] | None = None
 
 
 class EndRecord(Record):

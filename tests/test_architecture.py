@@ -21,6 +21,7 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "conf": set(),
     "train": {"jobs"},
     "evaluate": {"jobs"},
+    "export": {"jobs"},
     "report": {"foundation", "reports"},
 }
 

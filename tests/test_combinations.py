@@ -1,13 +1,14 @@
-"""Every combination of choices, found by walking conf/: each composes, passes the check, and takes two steps."""
+"""Choices, found by walking conf/: each composes and passes the check, and every two of them train together."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
 import torch
+from allpairspy import AllPairs
 from conftest import PROJECT, TinyImages, composed
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
@@ -81,6 +82,11 @@ def part_choices(room: str, *overrides: str) -> Iterator[tuple[str, str]]:
                 yield key, choice
 
 
+def part_of(key: str) -> str:
+    """Where a choice lies in its room: `loss` for `model/loss`, `density` for `model/code_density@model.density`."""
+    return key.rpartition("@")[2].replace("/", ".").partition(".")[2]
+
+
 def is_generative(model: str) -> bool:
     return issubclass(get_class(composition(f"model={model}")[0].model._target_), GenerativeModel)
 
@@ -94,17 +100,17 @@ GENERATIVE = [name for name in MODELS if is_generative(name)]
 @pytest.mark.parametrize("model", MODELS)
 def test_every_choice_of_every_part_of_a_model_composes_and_passes_the_check(model: str):
     parts = list(part_choices("model", f"model={model}"))
-    assert {key for key, _ in parts} == {
-        f"model/{folder.name}"
+    assert {part_of(key) for key, _ in parts} >= {
+        folder.name
         for folder in (CONF / "model").iterdir()
         if folder.is_dir() and folder.name in composition(f"model={model}")[0].model
     }
     for key, choice in parts:
         cfg, _ = composition(f"model={model}", f"{key}={choice}")
         check(cfg)
-        alone = OmegaConf.load(CONF / key / f"{choice}.yaml")
+        alone = OmegaConf.load(CONF / key.partition("@")[0] / f"{choice}.yaml")
         if "_target_" in alone:
-            assert cfg.model[key.split("/")[1]]._target_ == alone._target_, (key, choice)
+            assert cfg.model[part_of(key)]._target_ == alone._target_, (key, choice)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -208,22 +214,39 @@ def images_of_trained(config: dict[str, Any], shape: tuple[int, int, int]) -> Te
     return images
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", BACKBONES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_combination_of_parts_learns_and_makes_images(family: str, network: str):
-    base = model_config(f"model={family}", f"network={network}")
-    nodes: dict[str, dict[str, Any]] = {}
-    for key, choice in part_choices("model", f"model={family}"):
-        part = key.split("/")[1]
-        nodes.setdefault(part, {})[choice] = model_config(f"model={family}", f"{key}={choice}")[part]
-    for combination in product(*nodes.values()):
-        chosen = dict(zip(nodes, combination, strict=True))
+def test_every_two_choices_of_parts_and_networks_learn_and_make_images_together(family: str):
+    for network, combination in pairwise_covering(family):
+        base = model_config(f"model={family}", f"network={network}")
+        nodes = {
+            part_of(key): model_config(f"model={family}", f"{key}={choice}")[part_of(key)]
+            for key, choice in combination.items()
+        }
         try:
-            images_of_trained(base | {part: nodes[part][name] for part, name in chosen.items()}, DIGITS)
+            images_of_trained(base | nodes, DIGITS)
         except Exception as error:
-            error.add_note(f"with network={network} {chosen}")
+            error.add_note(f"with network={network} {combination}")
             raise
+
+
+def pairwise_covering(family: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Networks with choices by key of a family's parts: every two choices of different groups occur in one of them."""
+    groups: dict[str, list[str]] = {"network": BACKBONES}
+    for key, choice in part_choices("model", f"model={family}"):
+        groups.setdefault(key, []).append(choice)
+    for row in AllPairs(list(groups.values())):
+        network, *chosen = row
+        yield network, dict(zip(list(groups)[1:], chosen, strict=True))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_combinations_that_are_trained_cover_every_two_choices(family: str):
+    trained = [{"network": network, **combination} for network, combination in pairwise_covering(family)]
+    found = {pair for row in trained for pair in combinations(sorted(row.items()), 2)}
+    choices_by_group = [sorted({(group, row[group]) for row in trained}) for group in sorted(trained[0])]
+    listed = set(part_choices("model", f"model={family}")) | {("network", name) for name in BACKBONES}
+    assert {choice for group in choices_by_group for choice in group} == listed
+    assert found == {pair for two in combinations(choices_by_group, 2) for pair in product(*two)}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
@@ -238,7 +261,7 @@ def test_every_model_and_network_makes_images_of_every_shape(model: str, network
 def test_every_choice_of_a_part_is_trained_by_lightning(family: str):
     for key, choice in part_choices("model", f"model={family}"):
         config = model_config("network=mlp", f"model={family}") | {
-            key.split("/")[1]: model_config(f"model={family}", f"{key}={choice}")[key.split("/")[1]]
+            part_of(key): model_config(f"model={family}", f"{key}={choice}")[part_of(key)]
         }
         model: Any = build_model(config, datamodule := TinyImages(DIGITS))
         before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -51,6 +51,11 @@ def test_printed_evaluation_command_composes(command: str):
     check(cfg)
 
 
+def test_printed_export_command_composes():
+    (command,) = [command for command in COMMANDS if command.startswith("python export.py")]
+    check(composed(*shlex.split(command.split("export.py")[1]), config="export"))
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/scale.md"])
 def test_links_and_pictures_of_a_page_exist(page: str):
     for target in re.findall(r"\]\(([^)#]+)\)", (PROJECT / page).read_text()):
@@ -58,7 +63,7 @@ def test_links_and_pictures_of_a_page_exist(page: str):
 
 
 def test_programs_print_their_help():
-    for program in ("train.py", "evaluate.py"):
+    for program in ("train.py", "evaluate.py", "export.py"):
         result = subprocess.run(
             [sys.executable, program, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
         )

@@ -11,11 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
 
+from callbacks.latent_fit import fit_latents
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
 from foundation.errors import UserError
 from jobs.building import build_datamodule, build_model
-from jobs.evaluation import evaluate, restore
+from jobs.evaluation import evaluate
+from jobs.restoring import restore, restored_model
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from run_folder.checkpoints import FORMAT, CheckpointError, read_checkpoint
@@ -140,8 +142,8 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     run = train_in("run", *MLP, "model/density=gaussian")
     again(run)
     own = (run / "evaluation" / "metrics.json").read_bytes()
-    again(run, "model/density=gaussian_mixture", "model.density.num_components=3",
-          "samples=20", f"out={tmp_path / 'samples.npz'}")  # fmt: skip
+    other_density = ["model/density=gaussian_mixture", "model.density.num_components=3"]
+    again(run, *other_density)
     assert (run / "evaluation" / "metrics.json").read_bytes() == own
     first, other = (
         json.loads((run / "evaluation" / name / "metrics.json").read_text()) for name in ("", "gaussian_mixture")
@@ -156,8 +158,19 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     for name in names:
         pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "gaussian_mixture")]
         assert pictures[0].read_bytes() != pictures[1].read_bytes()
-    with np.load(tmp_path / "samples.npz") as archive:
-        assert archive["arr_0"].shape == (20, 8, 8, 1)
+    # Samples are of the density that was asked for, fitted as it was for the scores.
+    again(run, *other_density, "samples=20", f"out={tmp_path / 'samples.npz'}", "seed=3")
+    cfg = OmegaConf.load(run / "config.yaml")
+    density = composed(f"run={run}", *other_density, config="evaluate").model.density
+    model, _ = restored_model(cfg, run, density=density)
+    datamodule = build_datamodule(cfg.data)
+    datamodule.setup()
+    assert not model.latents_are_fitted and cfg.model.density._target_.endswith("GaussianDensity")
+    fit_latents(model, datamodule, cfg.seed)
+    assert model.latents_are_fitted and model.latents_from == "gaussian_mixture of 3"
+    with np.load(tmp_path / "samples.npz") as archive, observing(model, seed=3):
+        expected = to_uint8(model.decode(model.sample_latents(20)))
+        assert torch.equal(torch.from_numpy(archive["arr_0"]).permute(0, 3, 1, 2), expected)
 
 
 def test_own_density_fitted_anew_is_the_run_s(train_in):

@@ -52,7 +52,9 @@ def test_one_more_file_is_noticed_when_a_run_is_evaluated_or_resumed(
     assert json.loads((run / DATA).read_text()) == {
         "splits": {
             name: {"images": known.images, "sha256": known.sha256} for name, known in before.split_hashes.items()
-        }
+        },
+        "image_shape": [3, 8, 8],
+        "class_names": ["images"],
     }
     again(run)  # nothing has changed
     config, record = ((run / name).read_bytes() for name in ("config.yaml", DATA))

@@ -367,7 +367,7 @@ def test_exported_command_names_files_without_their_folders_and_no_data_root():
 
 def test_cost_is_that_of_all_parts_and_not_of_the_checkpoint_that_is_tested():
     before, model = {"seconds": 100.0, "peak_memory_bytes": 2**50}, type("Model", (), {"images_seen": 7})
-    record = RunRecorder({}, {})
+    record = RunRecorder({}, {}, command=None)
     record.load_state_dict(before)
     record.on_fit_start(None, model)
     record.on_fit_end(None, model)

@@ -1,0 +1,99 @@
+"""A finished run as a small folder to share, which `evaluate.py run=` takes like the run's own."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from foundation.atomic import write_atomically
+from foundation.errors import ConfigError
+from run_folder.checkpoints import export_weights, read_checkpoint
+from run_folder.layout import CHECKPOINTS, CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
+from run_folder.records import RecordError, RunRecord, Score, read_record, write_record
+
+from .config_check import check
+from .restoring import read_config
+
+CARD = "README.md"
+SAMPLES = "samples.png"
+PICTURE = "samples_fixed_final.png"
+
+
+def export(cfg: DictConfig) -> None:
+    """What `export.py` does. Raises UserError, before anything is written, if there is nothing to export."""
+    check(cfg)
+    run_dir, out = Path(cfg.run), Path(cfg.out)
+    config = read_config(run_dir)
+    try:
+        record = read_record(run_dir / METRICS, RunRecord)
+    except (FileNotFoundError, RecordError) as error:
+        raise ConfigError(f"run: in {run_dir} {error}; only a finished run can be exported") from error
+    if out.exists():
+        raise ConfigError(f"out: {out} exists already and is left as it is; give another name")
+    checkpoint = read_checkpoint(
+        run_dir / CHECKPOINTS / cfg.checkpoint if cfg.checkpoint else tested_checkpoint(run_dir)
+    )
+
+    export_weights(checkpoint, out / WEIGHTS)
+    portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), run_dir))
+    write_atomically(out / CONFIG, lambda partial: OmegaConf.save(portable, partial))
+    write_record(out / METRICS, record.model_copy(update={"checkpoint": WEIGHTS}))
+    for source, name in ((run_dir / DATA, DATA), (run_dir / PICTURES / PICTURE, SAMPLES)):
+        if source.is_file():
+            shutil.copyfile(source, out / name)
+    text = card(out.name, record, has_picture=(out / SAMPLES).is_file())
+    write_atomically(out / CARD, lambda partial: partial.write_text(text))
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    print(f"{out}: {size:.1f} MB\n  python evaluate.py run={out} samples=64 out=samples/")
+
+
+def without_paths(node: Any, run_dir: Path) -> Any:
+    """A config in which the run folder is `.` and data lies in `data`, whatever machine it was made on."""
+    if isinstance(node, dict):
+        return {
+            key: "data" if key == "root" and isinstance(value, str) else without_paths(value, run_dir)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [without_paths(value, run_dir) for value in node]
+    if isinstance(node, str):
+        return node.replace(str(run_dir.resolve()), ".").replace(str(run_dir), ".")
+    return node
+
+
+def card(title: str, record: RunRecord, has_picture: bool) -> str:
+    """What the folder holds, how it was made and how good it is, as Markdown."""
+    rows = [row_of(name, score) for name, score in record.scores.items()]
+    parameters = ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            f"{record.model} ({record.network}) on {record.data}, seed {record.seed}: {record.epochs} epochs, "
+            f"{record.images_seen:,} images, {record.seconds:,.0f} s. Parameters: {parameters}.",
+            "",
+            *([f"![Samples, not picked]({SAMPLES})", ""] if has_picture else []),
+            "```bash",
+            f"{record.command or 'python train.py'}   # how it was trained, by version {record.version}",
+            f"python evaluate.py run=zoo/{title} samples=64 out=samples/   # images of it",
+            f"python evaluate.py run=zoo/{title}   # its scores again",
+            "```",
+            "",
+            "| score on test | value | floor | protocol | weights, latents |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "± is over draws of fakes, the floor what as many training images score; the protocols are in "
+            "`metrics.json`. Scores were measured before the weights were rounded to half precision. "
+            "The model knows the images of its data set and nothing else.",
+            "",
+        ]
+    )
+
+
+def row_of(name: str, score: Score) -> str:
+    spread = "" if score.std is None else f" ± {score.std:.2g}"
+    floor = "" if score.floor is None else f"{score.floor:.4g}"
+    cells = [name.removeprefix("test/"), f"{score.value:.4g}{spread}", floor, f"`{score.protocol}`"]
+    return f"| {' | '.join(cells)} | {score.weights}, {score.latents} |"

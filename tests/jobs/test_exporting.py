@@ -1,0 +1,117 @@
+"""An exported run: small, of no machine, and good for images and scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import RICH, composed
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from datamodules.image_datamodule import ImageDataModule
+from foundation.errors import ConfigError
+from jobs.evaluation import evaluate
+from jobs.exporting import export
+from jobs.restoring import restored_model
+from run_folder.checkpoints import CheckpointError
+
+MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
+
+
+def exported(run: Path, out: Path) -> Path:
+    export(composed(f"run={run}", f"out={out}", config="export"))
+    return out
+
+
+def again(run: Path, *overrides: str) -> None:
+    cfg = composed(f"run={run}", "accelerator=cpu", *overrides, config="evaluate")
+    HydraConfig.instance().cfg = None
+    evaluate(cfg)
+
+
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_an_exported_run_makes_the_images_of_the_run_without_its_data(
+    model: str, train_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = train_in("run", *RICH[model], *MLP)
+    folder = exported(run, tmp_path / "zoo" / model)
+    for method in ("prepare_data", "setup"):
+        monkeypatch.setattr(ImageDataModule, method, lambda *_: pytest.fail("the data was read"))
+    samples = []
+    for source in (run, folder):
+        out = tmp_path / f"{source.name}.npz"
+        again(source, "samples=40", f"out={out}", "seed=3")
+        samples.append(np.load(out)["arr_0"].astype(int))
+    assert np.abs(samples[0] - samples[1]).max() <= 3 and samples[0].std() > 1  # of 255: weights are rounded
+
+
+def test_an_exported_run_scores_as_the_run_did(train_in, tmp_path: Path):
+    run = train_in("run", *MLP)
+    folder = exported(run, tmp_path / "exported")
+    again(folder)
+    before = json.loads((run / "metrics.json").read_text())
+    after = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    assert after["protocols"] == before["protocols"] and after["checkpoint"] == "weights.safetensors"
+    for name, score in before["scores"].items():
+        assert after["scores"][name]["value"] == pytest.approx(score["value"], rel=0.02, abs=0.02), name
+        assert after["scores"][name]["weights"] == score["weights"] == "averaged (EMA)"
+
+
+def test_an_export_names_no_path_of_the_machine_and_is_small(train_in, tmp_path: Path):
+    run = train_in("run", "model=gan", *MLP)
+    folder = exported(run, tmp_path / "exported")
+    files = {path.name: path for path in folder.iterdir()}
+    assert files.keys() == {
+        "README.md", "config.yaml", "data.json", "metrics.json", "samples.png", "weights.safetensors",
+    }  # fmt: skip
+    for path in files.values():
+        assert str(tmp_path).encode() not in path.read_bytes(), path
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    assert files["weights.safetensors"].stat().st_size < checkpoint.stat().st_size / 4
+    record = json.loads(files["metrics.json"].read_text())
+    value = record["scores"]["test/fid_reference"]["value"]
+    assert f"| fid_reference | {value:.4g} ± " in files["README.md"].read_text()
+
+
+def test_a_root_of_data_becomes_the_default_one(train_in, tmp_path: Path):
+    run = train_in("run", *MLP)
+    config = OmegaConf.load(run / "config.yaml")
+    config.data.root = str(tmp_path)
+    OmegaConf.save(config, run / "config.yaml")
+    assert OmegaConf.load(exported(run, tmp_path / "exported") / "config.yaml").data.root == "data"
+
+
+def test_what_can_not_be_exported_is_refused_and_nothing_is_written(train_in, tmp_path: Path):
+    run = train_in("run", *MLP)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigError, match="exists already"):
+        exported(run, tmp_path / "there")
+    (run / "metrics.json").unlink()
+    with pytest.raises(ConfigError, match="only a finished run"):
+        exported(run, tmp_path / "new")
+    with pytest.raises(ConfigError, match="no run folder"):
+        exported(tmp_path, tmp_path / "new")
+    assert not (tmp_path / "new").exists() and not list((tmp_path / "there").iterdir())
+
+
+def test_exported_weights_are_no_checkpoint_to_resume_from(train_in, tmp_path: Path):
+    folder = exported(train_in("run", *MLP), tmp_path / "exported")
+    with pytest.raises(CheckpointError, match="not resumed"):
+        train_in("resumed", *MLP, "trainer.max_epochs=3", f"ckpt_path={folder / 'weights.safetensors'}")
+
+
+def test_a_truncated_export_is_named(train_in, tmp_path: Path):
+    folder = exported(train_in("run", *MLP), tmp_path / "exported")
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors .* can't be read"):
+        restored_model(OmegaConf.load(folder / "config.yaml"), folder)
+
+
+def test_averages_are_what_an_exported_model_makes_images_with(train_in, tmp_path: Path):
+    folder = exported(train_in("run", "model=gan", *MLP), tmp_path / "exported")
+    model, _ = restored_model(OmegaConf.load(folder / "config.yaml"), folder)
+    raw, averaged = model.generator.state_dict(), model.averages["generator"].module.state_dict()
+    assert all(torch.equal(raw[name], averaged[name]) for name in raw) and model.images_seen in (1197, 2 * 1197)
