@@ -1,16 +1,15 @@
 """A finished run evaluated again: its scores and pictures, other scores of the same weights, and samples."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
-from callbacks.latent_fit import LatentFit
+from callbacks.latent_fit import LatentFit, fit_latents
 from callbacks.picture_callback import PictureCallback
 from callbacks.score_callback import ScoreCallback, gather
 from callbacks.trainer_facts import callbacks_of
@@ -19,11 +18,10 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from run_folder.layout import EVALUATION, METRICS
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
-from run_folder.settings import as_dict, flattened
 
 from .building import build_observers, check_makes_images
 from .command_line import ended_by_sigterm
-from .config_check import check, check_section
+from .config_check import check
 from .given_images import complete, score_images
 from .restoring import read_config, restored_model
 from .run_data import check_same_data
@@ -53,9 +51,10 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
     run_dir = Path(cfg.run)
-    folder = evaluation_folder(run_dir, asked_of_model(cfg))
+    asked = asked_of_model(cfg)
+    folder = evaluation_folder(run_dir, cfg)
     run_config = read_run_config(run_dir, cfg)
-    model, path = restored_model(run_config, run_dir, cfg.checkpoint)
+    model, path = restored_model(run_config, run_dir, cfg.checkpoint, asked)
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
     check_makes_images(model, observers)
@@ -83,21 +82,28 @@ def evaluate_run(cfg: DictConfig) -> None:
 
 
 def sample_run(cfg: DictConfig, out: Path) -> None:
-    """Write images that a run's model makes, and do nothing else; its data is not needed."""
+    """Write images that a run's model makes, and do nothing else.
+
+    Its data is not needed, unless what latents are drawn from is still to be fitted to it, as another density is.
+    """
     run_dir = Path(cfg.run)
-    run_config = read_config(run_dir)
-    change_model(run_config, asked_of_model(cfg))
-    model, _ = restored_model(run_config, run_dir, cfg.checkpoint)
+    config = read_run_config(run_dir, cfg)
+    model, _ = restored_model(config, run_dir, cfg.checkpoint, asked_of_model(cfg))
     if not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
+    if not model.latents_are_fitted:
+        datamodule = instantiate(config.data)
+        datamodule.prepare_data()
+        datamodule.setup()
+        check_same_data(datamodule, run_dir)
+        fit_latents(model, datamodule, config.seed)
     write_samples(model, cfg.samples, cfg.seed, out)
 
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
     run_config = read_config(run_dir)
-    change_model(run_config, asked_of_model(cfg))
     if cfg.data.root is not None:
         if "root" not in run_config.data:
             raise ConfigError("data.root: the data of this run comes with scikit-learn; leave data.root away")
@@ -114,18 +120,12 @@ def asked_of_model(cfg: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in cfg.model.items() if value is not None}
 
 
-def change_model(run_config: DictConfig, asked: Mapping[str, Any]) -> None:
-    """Put what is asked for in the place of the run's own. Raises ConfigError where its model has no such thing."""
-    with open_dict(run_config):
-        run_config.model.update(asked)
-    if asked:
-        check_section("model.", as_dict(run_config.model))
-
-
-def evaluation_folder(run_dir: Path, asked: Mapping[str, Any]) -> Path:
+def evaluation_folder(run_dir: Path, cfg: DictConfig) -> Path:
     """Where scores go: those of a changed model into a folder of their own, for they don't speak for the run."""
-    changes = [f"{name}-{flattened({name: value})[name]}" for name, value in asked.items()]
-    return run_dir / EVALUATION / "_".join(changes)
+    named = asked_of_model(cfg)
+    if "density" in named:
+        named["density"] = cfg.choices["model/density"]
+    return run_dir / EVALUATION / "_".join(f"{name}-{value}" for name, value in named.items())
 
 
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
