@@ -63,7 +63,10 @@ def test_encoder_and_likelihood_are_told_the_label():
     assert (model.posterior(batch).mean - model.posterior(other).mean).abs().amax(1).min() > 1e-5
     encoded = model.encode(batch)
     assert torch.equal(encoded.labels, batch.labels) and torch.equal(encoded.z, model.posterior(batch).mean)
-    right, wrong = (model.likelihood_of(Latents(encoded.z, labels), batch) for labels in (batch.labels, other.labels))
+    right, wrong = (
+        model.likelihood.log_prob(model.parameters_of(Latents(encoded.z, labels)), batch.images)
+        for labels in (batch.labels, other.labels)
+    )
     assert (right - wrong).abs().min() > 1e-4
 
 
