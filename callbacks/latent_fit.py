@@ -1,10 +1,14 @@
 """Fitting what latents are drawn from to training images, before anything is drawn from it."""
 
+from collections.abc import Iterator
+
 from lightning import Callback, Trainer
 
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
+from lightning_modules.values import Batch
 from scoring.arithmetic import full_precision
 from scoring.protocol import chosen_indices
 
@@ -23,7 +27,7 @@ class LatentFit(Callback):
     """
 
     def __init__(self, seed: int) -> None:
-        """`seed` orders the training images, for models that fit to some of them, and draws their latents."""
+        """`seed` orders the images, for models that fit to some of them, and draws their latents."""
         self.seed = seed
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
@@ -34,9 +38,16 @@ class LatentFit(Callback):
         self.fit(trainer, pl_module)
 
     def fit(self, trainer: Trainer, model: ImageModel) -> None:
-        if not isinstance(model, GenerativeModel):
-            return
-        train = datamodule_of(trainer).split("train")
-        order = chosen_indices(len(train.images), None, self.seed)
-        with observing(model, self.seed), full_precision():
-            model.fit_latents(batches_of(train, BATCH_SIZE, model.device, order))
+        if isinstance(model, GenerativeModel):
+            fit_latents(model, datamodule_of(trainer), self.seed)
+
+
+def fit_latents(model: GenerativeModel, datamodule: ImageDataModule, seed: int) -> None:
+    """Have a model fit what its latents are drawn from to train and val, in orders that depend on the seed alone."""
+
+    def batches(split: str) -> Iterator[Batch]:
+        data = datamodule.split(split)
+        return batches_of(data, BATCH_SIZE, model.device, chosen_indices(len(data.images), None, seed))
+
+    with observing(model, seed), full_precision():
+        model.fit_latents(batches("train"), batches("val"))

@@ -83,7 +83,7 @@ class LikelihoodScores(ScoreCallback):
 
     def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {
-            "data": type(datamodule).__name__,
+            "data": datamodule.title,
             "split": "test",
             "images_sha256": content_hash(images),
             "num_images": len(images),
@@ -103,12 +103,9 @@ def log_likelihood(
     At most `batch_size` images are decoded at a time, for any number of samples.
     """
     at_once = min(num_samples, batch_size)
-    found = []
-    for batch in batches_of(data, max(1, batch_size // at_once), device):
-        parts = torch.arange(num_samples).split(at_once)
-        sums = [model.log_importance_weights(batch, len(part)).logsumexp(dim=0) for part in parts]
-        found.append(torch.stack(sums).logsumexp(dim=0) - log(num_samples))
-    return torch.cat(found).cpu()
+    batches = batches_of(data, max(1, batch_size // at_once), device)
+    found = [model.log_importance_weights(batch, num_samples, batch_size).logsumexp(dim=0) for batch in batches]
+    return torch.cat(found).cpu() - log(num_samples)
 
 
 def posterior_facts(

@@ -93,6 +93,7 @@ class RunRecord(Record):
     parameters: dict[str, Number] = {}  # total, and by network
     images_seen: Number | None = None  # by the last weights; those that are tested may be earlier
     epochs: Number | None = None
+    stopped_early: Text = None  # why there are fewer than trainer.max_epochs
     seconds: Number | None = None
     peak_memory_bytes: Number | None = None
     best_val_score: Number | None = None  # what chose the best checkpoint

@@ -135,7 +135,7 @@ class Scorer:
         num_fakes = self.num_fakes or len(real)
         return {
             **self.extractor.protocol,
-            "data": type(self.datamodule).__name__,
+            "data": self.datamodule.title,
             "split": "test",
             "split_sha256": content_hash(real),
             "num_real": len(real),

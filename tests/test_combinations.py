@@ -30,8 +30,14 @@ SMALL = {  # by key, wherever it stands
     "latent_dim": 4,
     "embedding_dim": 2,
     "num_components": 2,
+    "num_steps": 3,
+    "num_sampling_steps": 2,
     "num_features": 4,
     "nats": 1e-6,
+    "num_positions": 3,
+    "num_codes": 5,
+    "code_dim": 2,
+    "steps": 10,
 }
 MOST_STEPS = 10  # with free bits a prior learns nothing until the KL is above them
 
@@ -203,7 +209,7 @@ def images_of_trained(config: dict[str, Any], shape: tuple[int, int, int]) -> Te
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     model.eval()
     with torch.no_grad():
-        model.fit_latents(Batch(*batch) for batch in batches)
+        model.fit_latents(*([Batch(*batch) for batch in batches] for _ in range(2)))
         latents = model.sample_latents(5)
         images = model.decode(latents)
     assert latents.z.shape == (5, *model.latent_shape)

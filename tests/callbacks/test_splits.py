@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from callbacks.sample_scores import VAL_SEED
 from jobs.building import build_callbacks, build_trainer
+from lightning_modules.clippings import NoClipping
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
+from lightning_modules.schedules import ConstantSchedule
 from lightning_modules.values import Batch, Latents
 from run_folder import judgements
 from scoring.features import ModelSamples
@@ -73,7 +75,10 @@ class Witness(GenerativeModel):
     likelihood_kind, is_over_bytes = "grey", True
 
     def __init__(self) -> None:
-        super().__init__(SHAPE, (LATENTS,), num_classes=None, ema_half_life=0.0, ema_ramp_up=0.0)
+        super().__init__(
+            SHAPE, (LATENTS,), num_classes=None, ema_half_life=0.0, ema_ramp_up=0.0,
+            schedule=ConstantSchedule(), clipping=NoClipping(),
+        )  # fmt: skip
         self.layer = nn.Linear(1, 1)
         self.read: dict[tuple[str, str], set[str]] = defaultdict(set)
 
@@ -102,11 +107,12 @@ class Witness(GenerativeModel):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
-    def fit_latents(self, batches: Iterable[Batch]) -> None:
-        for batch in batches:
-            self.note("fit_latents", batch.images)
+    def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
+        for what, given in {"fit_latents": batches, "held_out": held_out}.items():
+            for batch in given:
+                self.note(what, batch.images)
 
-    def sample_z(self, n: int) -> Tensor:
+    def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
         return torch.rand(n, LATENTS)
 
     def decode(self, latents: Latents) -> Tensor:
@@ -121,7 +127,7 @@ class Witness(GenerativeModel):
         count = 1 + ["train", "val", "test"].index(source)
         return Latents(torch.rand(len(batch.images), LATENTS) * (torch.arange(LATENTS) < count))
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
         self.note("log_importance_weights", batch.images)
         return -grey(batch).expand(num_samples, -1)
 
@@ -199,6 +205,8 @@ def test_every_reader_of_a_split_reads_its_own(run: Witnessed):
         ("test_step", "test"): {"test"},
         ("fit_latents", "fit"): {"train"},
         ("fit_latents", "test"): {"train"},
+        ("held_out", "fit"): {"val"},
+        ("held_out", "test"): {"val"},
         ("encode", "fit"): {"val"},  # reconstructions
         ("encode", "test"): {"val", "test"},  # reconstructions, and active units
         ("log_importance_weights", "test"): {"test"},

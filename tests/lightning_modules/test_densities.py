@@ -1,8 +1,9 @@
 """Densities that a trained VAE's latents are drawn from: recovered moments, and when they are fitted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TinyImages
@@ -10,12 +11,19 @@ from lightning import Trainer
 from sklearn.mixture import GaussianMixture
 from small_models import SHAPE, build, fit, random_batch
 from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from callbacks.latent_fit import LatentFit
 from lightning_modules import densities
-from lightning_modules.densities import GaussianMixtureDensity, PriorDensity
+from lightning_modules.densities import (
+    Density,
+    GaussianDensity,
+    GaussianMixtureDensity,
+    PriorDensity,
+    mixture_log_prob,
+)
 from lightning_modules.priors import diagonal_normal
-from lightning_modules.values import Batch
+from lightning_modules.values import Batch, Latents
 
 MEANS = torch.tensor([[-4.0, 0.0], [3.0, 2.0]])
 COVARIANCES = torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[0.3, -0.1], [-0.1, 0.2]]])
@@ -31,20 +39,26 @@ def known_mixture(n: int, seed: int = 0) -> Tensor:
     return MEANS[component] + (torch.linalg.cholesky(COVARIANCES)[component] @ noise).squeeze(2)
 
 
-def density(num_components: int = 2, num_latents: int = 20_000, seed: int = 0) -> GaussianMixtureDensity:
-    return GaussianMixtureDensity(latent_dim=2, num_components=num_components, num_latents=num_latents, seed=seed)
+def density(
+    num_components: int | list[int] = 2, num_latents: int = 20_000, seed: int = 0, num_classes: int | None = None
+) -> GaussianMixtureDensity:
+    return GaussianMixtureDensity(2, num_classes, num_components, num_latents, 1e-4, 100, seed)
+
+
+def fit_density(one: Density, parts: Iterable[Tensor], images_seen: int = 1, held_out: Tensor | None = None) -> None:
+    one.fit(map(Latents, parts), [Latents(known_mixture(200, seed=2) if held_out is None else held_out)], images_seen)
 
 
 @pytest.fixture(scope="module")
 def fitted() -> GaussianMixtureDensity:
     one = density()
-    one.fit(known_mixture(20_000).split(500), images_seen=7)
+    fit_density(one, known_mixture(20_000).split(500))
     return one
 
 
 def test_fit_recovers_a_known_mixture(fitted: GaussianMixtureDensity):
     order = fitted.means[:, 0].argsort()
-    torch.testing.assert_close(fitted.log_weights.exp()[order], SHARES, atol=0.01, rtol=0)
+    torch.testing.assert_close(fitted.log_weights[0].exp()[order], SHARES, atol=0.01, rtol=0)
     torch.testing.assert_close(fitted.means[order], MEANS, atol=0.05, rtol=0)
     covariances = fitted.scale_tril @ fitted.scale_tril.transpose(1, 2)
     torch.testing.assert_close(covariances[order], COVARIANCES, atol=0.05, rtol=0)
@@ -52,7 +66,7 @@ def test_fit_recovers_a_known_mixture(fitted: GaussianMixtureDensity):
 
 def test_samples_have_the_moments_of_what_was_fitted(fitted: GaussianMixtureDensity):
     torch.manual_seed(0)
-    z = fitted.sample(50_000, PRIOR)
+    z = fitted.sample(50_000, PRIOR, None)
     data = known_mixture(50_000, seed=1)
     assert z.shape == (50_000, 2)
     torch.testing.assert_close(z.mean(0), data.mean(0), atol=0.06, rtol=0)
@@ -61,7 +75,7 @@ def test_samples_have_the_moments_of_what_was_fitted(fitted: GaussianMixtureDens
 
 def test_samples_are_not_grouped_by_component(fitted: GaussianMixtureDensity):
     torch.manual_seed(0)
-    component = (fitted.sample(4000, PRIOR)[:, 0] > 0).float()
+    component = (fitted.sample(4000, PRIOR, None)[:, 0] > 0).float()
     neighbours = (component[1:] == component[:-1]).float().mean().item()
     assert neighbours == pytest.approx(0.25**2 + 0.75**2, abs=0.03)  # as of independent draws
 
@@ -71,11 +85,11 @@ def test_fit_depends_on_its_seed_and_data_alone():
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
         one = density(num_components=5)
-        one.fit([known_mixture(500)], images_seen=1)
+        fit_density(one, [known_mixture(500)])
         found.append(one.state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
     other = density(num_components=5, seed=3)
-    other.fit([known_mixture(500)], images_seen=1)
+    fit_density(other, [known_mixture(500)])
     assert not torch.equal(other.means, found[0]["means"])
 
 
@@ -89,24 +103,24 @@ def test_fit_takes_no_more_latents_than_it_asks_for(num_latents: int):
             yield part
 
     few, same = density(num_latents=num_latents), density(num_latents=20_000)
-    few.fit(latents(), images_seen=1)
+    fit_density(few, latents())
     assert sum(made) == 300
-    same.fit([known_mixture(1000)[:num_latents]], images_seen=1)
+    fit_density(same, [known_mixture(1000)[:num_latents]])
     assert torch.equal(few.means, same.means)
 
 
 def test_fewer_latents_than_components_are_fitted_by_as_many_components():
     one = density(num_components=6)
     data = known_mixture(4)
-    one.fit([data], images_seen=1)
+    fit_density(one, [data])
     torch.manual_seed(0)
-    z = one.sample(500, PRIOR)
+    z = one.sample(500, PRIOR, None)
     assert torch.cdist(z, data).amin(dim=1).max() < 0.1  # each component is one latent
 
 
 def test_unfitted_density_refuses_to_be_drawn_from():
     with pytest.raises(RuntimeError, match="a density is fitted before latents are drawn from it"):
-        density().sample(1, PRIOR)
+        density().sample(1, PRIOR, None)
 
 
 def test_fit_is_repeated_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch):
@@ -114,15 +128,101 @@ def test_fit_is_repeated_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch
     original = GaussianMixture.fit
     monkeypatch.setattr(densities.GaussianMixture, "fit", lambda self, z: fits.append(len(z)) or original(self, z))
     for images_seen in (0, 0, 100, 100, 50):
-        one.fit([known_mixture(200)], images_seen)
+        fit_density(one, [known_mixture(200)], images_seen)
     assert len(fits) == 3
 
 
-def test_prior_density_is_the_prior():
-    one = PriorDensity(latent_dim=2)
-    one.fit(iter([]), images_seen=1)
+def test_fit_draws_nothing_from_the_global_generators():
+    for one in (density(), GaussianDensity(2, None, 500)):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        fit_density(one, [known_mixture(100)])
+        found = torch.rand(3), np.random.rand(3)
+        torch.manual_seed(0)
+        np.random.seed(0)
+        assert torch.equal(found[0], torch.rand(3)) and (found[1] == np.random.rand(3)).all()
+
+
+def test_the_number_of_components_is_the_one_that_held_out_latents_find_likeliest():
+    one = density(num_components=[1, 2, 60])
+    assert one.name == "gaussian_mixture"
+    fit_density(one, [known_mixture(200)])
+    assert one.name == "gaussian_mixture of 2"
+    alone = density(num_components=2)
+    fit_density(alone, [known_mixture(200)])
+    assert torch.equal(one.means[:2], alone.means)
+
+
+def test_mixture_log_prob_is_that_of_torch_s_mixture(fitted: GaussianMixtureDensity):
+    z = known_mixture(50, seed=3)
+    components = MultivariateNormal(fitted.means, scale_tril=fitted.scale_tril)
+    expected = MixtureSameFamily(Categorical(logits=fitted.log_weights[0]), components).log_prob(z)
+    found = mixture_log_prob(fitted.log_weights.T, fitted.means, fitted.scale_tril, Latents(z))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_classes_weigh_the_components_as_their_latents_do():
+    z, labels = known_mixture(20_000), torch.arange(20_000) % 2
+    component = (z[:, 0] > 0).long()
+    labels = torch.where(torch.rand(20_000, generator=torch.Generator().manual_seed(0)) < 0.8, component, 1 - component)
+    one = density(num_classes=3)  # of the third there is none
+    one.fit([Latents(z, labels)], [Latents(z[:500], labels[:500])], images_seen=1)
+    order = one.means[:, 0].argsort()
+    expected = torch.stack([component[labels == label].float().mean() for label in (0, 1)])
+    torch.testing.assert_close(one.log_weights[:2, order[1]].exp(), expected, atol=0.01, rtol=0)
+    torch.testing.assert_close(one.log_weights[2, order].exp(), SHARES, atol=0.01, rtol=0)
     torch.manual_seed(0)
-    z = one.sample(5, PRIOR)
+    asked = torch.tensor([0, 1, 2]).repeat(5000)
+    drawn = (one.sample(15_000, PRIOR, asked)[:, 0] > 0).float()
+    shares = torch.stack([drawn[asked == label].mean() for label in range(3)])
+    torch.testing.assert_close(shares, torch.cat([expected, SHARES[1:]]), atol=0.025, rtol=0)
+
+
+def test_dead_latents_leave_a_mixture_as_it_is():
+    noise = torch.randn(20_000, 30, generator=torch.Generator().manual_seed(0))
+    one = GaussianMixtureDensity(32, None, 2, 20_000, 1e-3, 100, seed=0)
+    fit_density(one, [torch.cat([known_mixture(20_000), noise], dim=1)], held_out=torch.zeros(1, 32))
+    order = one.means[:, 0].argsort()
+    torch.testing.assert_close(one.log_weights[0].exp()[order], SHARES, atol=0.01, rtol=0)
+    torch.testing.assert_close(one.means[order, :2], MEANS, atol=0.06, rtol=0)
+    covariances = (one.scale_tril @ one.scale_tril.transpose(1, 2))[order]
+    torch.testing.assert_close(covariances[:, :2, :2], COVARIANCES, atol=0.06, rtol=0)
+    torch.testing.assert_close(covariances[:, 2:, 2:], torch.eye(30).repeat(2, 1, 1), atol=0.08, rtol=0)
+
+
+# One Gaussian
+
+
+def test_gaussian_has_the_moments_of_what_it_is_fitted_to():
+    one, z = GaussianDensity(2, None, 20_000), known_mixture(20_000)
+    fit_density(one, [z])
+    torch.testing.assert_close(one.means[0], z.mean(dim=0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(one.scale_tril[0] @ one.scale_tril[0].T, z.T.cov(), atol=1e-3, rtol=1e-3)
+    torch.manual_seed(0)
+    drawn = one.sample(50_000, PRIOR, None)
+    torch.testing.assert_close(drawn.mean(dim=0), z.mean(dim=0), atol=0.06, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), z.T.cov(), atol=0.15, rtol=0)
+
+
+def test_gaussian_of_a_class_is_that_of_its_latents():
+    one, z = GaussianDensity(2, 3, 20_000), known_mixture(20_000)
+    labels = (z[:, 0] > 0).long()  # none of the third class
+    one.fit([Latents(z, labels)], [Latents(z, labels)], images_seen=1)
+    torch.testing.assert_close(one.means[:2], MEANS, atol=0.05, rtol=0)
+    torch.testing.assert_close(one.means[2], z.mean(dim=0), atol=1e-5, rtol=0)
+    covariances = one.scale_tril @ one.scale_tril.transpose(1, 2)
+    torch.testing.assert_close(covariances[:2], COVARIANCES, atol=0.05, rtol=0)
+    torch.testing.assert_close(covariances[2], torch.einsum("k,kij->ij", SHARES, COVARIANCES), atol=0.05, rtol=0)
+    torch.manual_seed(0)
+    drawn = one.sample(4000, PRIOR, torch.tensor([0, 1]).repeat(2000))
+    assert (drawn[::2, 0] < 0).all() and (drawn[1::2, 0] > 0).float().mean() > 0.999
+
+
+def test_prior_density_is_the_prior():
+    one = PriorDensity(2, None)
+    one.fit(iter([]), iter([]), images_seen=1)
+    torch.manual_seed(0)
+    z = one.sample(5, PRIOR, None)
     torch.manual_seed(0)
     assert torch.equal(z, PRIOR.sample((5,)))
     assert not one.state_dict()
@@ -147,7 +247,7 @@ def test_density_is_fitted_to_draws_from_the_posteriors_of_the_given_images():
     model = build("model=vae", *SMALL_MIXTURE, "model.density.num_components=1").eval()
     batch = random_batch(64)
     torch.manual_seed(0)
-    model.fit_latents([batch] * 200)
+    model.fit_latents([batch] * 200, [batch])
     posterior = model.posterior(batch)
     torch.testing.assert_close(model.density.means[0], posterior.mean.mean(0), atol=0.05, rtol=0)
     variance = posterior.variance.mean(0) + posterior.mean.var(0, correction=0)  # of draws, not of means
@@ -162,17 +262,17 @@ def test_nll_and_elbo_are_the_priors_whatever_the_density():
 
     def measured() -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
-        return model.log_importance_weights(batch, 5), model.objective(batch)["elbo"]
+        return model.log_importance_weights(batch, 5, 100), model.objective(batch)["elbo"]
 
     before = measured()
-    model.fit_latents([random_batch(50)])
+    model.fit_latents([random_batch(50)], [random_batch(50)])
     after = measured()
     assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
 
 
 def test_fitted_density_is_in_the_checkpoint():
     model, other = build("model=vae", *SMALL_MIXTURE).eval(), build("model=vae", *SMALL_MIXTURE, seed=1).eval()
-    model.fit_latents([random_batch(50)])
+    model.fit_latents([random_batch(50)], [random_batch(50)])
     other.load_state_dict(model.state_dict())
     drawn = []
     for one in (model, other):
@@ -189,27 +289,33 @@ class ObservedFit(LatentFit):
         self.fitted_at: list[int] = []
 
     def fit(self, trainer: Trainer, model: Any) -> None:
-        given: list[Batch] = []
+        train: list[Batch] = []
+        val: list[Batch] = []
         original = model.fit_latents
-        model.fit_latents = lambda batches: original(given.append(batch) or batch for batch in batches)
+
+        def noted(batches: Iterable[Batch], into: list[Batch]) -> Iterator[Batch]:
+            return (into.append(batch) or batch for batch in batches)
+
+        model.fit_latents = lambda batches, held_out: original(noted(batches, train), noted(held_out, val))
         super().fit(trainer, model)
         model.fit_latents = original
-        self.given = given
+        self.given = {"train": train, "val": val}
         self.fitted_at.append(int(model.density.fitted_at))
 
 
-def test_density_is_fitted_to_training_images_when_val_is_due_and_before_a_test():
+def test_density_is_fitted_to_train_and_val_when_val_is_due_and_before_a_test():
     model, datamodule, observed = build("model=vae", *SMALL_MIXTURE), TinyImages(SHAPE), ObservedFit()
     trainer = fit(model, datamodule, observed, max_epochs=5, check_val_every_n_epoch=2)
     assert observed.fitted_at == [16, 32]  # images seen after epochs 2 and 4, of 8 images each
     trainer.test(model, datamodule=datamodule, verbose=False)
     assert observed.fitted_at == [16, 32, 40]  # the weights have moved on since
-    images = torch.cat([batch.images for batch in observed.given])
-    train, labels = datamodule.split("train")
-    found = (images.unsqueeze(1) * 255 - train).abs().flatten(2).amax(2).argmin(1)  # (8,), indices into train
-    assert sorted(found.tolist()) == list(range(8))
-    torch.testing.assert_close(images * 255, train[found].float())
-    assert torch.equal(torch.cat([batch.labels for batch in observed.given]), labels[found])
+    for split, given in observed.given.items():
+        images = torch.cat([batch.images for batch in given])
+        own, labels = datamodule.split(split)
+        found = (images.unsqueeze(1) * 255 - own).abs().flatten(2).amax(2).argmin(1)  # (8,), indices into the split
+        assert sorted(found.tolist()) == list(range(8))
+        torch.testing.assert_close(images * 255, own[found].float())
+        assert torch.equal(torch.cat([batch.labels for batch in given]), labels[found])
 
 
 def test_fitting_changes_no_weight_and_no_random_draw():

@@ -13,7 +13,7 @@ from jobs.run_start import save_config
 from reports import write_report
 from reports.data_sets import DataSet, data_sets_of
 from reports.flags import fall_at_the_end, flags_of
-from reports.models import models_of
+from reports.models import learning_settings, models_of
 from reports.page import markdown_row
 from reports.ranking import direction
 from reports.run_folders import find_runs
@@ -355,6 +355,12 @@ def test_runs_whose_choices_are_unknown_are_named_by_their_classes(tmp_path: Pat
         "vae (mlp), likelihood=GaussianLikelihood, learn_scale=False",
         "vae (mlp), likelihood=GaussianLikelihood, learn_scale=True",
     ]
+
+
+def test_budget_of_parameters_is_one_setting_unless_a_model_has_its_own():
+    of_network = {"network.parameters": 1e6}
+    assert learning_settings(of_network | {"model.parameters": 1e6}) == of_network
+    assert learning_settings(of_network | {"model.parameters": 2e6}) == of_network | {"model.parameters": 2e6}
 
 
 def test_a_run_keeps_every_choice_as_it_was_typed(tmp_path: Path):
