@@ -1,16 +1,15 @@
 """A finished run evaluated again: its scores and pictures, other scores of the same weights, and samples."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
-from callbacks.latent_fit import LatentFit
+from callbacks.latent_fit import LatentFit, fit_latents
 from callbacks.picture_callback import PictureCallback
 from callbacks.score_callback import ScoreCallback, gather
 from callbacks.trainer_facts import callbacks_of
@@ -19,11 +18,10 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from run_folder.layout import EVALUATION, METRICS
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
-from run_folder.settings import as_dict, flattened
 
 from .building import build_observers, check_makes_images
 from .command_line import ended_by_sigterm
-from .config_check import check, check_section
+from .config_check import check
 from .given_images import complete, score_images
 from .restoring import read_config, restored_model
 from .run_data import check_same_data
@@ -38,7 +36,7 @@ def evaluate(cfg: DictConfig) -> None:
     if bool(cfg.run) == bool(cfg.images):
         raise ConfigError("run: give the run folder that train.py named, run=outputs/…, or images=<folder or .npz>")
     if cfg.images:
-        for name in asked_of_model(cfg):
+        for name in changes_of(cfg):
             raise ConfigError(f"model.{name}: images= has no model that could be changed; leave it away")
         complete(cfg)
     check(cfg)
@@ -53,9 +51,9 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
     run_dir = Path(cfg.run)
-    folder = evaluation_folder(run_dir, asked_of_model(cfg))
     run_config = read_run_config(run_dir, cfg)
-    model, path = restored_model(run_config, run_dir, cfg.checkpoint)
+    model, path = restored_model(run_config, run_dir, cfg.checkpoint, changes_of(cfg))
+    folder = evaluation_folder(run_dir, cfg)
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
     check_makes_images(model, observers)
@@ -83,21 +81,28 @@ def evaluate_run(cfg: DictConfig) -> None:
 
 
 def sample_run(cfg: DictConfig, out: Path) -> None:
-    """Write images that a run's model makes, and do nothing else; its data is not needed."""
+    """Write images that a run's model makes, and do nothing else.
+
+    Its data is not needed, unless what latents are drawn from is still to be fitted to it, as another density is.
+    """
     run_dir = Path(cfg.run)
-    run_config = read_config(run_dir)
-    change_model(run_config, asked_of_model(cfg))
-    model, _ = restored_model(run_config, run_dir, cfg.checkpoint)
+    config = read_run_config(run_dir, cfg)
+    model, _ = restored_model(config, run_dir, cfg.checkpoint, changes_of(cfg))
     if not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
+    if not model.latents_are_fitted:
+        datamodule = instantiate(config.data)
+        datamodule.prepare_data()
+        datamodule.setup()
+        check_same_data(datamodule, run_dir)
+        fit_latents(model, datamodule, config.seed)
     write_samples(model, cfg.samples, cfg.seed, out)
 
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     """The config a run was built from, with the data folder and the scores that are asked for. Raises ConfigError."""
     run_config = read_config(run_dir)
-    change_model(run_config, asked_of_model(cfg))
     if cfg.data.root is not None:
         if "root" not in run_config.data:
             raise ConfigError("data.root: the data of this run comes with scikit-learn; leave data.root away")
@@ -109,23 +114,17 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
     return run_config
 
 
-def asked_of_model(cfg: DictConfig) -> dict[str, Any]:
-    """What of a run's model is to be otherwise, by the name of its argument."""
+def changes_of(cfg: DictConfig) -> dict[str, Any]:
+    """How a run's samples are drawn otherwise than in its training: arguments of its model, by name."""
     return {str(name): value for name, value in cfg.model.items() if value is not None}
 
 
-def change_model(run_config: DictConfig, asked: Mapping[str, Any]) -> None:
-    """Put what is asked for in the place of the run's own. Raises ConfigError where its model has no such thing."""
-    with open_dict(run_config):
-        run_config.model.update(asked)
-    if asked:
-        check_section("model.", as_dict(run_config.model))
-
-
-def evaluation_folder(run_dir: Path, asked: Mapping[str, Any]) -> Path:
-    """Where scores go: those of a changed model into a folder of their own, for they don't speak for the run."""
-    changes = [f"{name}-{flattened({name: value})[name]}" for name, value in asked.items()]
-    return run_dir / EVALUATION / "_".join(changes)
+def evaluation_folder(run_dir: Path, cfg: DictConfig) -> Path:
+    """Where scores go: of samples drawn otherwise into a folder of their own, for these don't speak for the run."""
+    names = {name: f"{name}-{value}" for name, value in changes_of(cfg).items()}
+    if "density" in names:
+        names["density"] = cfg.choices["model/density"]
+    return run_dir / EVALUATION / "_".join(names.values())
 
 
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -1,6 +1,6 @@
 """Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
 import torch
@@ -20,6 +20,10 @@ from .priors import Prior, diagonal_normal, kl, kl_by_dimension
 from .rates import Rate
 from .schedules import Schedule
 from .values import Batch, Latents
+
+# From the posterior of an image, at most, to fit a density to. Of one draw each of 1,197 digits held-out latents choose
+# a mixture of one Gaussian (fid_reference on val 15), of ten draws one of ten (4.0).
+DRAWS = 10
 
 
 class VAE(GenerativeModel):
@@ -105,16 +109,26 @@ class VAE(GenerativeModel):
     def latents_from(self) -> str:
         return self.density.name
 
+    @property
+    def latents_are_fitted(self) -> bool:
+        return self.density.is_fitted(self.images_seen)
+
     def fit_latents(self, batches: Iterable[Batch], held_out: Iterable[Batch]) -> None:
         """Fit the density to draws from the posteriors of training images; of no more of them than it asks for."""
-        self.density.fit(map(self.posterior_draws, batches), map(self.posterior_draws, held_out), self.images_seen)
+        self.density.fit(self.draws(batches, DRAWS), self.draws(held_out, 1), self.images_seen)
         if dist.is_initialized():  # each process has fitted the same; let none differ by a rounding
             for tensor in self.density.state_dict().values():
                 dist.broadcast(tensor, src=0)
 
-    def posterior_draws(self, batch: Batch) -> Latents:
-        """z ~ q(z|x), one for each image; with its label, where the model knows labels."""
-        return Latents(self.posterior(batch).sample(), None if self.num_classes is None else batch.labels)
+    def draws(self, batches: Iterable[Batch], times: int) -> Iterator[Latents]:
+        """z ~ q(z|x), one of each image, with its label where the model knows labels; then another, `times` in all."""
+        posteriors: list[tuple[Independent, Tensor | None]] = []
+        for batch in batches:
+            posteriors.append((self.posterior(batch), None if self.num_classes is None else batch.labels))
+            yield Latents(posteriors[-1][0].sample(), posteriors[-1][1])
+        for _ in range(times - 1):
+            for posterior, labels in posteriors:
+                yield Latents(posterior.sample(), labels)
 
     def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
         return self.density.sample(n, self.in_use(self.prior).distribution(self.posterior), labels)

@@ -30,6 +30,8 @@ SMALL = {  # by key, wherever it stands
     "latent_dim": 4,
     "embedding_dim": 2,
     "num_components": 2,
+    "num_steps": 3,
+    "num_sampling_steps": 2,
     "num_features": 4,
     "nats": 1e-6,
 }
