@@ -16,7 +16,7 @@ from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
 from scoring.protocol import short_hash
 from scoring.published import check_matches_published, published_num_fakes
-from scoring.scorer import Scorer, ScoreReport
+from scoring.scorer import Glance, Scorer, ScoreReport
 
 from .cadence import is_due
 from .checkpoints import RunCheckpoint
@@ -54,6 +54,7 @@ class SampleScores(ScoreCallback):
         seed: Annotated[int, Ge(0)],
     ) -> None:
         super().__init__()
+        self.glance: Glance | None = None  # the latest at val
         self.name, self.repeats = name, repeats
         self.batch_size, self.seed = batch_size, seed
         if protocol:
@@ -83,8 +84,8 @@ class SampleScores(ScoreCallback):
         if is_due(trainer):
             self.scorer.device = pl_module.device
             samples = ModelSamples(pl_module, self.batch_size)
-            value = self.scorer.distance(samples, "val", self.seed + VAL_SEED)
-            log_results(trainer, pl_module, {self.chosen_by: value})
+            self.glance = self.scorer.glance(samples, "val", self.seed + VAL_SEED)
+            log_results(trainer, pl_module, {self.chosen_by: self.glance.distance})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)

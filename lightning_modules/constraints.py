@@ -42,6 +42,8 @@ class SpectralNorm(Constraint):
 
     def __call__(self, network: nn.Module) -> None:
         for layer in [layer for layer in network.modules() if isinstance(layer, CONSTRAINED)]:
+            if not layer.weight.any():
+                layer.reset_parameters()  # a weight of zeros can't be divided: such a layer starts as PyTorch's do
             spectral_norm(layer, n_power_iterations=self.power_iterations)
 
     def project(self, network: nn.Module) -> None:

@@ -189,8 +189,11 @@ class HasLikelihood(Encodes, Protocol):
     def is_over_bytes(self) -> bool:
         """Whether log p(x) is of the 256 values of a pixel, which bits per dimension need."""
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
-        """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image."""
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
+        """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image.
+
+        At most `at_once` latents are decoded at a time, but at least one for each image.
+        """
 
     def kl_by_dimension(self, batch: Batch) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, D), nats; None where it does not part so."""

@@ -121,7 +121,7 @@ def test_classifier_runs_can_be_evaluated(train_in):
 
 @pytest.mark.parametrize(
     ("stated", "writer"),
-    [({}, "0.1"), ({"format": 1, "version": "0.1.7"}, "0.1.7"), ({"format": 3, "version": "0.9"}, "0.9")],
+    [({}, "0.1"), ({"format": 1, "version": "0.1.7"}, "0.1.7"), ({"format": 9, "version": "0.9"}, "0.9")],
 )
 def test_run_of_a_version_with_another_format_is_refused_naming_it(stated: dict, writer: str, train_in):
     run = train_in("run", *MLP)
@@ -147,7 +147,8 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     again(run, *other_density)
     assert (run / "evaluation" / "metrics.json").read_bytes() == own
     first, other = (
-        json.loads((run / "evaluation" / name / "metrics.json").read_text()) for name in ("", "gaussian_mixture")
+        json.loads((run / "evaluation" / name / "metrics.json").read_text())
+        for name in ("", "density-gaussian_mixture")
     )
     fids = [record["scores"]["test/fid_reference"] for record in (first, other)]
     assert [fid["latents"] for fid in fids] == ["gaussian", "gaussian_mixture of 3"]
@@ -157,13 +158,13 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     assert first["scores"]["test/nll"] == other["scores"]["test/nll"]  # the prior's
     names = {"samples_fixed_final.png", "interpolation_slerp_final.png"}
     for name in names:
-        pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "gaussian_mixture")]
+        pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "density-gaussian_mixture")]
         assert pictures[0].read_bytes() != pictures[1].read_bytes()
     # Samples are of the density that was asked for, fitted as it was for the scores.
     again(run, *other_density, "samples=20", f"out={tmp_path / 'samples.npz'}", "seed=3")
     cfg = OmegaConf.load(run / "config.yaml")
     density = composed(f"run={run}", *other_density, config="evaluate").model.density
-    model, _ = restored_model(cfg, run, changes={"density": density})
+    model, _ = restored_model(cfg, run, asked={"density": density})
     datamodule = build_datamodule(cfg.data)
     datamodule.setup()
     assert not model.latents_are_fitted and cfg.model.density._target_.endswith("GaussianDensity")
@@ -178,7 +179,7 @@ def test_own_density_fitted_anew_is_the_run_s(train_in):
     run = train_in("run", *MLP, "model/density=gaussian_mixture", "model.density.num_components=2")
     again(run, "model/density=gaussian_mixture", "model.density.num_components=2")
     trained = json.loads((run / "metrics.json").read_text())
-    evaluated = json.loads((run / "evaluation" / "gaussian_mixture" / "metrics.json").read_text())
+    evaluated = json.loads((run / "evaluation" / "density-gaussian_mixture" / "metrics.json").read_text())
     assert evaluated["scores"] == trained["scores"]
 
 

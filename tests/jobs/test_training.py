@@ -19,7 +19,7 @@ from callbacks.run_recorder import RunRecorder
 from foundation.errors import UserError
 from lightning_modules.schedules import OneCycleSchedule
 from run_folder.curves import read_rows
-from scoring.scorer import Scorer
+from scoring.scorer import Glance, Scorer
 from train import train
 
 MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
@@ -192,7 +192,7 @@ def test_resumed_density_and_learned_prior_are_those_of_the_uninterrupted_run(tr
 
 def test_best_checkpoint_of_an_earlier_part_counts_after_resuming(train_in, monkeypatch: pytest.MonkeyPatch):
     values = iter([1.0, 5.0, 4.0, 3.0])  # the best epoch is the first
-    monkeypatch.setattr(Scorer, "distance", lambda *_: next(values))
+    monkeypatch.setattr(Scorer, "glance", lambda *_: Glance(next(values), None, None))
     part = train_in("part", *MLP, "trainer.max_epochs=2")
     resumed = train_in("resumed", *MLP, "trainer.max_epochs=4", f"ckpt_path={part}/checkpoints/last.ckpt")
     best = torch.load(resumed / "checkpoints" / "best.ckpt", weights_only=True)
@@ -326,7 +326,7 @@ def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
         save(self, trainer, filepath)
 
     monkeypatch.setattr(RunCheckpoint, "_save_checkpoint", noted)
-    monkeypatch.setattr(Scorer, "distance", lambda *_: next(values))
+    monkeypatch.setattr(Scorer, "glance", lambda *_: Glance(next(values), None, None))
     train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2")
     assert kept == [
         ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),

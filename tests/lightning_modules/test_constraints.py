@@ -11,6 +11,7 @@ from lightning_modules.constraints import CONSTRAINED, NoConstraint, SpectralNor
 NETWORKS = {
     "mlp": ["network=mlp"],
     "conv": ["network=conv", "network.encoder.width=2", "network.decoder.width=2"],
+    "fixup": ["network=fixup", "network.encoder.width=2", "network.decoder.width=2"],
     "resnet": ["network=resnet", "network.encoder.width=2", "network.decoder.width=2"],
 }
 
@@ -73,6 +74,14 @@ def test_constraint_holds_after_training_and_in_a_checkpoint():
     other = build("model=gan", "model/constraint=spectral_norm", seed=1)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.eval().critic(random_batch()), model.critic(random_batch()))
+
+
+def test_layer_that_starts_at_zero_starts_elsewhere_under_the_constraint():
+    network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    nn.init.zeros_(network[1].weight)
+    SpectralNorm(power_iterations=1)(network)
+    assert singular_values(network)[1] == pytest.approx(1, abs=1e-3)
+    assert network(torch.rand(5, 4)).isfinite().all()
 
 
 def test_no_constraint_changes_nothing():

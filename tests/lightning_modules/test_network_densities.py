@@ -120,7 +120,7 @@ def test_flow_that_has_learned_nothing_leaves_noise_as_it_is():
 def test_flow_follows_a_field_by_the_midpoint_rule():
     one = network_density("flow_matching")
     assert isinstance(one, FlowMatchingDensity)
-    one.velocity = lambda x, t, classes: torch.full_like(x, 3 * t * t)  # type: ignore[method-assign]
+    one.velocity = lambda x, t, classes: torch.full_like(x, 3 * t * t)
     torch.manual_seed(0)
     noise = torch.randn(5, 2)
     torch.manual_seed(0)

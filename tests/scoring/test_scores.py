@@ -37,7 +37,7 @@ from scoring.features import GivenSamples, ModelSamples, batches_of, features_of
 from scoring.fidelity import RealFeatures
 from scoring.protocol import content_hash, short_hash
 from scoring.published import published_num_fakes, published_scores, published_under
-from scoring.scorer import Scorer
+from scoring.scorer import PixelSpread, Scorer
 
 SHAPE = (1, 8, 8)
 
@@ -306,6 +306,34 @@ def test_sample_diversity_is_the_spread_of_pixels_over_that_of_real_images(image
     assert scorer_of(images).report(half, repeats=1).sample_diversity == pytest.approx(float(expected))
     real.zero_()
     assert scorer_of(images).report(half, repeats=1).sample_diversity is None
+
+
+def test_a_glance_at_one_draw_shows_its_distance_its_diversity_and_its_missing_modes(images: Pictured):
+    real, scorer = images.split("val").images, scorer_of(images)
+    images.split("val").labels.copy_(real.flatten(1)[:, :3].argmax(dim=1))  # the extractor is right
+    same = GivenSamples(real[:1].repeat(len(real), 1, 1, 1), 3)
+    samples = ModelSamples(gan(), 3)
+    drawn = torch.cat([make() for make in samples.draw(len(real), seed=3)])
+    spread = drawn.double().std(dim=0, correction=0).mean() / real.double().std(dim=0, correction=0).mean()
+    glance = scorer.glance(samples, "val", seed=3)
+    assert glance.distance == scorer.distance(samples, "val", seed=3)
+    assert glance.sample_diversity == pytest.approx(float(spread), rel=1e-9)
+    shown = set(drawn.flatten(1)[:, :3].argmax(dim=1).tolist())
+    present = set(images.split("val").labels.tolist())
+    assert glance.missing_modes == pytest.approx(len(present - shown) / len(present))
+    identical = scorer.glance(same, "val", seed=3)
+    assert identical.sample_diversity == 0
+    assert identical.missing_modes == pytest.approx((len(present) - 1) / len(present))
+
+
+def test_pixels_spread_the_same_whatever_the_batches_and_counts_the_first():
+    pixels = torch.randint(0, 256, (50, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for at_most, counted in ((None, 50), (20, 20), (90, 50)):
+        spread = PixelSpread(at_most)
+        handed_on = torch.cat([make() for make in spread.watching(batches_of(pixels, 7))])
+        assert torch.equal(handed_on, pixels) and spread.count == counted
+        expected = pixels[:counted].double().std(dim=0, correction=0).mean()
+        assert spread.deviation == pytest.approx(float(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["twice", "black"])
