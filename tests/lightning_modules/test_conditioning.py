@@ -76,10 +76,10 @@ def test_importance_weights_of_a_conditional_vae_are_of_each_image_with_its_own_
     model.decoder.vectors.weight.mul_(10)
     batch = random_batch(5)
     torch.manual_seed(0)
-    together = model.log_importance_weights(batch, 20_000).logsumexp(0)
-    alone = torch.cat([model.log_importance_weights(batch[i : i + 1], 20_000).logsumexp(0) for i in range(5)])
+    together = model.log_importance_weights(batch, 20_000, at_once=20_000).logsumexp(0)
+    alone = torch.cat([model.log_importance_weights(batch[i : i + 1], 20_000, 20_000).logsumexp(0) for i in range(5)])
     torch.testing.assert_close(together, alone, atol=0.1, rtol=0)
-    swapped = model.log_importance_weights(replace(batch, labels=relabelled(batch.labels)), 20_000).logsumexp(0)
+    swapped = model.log_importance_weights(replace(batch, labels=relabelled(batch.labels)), 20_000, 20_000).logsumexp(0)
     assert (swapped - together).abs().max() > 1
 
 
