@@ -1,6 +1,7 @@
 """A finished run again, or images that another program made: scores, pictures, and samples for other programs.
 
 python evaluate.py run=outputs/… scores=inception
+python evaluate.py run=outputs/… model/density=gaussian_mixture
 python evaluate.py run=outputs/… samples=10000 out=samples.npz
 python evaluate.py images=samples.npz data=mnist
 """

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lightning import Callback, Trainer
 
+from datamodules.image_datamodule import ImageDataModule
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
@@ -37,13 +38,16 @@ class LatentFit(Callback):
         self.fit(trainer, pl_module)
 
     def fit(self, trainer: Trainer, model: ImageModel) -> None:
-        if not isinstance(model, GenerativeModel):
-            return
-        with observing(model, self.seed), full_precision():
-            model.fit_latents(*(self.batches(trainer, model, split) for split in ("train", "val")))
+        if isinstance(model, GenerativeModel):
+            fit_latents(model, datamodule_of(trainer), self.seed)
 
-    def batches(self, trainer: Trainer, model: ImageModel, split: str) -> Iterator[Batch]:
-        """All images of a split, in an order that depends on the seed alone."""
-        data = datamodule_of(trainer).split(split)
-        order = chosen_indices(len(data.images), None, self.seed)
-        return batches_of(data, BATCH_SIZE, model.device, order)
+
+def fit_latents(model: GenerativeModel, datamodule: ImageDataModule, seed: int) -> None:
+    """Have a model fit what its latents are drawn from to train and val, in orders that depend on the seed alone."""
+
+    def batches(split: str) -> Iterator[Batch]:
+        data = datamodule.split(split)
+        return batches_of(data, BATCH_SIZE, model.device, chosen_indices(len(data.images), None, seed))
+
+    with observing(model, seed), full_precision():
+        model.fit_latents(batches("train"), batches("val"))

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
-from callbacks.latent_fit import LatentFit
+from callbacks.latent_fit import LatentFit, fit_latents
 from callbacks.picture_callback import PictureCallback
 from callbacks.score_callback import ScoreCallback, gather
 from callbacks.trainer_facts import callbacks_of
@@ -49,9 +49,10 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder."""
     run_dir = Path(cfg.run)
-    folder = run_dir / EVALUATION
+    density = cfg.get("model", {}).get("density")
+    folder = run_dir / EVALUATION / cfg.choices["model/density"] if density else run_dir / EVALUATION
     run_config = read_run_config(run_dir, cfg)
-    model, path = restored_model(run_config, run_dir, cfg.checkpoint)
+    model, path = restored_model(run_config, run_dir, cfg.checkpoint, density)
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
     check_makes_images(model, observers)
@@ -79,12 +80,22 @@ def evaluate_run(cfg: DictConfig) -> None:
 
 
 def sample_run(cfg: DictConfig, out: Path) -> None:
-    """Write images that a run's model makes, and do nothing else; its data is not needed."""
+    """Write images that a run's model makes, and do nothing else.
+
+    Its data is not needed, unless what latents are drawn from is still to be fitted to it, as another density is.
+    """
     run_dir = Path(cfg.run)
-    model, _ = restored_model(read_config(run_dir), run_dir, cfg.checkpoint)
+    config = read_run_config(run_dir, cfg)
+    model, _ = restored_model(config, run_dir, cfg.checkpoint, cfg.get("model", {}).get("density"))
     if not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
+    if not model.latents_are_fitted:
+        datamodule = instantiate(config.data)
+        datamodule.prepare_data()
+        datamodule.setup()
+        check_same_data(datamodule, run_dir)
+        fit_latents(model, datamodule, config.seed)
     write_samples(model, cfg.samples, cfg.seed, out)
 
 

@@ -1,11 +1,12 @@
 """A finished run's model from its folder alone: no data is needed."""
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -31,16 +32,22 @@ def read_config(run_dir: Path) -> DictConfig:
     return config
 
 
-def restored_model(config: DictConfig, run_dir: Path, checkpoint: str | None = None) -> tuple[ImageModel, Path]:
+def restored_model(
+    config: DictConfig, run_dir: Path, checkpoint: str | None = None, density: DictConfig | None = None
+) -> tuple[ImageModel, Path]:
     """The model of a run with its trained weights, on the CPU, and the file that these are from.
 
-    `checkpoint` is a file's name in the run's folder of checkpoints; None: the one that the run was tested with. Raises
-    UserError.
+    `checkpoint` is a file's name in the run's folder of checkpoints; None: the one that the run was tested with.
+    `density`: another one than the run's, which is not fitted yet. Raises UserError.
     """
     path = run_dir / CHECKPOINTS / checkpoint if checkpoint else tested_checkpoint(run_dir)
     read = read_checkpoint(path)  # it says which version wrote the run, before anything is built
+    if density:
+        check_density(config, density, run_dir)
+        config = config.copy()
+        config.model.density = density
     model = build_model_for(stored_facts(config, run_dir), config.model)
-    restore(model, read, path)
+    restore(model, with_own_density(read, model) if density else read, path)
     return model, path
 
 
@@ -49,6 +56,27 @@ def restore(model: ImageModel, checkpoint: dict[str, Any], path: Path) -> None:
     check_weights_fit(shapes_of(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
     model.on_load_checkpoint(checkpoint)
+
+
+def check_density(config: DictConfig, density: DictConfig, run_dir: Path) -> None:
+    """Raise ConfigError if a run's model can't draw its latents from another density."""
+    own = config.model.get("density")
+    if own is None:
+        raise ConfigError(f"model/density: the model of {run_dir} draws its latents from no density; leave it away")
+    if asked_of_model(own) != asked_of_model(density):
+        raise ConfigError(f"model/density: {density._target_} is not over such latents as those of {run_dir}")
+
+
+def asked_of_model(density: DictConfig) -> set[str]:
+    """What a density's constructor asks of the model, such as latent_dim: what its config does not say."""
+    return set(signature(get_class(density._target_)).parameters) - {str(key) for key in density}
+
+
+def with_own_density(checkpoint: dict[str, Any], model: ImageModel) -> dict[str, Any]:
+    """A checkpoint's weights with the model's own density, which is not fitted yet: it is before anything is scored."""
+    trained = {name: weight for name, weight in checkpoint["state_dict"].items() if not name.startswith("density.")}
+    own = {name: weight for name, weight in model.state_dict().items() if name.startswith("density.")}
+    return checkpoint | {"state_dict": trained | own}
 
 
 def stored_facts(config: DictConfig, run_dir: Path) -> dict[str, Any]:

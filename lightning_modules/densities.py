@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from math import log, pi
 from typing import Annotated
+from warnings import catch_warnings
 
-import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt, MinLen
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
@@ -21,6 +23,10 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def name(self) -> str:
         """What it is called in a score's record."""
+
+    def is_fitted(self, images_seen: int) -> bool:
+        """Whether it was fitted to the latents of weights that took `images_seen` to train, if it has to be."""
+        return True
 
     @abstractmethod
     def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
@@ -61,8 +67,11 @@ class FittedDensity(Density):
         self.num_latents = num_latents
         self.register_buffer("fitted_at", torch.tensor(-1))  # training images seen; -1: not fitted
 
+    def is_fitted(self, images_seen: int) -> bool:
+        return int(self.fitted_at) == images_seen
+
     def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
-        if int(self.fitted_at) != images_seen:
+        if not self.is_fitted(images_seen):
             self.fit_to(first_rows(latents, self.num_latents), first_rows(held_out, self.num_latents))
             self.fitted_at.fill_(images_seen)
 
@@ -82,10 +91,50 @@ class FittedDensity(Density):
         """Draw (n, latent_dim) from the fitted distribution, of these labels where the model knows labels."""
 
 
-class GaussianMixtureDensity(FittedDensity):
-    """A mixture of full Gaussians, fitted by EM (ex-post density estimation, Ghosh et al. 2020, arXiv:1903.12436)."""
+class GaussianDensity(FittedDensity):
+    """One Gaussian with a full covariance; of a model that knows labels one for each class.
 
-    name = "gaussian_mixture"
+    A class's covariance is drawn to the mean of all classes' as by latent_dim + 1 latents more: few may be of a class.
+    """
+
+    name = "gaussian"
+
+    means: Tensor
+    scale_tril: Tensor
+
+    def __init__(
+        self,
+        latent_dim: Annotated[int, Ge(1)],
+        num_classes: Annotated[int, Ge(1)] | None,
+        num_latents: Annotated[int, Ge(2)],
+    ) -> None:
+        super().__init__(num_latents)
+        self.register_buffer("means", torch.zeros(num_classes or 1, latent_dim))
+        self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(num_classes or 1, 1, 1))
+
+    def fit_to(self, latents: Latents, held_out: Latents) -> None:
+        z, classes = latents.z.double(), classes_of(latents)
+        count, dim = self.means.shape
+        members = [z[classes == label] for label in range(count)]
+        means = [rows.mean(dim=0) if len(rows) else z.mean(dim=0) for rows in members]
+        scatters = [(rows - mean).T @ (rows - mean) for rows, mean in zip(members, means, strict=True)]
+        within = torch.stack(scatters).sum(dim=0) / len(z) + 1e-6 * torch.eye(dim, device=z.device, dtype=z.dtype)
+        for label, rows in enumerate(members):
+            covariance = (scatters[label] + (dim + 1) * within) / (len(rows) + dim + 1)
+            self.means[label] = means[label].to(self.means)
+            self.scale_tril[label] = torch.linalg.cholesky(covariance).to(self.means)
+
+    def draw(self, n: int, labels: Tensor | None) -> Tensor:
+        which = torch.zeros(n, dtype=torch.int64, device=self.means.device) if labels is None else labels
+        return gaussian_draws(self.means, self.scale_tril, which)
+
+
+class GaussianMixtureDensity(FittedDensity):
+    """A mixture of full Gaussians, fitted by EM (ex-post density estimation, Ghosh et al. 2020, arXiv:1903.12436).
+
+    Of several numbers of components, in ascending order, it takes the last before the log-likelihood of held-out
+    latents falls. All classes share the components; of a model that knows labels each class has weights of its own.
+    """
 
     log_weights: Tensor
     means: Tensor
@@ -95,32 +144,108 @@ class GaussianMixtureDensity(FittedDensity):
         self,
         latent_dim: Annotated[int, Ge(1)],
         num_classes: Annotated[int, Ge(1)] | None,
-        num_components: Annotated[int, Ge(1)],
+        num_components: Annotated[int, Ge(1)] | Annotated[list[Annotated[int, Ge(1)]], MinLen(1)],
         num_latents: Annotated[int, Ge(2)],
+        tol: Annotated[float, Gt(0)],
+        max_iter: Annotated[int, Ge(1)],
         seed: Annotated[int, Ge(0)],
     ) -> None:
-        """`seed`: of EM's start."""
+        """`num_components`: a number, or several to choose from. EM ends after `max_iter` steps, or with one that gains
+        no more than `tol` nats per latent; `seed` is of its start.
+        """
         super().__init__(num_latents)
-        self.num_components, self.seed = num_components, seed
-        self.register_buffer("log_weights", torch.zeros(num_components))
-        self.register_buffer("means", torch.zeros(num_components, latent_dim))
-        self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(num_components, 1, 1))
+        self.candidates = [num_components] if isinstance(num_components, int) else sorted(set(num_components))
+        self.tol, self.max_iter, self.seed = tol, max_iter, seed
+        most = max(self.candidates)
+        self.register_buffer("log_weights", torch.full((num_classes or 1, most), -torch.inf))  # of unused ones -inf
+        self.register_buffer("means", torch.zeros(most, latent_dim))
+        self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(most, 1, 1))
+
+    @property
+    def name(self) -> str:
+        used = int(self.log_weights.isfinite().any(dim=0).sum())
+        return f"gaussian_mixture of {used}" if used else "gaussian_mixture"
 
     def fit_to(self, latents: Latents, held_out: Latents) -> None:
-        z = latents.z
-        used = min(self.num_components, len(z))  # a small set of images may have fewer latents than components
-        mixture_model = GaussianMixture(used, random_state=self.seed, init_params="k-means++")
-        fitted = mixture_model.fit(z.double().cpu().numpy())
-        self.log_weights.fill_(-torch.inf)
-        self.log_weights[:used] = torch.from_numpy(fitted.weights_).log()
-        self.means[:used] = torch.from_numpy(fitted.means_).to(self.means)
-        self.scale_tril[:used] = torch.from_numpy(np.linalg.cholesky(fitted.covariances_)).to(self.means)
+        best = -torch.inf
+        # A small set of images may have fewer latents than components.
+        for count in sorted({min(count, len(latents)) for count in self.candidates}):
+            fitted = self.fitted(latents, count)
+            found = float(mixture_log_prob(*fitted, held_out).mean())
+            if found <= best:
+                break
+            best = found
+            self.log_weights.fill_(-torch.inf)
+            for buffer, values in zip((self.log_weights.T, self.means, self.scale_tril), fitted, strict=True):
+                buffer[:count] = values
+
+    def fitted(self, latents: Latents, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights of the classes (count, C), means (count, D) and Cholesky factors (count, D, D)."""
+        mean, scale = latents.z.mean(dim=0), latents.z.std(dim=0, correction=0).clamp(min=1e-6)
+        # Standardised, so that float32 is enough, which is twice as fast.
+        rows = ((latents.z - mean) / scale).float().cpu().numpy()
+        mixture = GaussianMixture(count, tol=self.tol, max_iter=self.max_iter, reg_covar=1e-5, random_state=self.seed)
+        with catch_warnings(action="ignore", category=ConvergenceWarning):
+            mixture.fit(rows)
+        weights, means, covariances = (
+            torch.from_numpy(found).to(latents.z) for found in (mixture.weights_, mixture.means_, mixture.covariances_)
+        )
+        means, scale_tril = mean + scale * means, scale.unsqueeze(1) * torch.linalg.cholesky(covariances)
+        log_weights = weights.log().unsqueeze(1).expand(-1, len(self.log_weights))
+        if latents.labels is not None:
+            log_weights = self.class_weights(latents, log_weights, means, scale_tril)
+        return log_weights, means, scale_tril
+
+    def class_weights(self, latents: Latents, log_weights: Tensor, means: Tensor, scale_tril: Tensor) -> Tensor:
+        """The logs of p(k|y), (K, C), by EM for given components, from weights that are the same for all classes."""
+        log_probs = component_log_probs(means, scale_tril, latents.z)  # (N, K)
+        classes = classes_of(latents)
+        for _ in range(self.max_iter):
+            shares = (log_probs + log_weights.T[classes]).softmax(dim=1)
+            # As if each class had one latent more, that is shared as all are: it may have none.
+            sums = shares.mean(dim=0).expand(log_weights.shape[1], -1).clone().index_add_(0, classes, shares)
+            log_weights = (sums / sums.sum(dim=1, keepdim=True)).clamp(min=1e-30).log().T
+        return log_weights
 
     def draw(self, n: int, labels: Tensor | None) -> Tensor:
         # torch's MixtureSameFamily would draw from every component for each latent: gigabytes for large ones.
-        component = Categorical(logits=self.log_weights, validate_args=False).sample((n,))  # (n,)
-        noise = torch.randn(n, self.means.shape[1], 1, device=self.means.device)
-        return self.means[component] + (self.scale_tril[component] @ noise).squeeze(2)
+        if labels is None:
+            component = Categorical(logits=self.log_weights[0], validate_args=False).sample((n,))  # (n,)
+        else:
+            component = Categorical(logits=self.log_weights[labels], validate_args=False).sample()
+        return gaussian_draws(self.means, self.scale_tril, component)
+
+
+def classes_of(latents: Latents) -> Tensor:
+    """The class of each latent, (N,); 0 of all where the model knows no labels."""
+    if latents.labels is None:
+        return torch.zeros(len(latents), dtype=torch.int64, device=latents.z.device)
+    return latents.labels
+
+
+def gaussian_draws(means: Tensor, scale_tril: Tensor, which: Tensor) -> Tensor:
+    """One draw from each of those Gaussians, (n,), of means (K, D) and Cholesky factors (K, D, D): (n, D)."""
+    noise = torch.randn(len(which), means.shape[1], 1, device=means.device)
+    drawn = torch.empty(len(which), means.shape[1], device=means.device)
+    for index in which.unique().tolist():  # not scale_tril[which], which is a matrix for each draw
+        rows = which == index
+        drawn[rows] = means[index] + (scale_tril[index] @ noise[rows]).squeeze(2)
+    return drawn
+
+
+def component_log_probs(means: Tensor, scale_tril: Tensor, z: Tensor) -> Tensor:
+    """log N(z; mean, covariance) of K Gaussians, (N, K), nats."""
+    columns = []
+    for mean, factor in zip(means, scale_tril, strict=True):
+        whitened = torch.linalg.solve_triangular(factor, (z - mean).T, upper=False)  # (D, N)
+        normalizer = factor.diagonal().log().sum() + log(2 * pi) * len(mean) / 2
+        columns.append(-whitened.square().sum(dim=0) / 2 - normalizer)
+    return torch.stack(columns, dim=1)
+
+
+def mixture_log_prob(log_weights: Tensor, means: Tensor, scale_tril: Tensor, latents: Latents) -> Tensor:
+    """log p(z|y), (N,), nats, of a mixture whose classes have log weights (K, C)."""
+    return (component_log_probs(means, scale_tril, latents.z) + log_weights.T[classes_of(latents)]).logsumexp(dim=1)
 
 
 def first_rows(parts: Iterable[Latents], count: int) -> Latents:

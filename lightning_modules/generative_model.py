@@ -64,6 +64,11 @@ class GenerativeModel(ImageModel, ABC):
         """What latents are drawn from, for the record of a score."""
         return "prior"
 
+    @property
+    def latents_are_fitted(self) -> bool:
+        """Whether what latents are drawn from fits the weights; else `fit_latents` comes before `sample_latents`."""
+        return True
+
     def sample_latents(self, n: int, labels: Tensor | None = None) -> Latents:
         """Draw n latents on the model's device. A model that knows labels draws those, too, unless they are given.
 

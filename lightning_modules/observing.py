@@ -10,12 +10,18 @@ from lightning import LightningModule
 @contextmanager
 def observing(model: LightningModule, seed: int) -> Iterator[None]:
     """Inside, draws depend on `seed` alone; afterwards mode and global generators are as they were."""
-    devices = [model.device] if model.device.type == "cuda" else []
     was_training = model.training
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
+    with drawing_from(seed, model.device), torch.no_grad():
         model.eval()
         try:
             yield
         finally:
             model.train(was_training)
+
+
+@contextmanager
+def drawing_from(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, what is drawn on the CPU and on this device depends on `seed` alone; the global generators stay."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

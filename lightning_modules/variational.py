@@ -1,6 +1,7 @@
 """What models share that infer a posterior of each image's latents (Kingma & Welling 2014, arXiv:1312.6114)."""
 
 from abc import ABC
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,15 @@ class VariationalModel(DensityModel, ABC):
         """p(z), of event shape (latent_dim,)."""
         return self.in_use(self.prior).distribution(self.posterior)
 
-    def latent_draws(self, batch: Batch) -> Latents:
-        """z ~ q(z|x), one for each image; with its label, where the model knows labels."""
-        return Latents(self.posterior(batch).sample(), self.known_labels(batch))
+    def draws(self, batches: Iterable[Batch], times: int) -> Iterator[Latents]:
+        """z ~ q(z|x), one of each image, with its label where the model knows labels; then another, `times` in all."""
+        posteriors: list[tuple[Independent, Tensor | None]] = []
+        for batch in batches:
+            posteriors.append((self.posterior(batch), self.known_labels(batch)))
+            yield Latents(posteriors[-1][0].sample(), posteriors[-1][1])
+        for _ in range(times - 1):
+            for posterior, labels in posteriors:
+                yield Latents(posterior.sample(), labels)
 
     def encode(self, batch: Batch) -> Latents:
         """Images in [0, 1] to the means of their posteriors."""

@@ -1,6 +1,6 @@
 """Vector-quantised variational autoencoder (van den Oord et al. 2017, arXiv:1711.00937)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
 import torch
@@ -121,7 +121,8 @@ class VQVAE(DensityModel):
         """Images in [0, 1] to their codes."""
         return Latents(self.in_use(self.codebook).nearest(self.vectors_of(batch)), self.known_labels(batch))
 
-    latent_draws = encode
+    def draws(self, batches: Iterable[Batch], times: int) -> Iterator[Latents]:
+        return map(self.encode, batches)  # an image has one code
 
     def decode(self, latents: Latents) -> Tensor:
         parameters = self.parameters_of_pixels(self.in_use(self.codebook)(latents.z), latents.labels)

@@ -30,12 +30,13 @@ SMALL = {  # by key, wherever it stands
     "latent_dim": 4,
     "embedding_dim": 2,
     "num_components": 2,
+    "num_steps": 3,
+    "num_sampling_steps": 2,
     "num_features": 4,
     "nats": 1e-6,
     "num_positions": 3,
     "num_codes": 5,
     "code_dim": 2,
-    "steps": 10,
 }
 MOST_STEPS = 10  # with free bits a prior learns nothing until the KL is above them
 

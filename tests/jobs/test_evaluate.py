@@ -11,12 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
 
+from callbacks.latent_fit import fit_latents
 from datamodules.digits import Digits
 from datamodules.pixels import to_uint8
 from foundation.errors import UserError
 from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate
-from jobs.restoring import restore
+from jobs.restoring import restore, restored_model
 from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from run_folder.checkpoints import FORMAT, CheckpointError, read_checkpoint
@@ -132,6 +133,58 @@ def test_run_of_a_version_with_another_format_is_refused_naming_it(stated: dict,
         again(run)
     with pytest.raises(CheckpointError, match=says):
         train_in("resumed", *MLP, "trainer.max_epochs=3", f"ckpt_path={path}")
+
+
+# Another density
+
+
+def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_in, tmp_path: Path):
+    run = train_in("run", *MLP, "model/density=gaussian")
+    again(run)
+    own = (run / "evaluation" / "metrics.json").read_bytes()
+    other_density = ["model/density=gaussian_mixture", "model.density.num_components=3"]
+    again(run, *other_density)
+    assert (run / "evaluation" / "metrics.json").read_bytes() == own
+    first, other = (
+        json.loads((run / "evaluation" / name / "metrics.json").read_text()) for name in ("", "gaussian_mixture")
+    )
+    fids = [record["scores"]["test/fid_reference"] for record in (first, other)]
+    assert [fid["latents"] for fid in fids] == ["gaussian", "gaussian_mixture of 3"]
+    assert fids[0]["value"] != fids[1]["value"] and fids[0]["protocol"] == fids[1]["protocol"]
+    for key in ("checkpoint", "checkpoint_epoch", "images_seen", "test"):
+        assert first[key] == other[key]
+    assert first["scores"]["test/nll"] == other["scores"]["test/nll"]  # the prior's
+    names = {"samples_fixed_final.png", "interpolation_slerp_final.png"}
+    for name in names:
+        pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "gaussian_mixture")]
+        assert pictures[0].read_bytes() != pictures[1].read_bytes()
+    # Samples are of the density that was asked for, fitted as it was for the scores.
+    again(run, *other_density, "samples=20", f"out={tmp_path / 'samples.npz'}", "seed=3")
+    cfg = OmegaConf.load(run / "config.yaml")
+    density = composed(f"run={run}", *other_density, config="evaluate").model.density
+    model, _ = restored_model(cfg, run, density=density)
+    datamodule = build_datamodule(cfg.data)
+    datamodule.setup()
+    assert not model.latents_are_fitted and cfg.model.density._target_.endswith("GaussianDensity")
+    fit_latents(model, datamodule, cfg.seed)
+    assert model.latents_are_fitted and model.latents_from == "gaussian_mixture of 3"
+    with np.load(tmp_path / "samples.npz") as archive, observing(model, seed=3):
+        expected = to_uint8(model.decode(model.sample_latents(20)))
+        assert torch.equal(torch.from_numpy(archive["arr_0"]).permute(0, 3, 1, 2), expected)
+
+
+def test_own_density_fitted_anew_is_the_run_s(train_in):
+    run = train_in("run", *MLP, "model/density=gaussian_mixture", "model.density.num_components=2")
+    again(run, "model/density=gaussian_mixture", "model.density.num_components=2")
+    trained = json.loads((run / "metrics.json").read_text())
+    evaluated = json.loads((run / "evaluation" / "gaussian_mixture" / "metrics.json").read_text())
+    assert evaluated["scores"] == trained["scores"]
+
+
+def test_density_is_refused_for_models_that_have_none_and_for_other_latents(train_in):
+    run = train_in("run", "model=gan", *MLP)
+    with pytest.raises(UserError, match=r"model/density: the model of .* draws its latents from no density"):
+        again(run, "model/density=gaussian")
 
 
 # Images that some other program made

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TinyImages
@@ -10,10 +11,17 @@ from lightning import Trainer
 from sklearn.mixture import GaussianMixture
 from small_models import SHAPE, build, fit, random_batch
 from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from callbacks.latent_fit import LatentFit
 from lightning_modules import densities
-from lightning_modules.densities import Density, GaussianMixtureDensity, PriorDensity
+from lightning_modules.densities import (
+    Density,
+    GaussianDensity,
+    GaussianMixtureDensity,
+    PriorDensity,
+    mixture_log_prob,
+)
 from lightning_modules.priors import diagonal_normal
 from lightning_modules.values import Batch, Latents
 
@@ -31,12 +39,14 @@ def known_mixture(n: int, seed: int = 0) -> Tensor:
     return MEANS[component] + (torch.linalg.cholesky(COVARIANCES)[component] @ noise).squeeze(2)
 
 
-def density(num_components: int = 2, num_latents: int = 20_000, seed: int = 0) -> GaussianMixtureDensity:
-    return GaussianMixtureDensity(2, None, num_components, num_latents, seed)
+def density(
+    num_components: int | list[int] = 2, num_latents: int = 20_000, seed: int = 0, num_classes: int | None = None
+) -> GaussianMixtureDensity:
+    return GaussianMixtureDensity(2, num_classes, num_components, num_latents, 1e-4, 100, seed)
 
 
-def fit_density(one: Density, parts: Iterable[Tensor], images_seen: int = 1) -> None:
-    one.fit(map(Latents, parts), [Latents(known_mixture(200, seed=2))], images_seen)
+def fit_density(one: Density, parts: Iterable[Tensor], images_seen: int = 1, held_out: Tensor | None = None) -> None:
+    one.fit(map(Latents, parts), [Latents(known_mixture(200, seed=2) if held_out is None else held_out)], images_seen)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +58,7 @@ def fitted() -> GaussianMixtureDensity:
 
 def test_fit_recovers_a_known_mixture(fitted: GaussianMixtureDensity):
     order = fitted.means[:, 0].argsort()
-    torch.testing.assert_close(fitted.log_weights.exp()[order], SHARES, atol=0.01, rtol=0)
+    torch.testing.assert_close(fitted.log_weights[0].exp()[order], SHARES, atol=0.01, rtol=0)
     torch.testing.assert_close(fitted.means[order], MEANS, atol=0.05, rtol=0)
     covariances = fitted.scale_tril @ fitted.scale_tril.transpose(1, 2)
     torch.testing.assert_close(covariances[order], COVARIANCES, atol=0.05, rtol=0)
@@ -120,6 +130,92 @@ def test_fit_is_repeated_for_other_weights_alone(monkeypatch: pytest.MonkeyPatch
     for images_seen in (0, 0, 100, 100, 50):
         fit_density(one, [known_mixture(200)], images_seen)
     assert len(fits) == 3
+
+
+def test_fit_draws_nothing_from_the_global_generators():
+    for one in (density(), GaussianDensity(2, None, 500)):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        fit_density(one, [known_mixture(100)])
+        found = torch.rand(3), np.random.rand(3)
+        torch.manual_seed(0)
+        np.random.seed(0)
+        assert torch.equal(found[0], torch.rand(3)) and (found[1] == np.random.rand(3)).all()
+
+
+def test_the_number_of_components_is_the_one_that_held_out_latents_find_likeliest():
+    one = density(num_components=[1, 2, 60])
+    assert one.name == "gaussian_mixture"
+    fit_density(one, [known_mixture(200)])
+    assert one.name == "gaussian_mixture of 2"
+    alone = density(num_components=2)
+    fit_density(alone, [known_mixture(200)])
+    assert torch.equal(one.means[:2], alone.means)
+
+
+def test_mixture_log_prob_is_that_of_torch_s_mixture(fitted: GaussianMixtureDensity):
+    z = known_mixture(50, seed=3)
+    components = MultivariateNormal(fitted.means, scale_tril=fitted.scale_tril)
+    expected = MixtureSameFamily(Categorical(logits=fitted.log_weights[0]), components).log_prob(z)
+    found = mixture_log_prob(fitted.log_weights.T, fitted.means, fitted.scale_tril, Latents(z))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_classes_weigh_the_components_as_their_latents_do():
+    z, labels = known_mixture(20_000), torch.arange(20_000) % 2
+    component = (z[:, 0] > 0).long()
+    labels = torch.where(torch.rand(20_000, generator=torch.Generator().manual_seed(0)) < 0.8, component, 1 - component)
+    one = density(num_classes=3)  # of the third there is none
+    one.fit([Latents(z, labels)], [Latents(z[:500], labels[:500])], images_seen=1)
+    order = one.means[:, 0].argsort()
+    expected = torch.stack([component[labels == label].float().mean() for label in (0, 1)])
+    torch.testing.assert_close(one.log_weights[:2, order[1]].exp(), expected, atol=0.01, rtol=0)
+    torch.testing.assert_close(one.log_weights[2, order].exp(), SHARES, atol=0.01, rtol=0)
+    torch.manual_seed(0)
+    asked = torch.tensor([0, 1, 2]).repeat(5000)
+    drawn = (one.sample(15_000, PRIOR, asked)[:, 0] > 0).float()
+    shares = torch.stack([drawn[asked == label].mean() for label in range(3)])
+    torch.testing.assert_close(shares, torch.cat([expected, SHARES[1:]]), atol=0.025, rtol=0)
+
+
+def test_dead_latents_leave_a_mixture_as_it_is():
+    noise = torch.randn(20_000, 30, generator=torch.Generator().manual_seed(0))
+    one = GaussianMixtureDensity(32, None, 2, 20_000, 1e-3, 100, seed=0)
+    fit_density(one, [torch.cat([known_mixture(20_000), noise], dim=1)], held_out=torch.zeros(1, 32))
+    order = one.means[:, 0].argsort()
+    torch.testing.assert_close(one.log_weights[0].exp()[order], SHARES, atol=0.01, rtol=0)
+    torch.testing.assert_close(one.means[order, :2], MEANS, atol=0.06, rtol=0)
+    covariances = (one.scale_tril @ one.scale_tril.transpose(1, 2))[order]
+    torch.testing.assert_close(covariances[:, :2, :2], COVARIANCES, atol=0.06, rtol=0)
+    torch.testing.assert_close(covariances[:, 2:, 2:], torch.eye(30).repeat(2, 1, 1), atol=0.08, rtol=0)
+
+
+# One Gaussian
+
+
+def test_gaussian_has_the_moments_of_what_it_is_fitted_to():
+    one, z = GaussianDensity(2, None, 20_000), known_mixture(20_000)
+    fit_density(one, [z])
+    torch.testing.assert_close(one.means[0], z.mean(dim=0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(one.scale_tril[0] @ one.scale_tril[0].T, z.T.cov(), atol=1e-3, rtol=1e-3)
+    torch.manual_seed(0)
+    drawn = one.sample(50_000, PRIOR, None)
+    torch.testing.assert_close(drawn.mean(dim=0), z.mean(dim=0), atol=0.06, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), z.T.cov(), atol=0.15, rtol=0)
+
+
+def test_gaussian_of_a_class_is_that_of_its_latents():
+    one, z = GaussianDensity(2, 3, 20_000), known_mixture(20_000)
+    labels = (z[:, 0] > 0).long()  # none of the third class
+    one.fit([Latents(z, labels)], [Latents(z, labels)], images_seen=1)
+    torch.testing.assert_close(one.means[:2], MEANS, atol=0.05, rtol=0)
+    torch.testing.assert_close(one.means[2], z.mean(dim=0), atol=1e-5, rtol=0)
+    covariances = one.scale_tril @ one.scale_tril.transpose(1, 2)
+    torch.testing.assert_close(covariances[:2], COVARIANCES, atol=0.05, rtol=0)
+    torch.testing.assert_close(covariances[2], torch.einsum("k,kij->ij", SHARES, COVARIANCES), atol=0.05, rtol=0)
+    torch.manual_seed(0)
+    drawn = one.sample(4000, PRIOR, torch.tensor([0, 1]).repeat(2000))
+    assert (drawn[::2, 0] < 0).all() and (drawn[1::2, 0] > 0).float().mean() > 0.999
 
 
 def test_prior_density_is_the_prior():
