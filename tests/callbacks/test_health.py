@@ -254,7 +254,7 @@ def test_an_infinite_gradient_is_noticed_where_it_does_not_skip_its_step(monkeyp
 
     class WithScaler(Health):
         def on_fit_start(self, trainer, pl_module):
-            trainer.precision_plugin.scaler = object()
+            trainer.precision_plugin.scaler = SimpleNamespace(unscale_=lambda optimizer: None)
 
     scaled.__class__ = WithScaler
     fit(build("model=vae"), TinyImages(SHAPE), scaled)
