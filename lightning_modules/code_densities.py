@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from .densities import FittedDensity
+from .observing import drawing_from
 from .values import Latents
 
 LatentShape = tuple[Annotated[int, Ge(1)], ...]
@@ -78,7 +79,7 @@ class AutoregressiveCodes(CodeDensity):
     """p(codes) = Π p(code_i | codes before it, label), by a recurrent network (GRU, Cho et al. 2014, arXiv:1406.1078).
 
     In the place of the paper's PixelCNN: codes in the order of their positions, which need not be a grid. It is trained
-    for `steps` on codes kept in memory; of ten states on the way, that which finds held-out codes likeliest is kept.
+    on codes kept in memory; of ten states on the way, that which finds held-out codes likeliest is kept.
     """
 
     name = "autoregressive_codes"
@@ -89,22 +90,21 @@ class AutoregressiveCodes(CodeDensity):
         num_codes: Annotated[int, Ge(2)],
         num_classes: Annotated[int, Ge(1)] | None,
         width: Annotated[int, Ge(1)],
-        steps: Annotated[int, Ge(10)],
+        num_steps: Annotated[int, Ge(1)],
         batch_size: Annotated[int, Ge(1)],
         lr: Annotated[float, Gt(0)],
         num_latents: Annotated[int, Ge(1)],
         seed: Annotated[int, Ge(0)],
     ) -> None:
-        """`lr`: of AdamW, the cycle's highest. `seed`: of the network's start and of its batches."""
+        """`num_steps`: of AdamW, whose rate falls from `lr` to 0 along a cosine. `seed`: of its start and batches."""
         super().__init__(latent_shape, num_latents)
         self.shape_of_network = (self.length, num_codes, num_classes, width)
-        self.steps, self.batch_size, self.lr, self.seed = steps, batch_size, lr, seed
+        self.num_steps, self.batch_size, self.lr, self.seed = num_steps, batch_size, lr, seed
         self.network = self.new_network()
 
     def new_network(self) -> "CodeNetwork":
         """A network whose weights are the seed's, which no optimizer of the model's trains; global generators stay."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with drawing_from(self.seed, torch.device("cpu")):
             return CodeNetwork(*self.shape_of_network).requires_grad_(False)
 
     def fit_to(self, latents: Latents, held_out: Latents) -> None:
@@ -118,16 +118,16 @@ class AutoregressiveCodes(CodeDensity):
         network.requires_grad_(True)
         generator = torch.Generator().manual_seed(self.seed)
         optimizer = AdamW(network.parameters(), lr=self.lr)
-        schedule = OneCycleLR(optimizer, max_lr=self.lr, total_steps=self.steps)
+        schedule = CosineAnnealingLR(optimizer, self.num_steps)
         best, best_state = -float("inf"), network.state_dict()
-        for step in range(1, self.steps + 1):
+        for step in range(1, self.num_steps + 1):
             rows = torch.randint(len(latents), (self.batch_size,), generator=generator).to(latents.z.device)
             loss = -self.log_prob(latents[rows]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step % (self.steps // CHECKS) == 0:
+            if step % max(1, self.num_steps // CHECKS) == 0:
                 found = self.mean_log_prob(held_out)
                 if found > best:
                     best, best_state = found, {key: value.clone() for key, value in network.state_dict().items()}

@@ -102,7 +102,7 @@ RICH = {
             "model/conditioning=label", "model.n_critic=2"],
     "vaegan": ["model=vaegan", "model/prior=mixture", "model.prior.num_components=3", "model/density=gaussian_mixture",
                "model.density.num_components=3", "model/constraint=spectral_norm", "model/conditioning=label"],
-    "vqvae": ["model=vqvae", "model/conditioning=label", "model.density.steps=20"],
+    "vqvae": ["model=vqvae", "model/conditioning=label", "model.density.num_steps=20"],
 }  # fmt: skip
 SMALL_PICTURES = [
     "callbacks.sample_grid.rows=2",

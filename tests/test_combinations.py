@@ -37,7 +37,6 @@ SMALL = {  # by key, wherever it stands
     "num_positions": 3,
     "num_codes": 5,
     "code_dim": 2,
-    "steps": 10,
 }
 MOST_STEPS = 10  # with free bits a prior learns nothing until the KL is above them
 

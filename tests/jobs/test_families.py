@@ -8,7 +8,7 @@ from conftest import RICH
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
 SHOWN = {
-    "vaegan": ({"interpolation_line", "interpolation_slerp", "reconstructions"}, "gaussian_mixture"),
+    "vaegan": ({"interpolation_line", "interpolation_slerp", "reconstructions"}, "gaussian_mixture of 3"),
     "vqvae": ({"reconstructions"}, "autoregressive_codes"),
 }
 

@@ -27,7 +27,7 @@ def independent(num_classes: int | None = None) -> IndependentCodes:
 
 
 def autoregressive(num_classes: int | None = None, **changes: Any) -> AutoregressiveCodes:
-    settings = {"width": 16, "steps": 200, "batch_size": 32, "lr": 0.02, "num_latents": 1000, "seed": 0} | changes
+    settings = {"width": 16, "num_steps": 200, "batch_size": 32, "lr": 0.02, "num_latents": 1000, "seed": 0} | changes
     return AutoregressiveCodes((2, 3), NUM_CODES, num_classes, **settings)
 
 
@@ -65,7 +65,7 @@ def test_independent_codes_have_their_frequencies():
 
 
 def test_autoregressive_codes_learn_a_deterministic_sequence_which_independent_ones_can_not():
-    learned, simple = fitted(autoregressive(steps=500), counting(500)), fitted(independent(), counting(500))
+    learned, simple = fitted(autoregressive(num_steps=500), counting(500)), fitted(independent(), counting(500))
     held_out = counting(100, seed=2)
     found, baseline = learned.log_prob(held_out).mean().item(), simple.log_prob(held_out).mean().item()
     assert found == pytest.approx(-math.log(NUM_CODES), abs=0.1)  # the first code is all that is random
@@ -108,11 +108,11 @@ def test_fit_depends_on_its_seed_and_codes_alone_and_leaves_the_global_generator
         torch.manual_seed(global_seed)
         expected = torch.rand(3)
         torch.manual_seed(global_seed)
-        density = fitted(autoregressive(steps=20), counting(100))
+        density = fitted(autoregressive(num_steps=20), counting(100))
         assert torch.equal(torch.rand(3), expected)
         found.append(density.state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
-    other = fitted(autoregressive(steps=20, seed=1), counting(100)).state_dict()
+    other = fitted(autoregressive(num_steps=20, seed=1), counting(100)).state_dict()
     assert not torch.equal(found[0]["network.logits.weight"], other["network.logits.weight"])
 
 
@@ -121,14 +121,14 @@ def test_state_that_finds_held_out_codes_likeliest_is_kept():
         NUM_CODES, (20, 2, 3), generator=torch.Generator().manual_seed(0)
     )  # which can be learned by heart
     few, held_out = Latents(noise), Latents(noise.flip(0).flip(2))
-    density = fitted(autoregressive(steps=300, width=64), few, held_out)
+    density = fitted(autoregressive(num_steps=300, width=64, lr=0.005), few, held_out)
     assert density.log_prob(held_out).mean() > -LENGTH * math.log(NUM_CODES) - 1  # not at its end, which overfits
-    forced = fitted(autoregressive(steps=300, width=64), few, few)
+    forced = fitted(autoregressive(num_steps=300, width=64, lr=0.005), few, few)
     assert forced.log_prob(held_out).mean() < density.log_prob(held_out).mean() - 1
 
 
 def test_codes_are_learned_from_in_inference_mode():
-    density = autoregressive(steps=20)
+    density = autoregressive(num_steps=20)
     with torch.inference_mode():
         before = density.network.logits.weight.clone()
         fitted(density, counting(100))

@@ -167,7 +167,7 @@ def test_density_is_fitted_to_the_posteriors():
     model = small("model/density=gaussian_mixture", "model.density.num_components=1").eval()
     batch = random_batch(64)
     model.fit_latents([batch] * 50, [batch])
-    assert model.latents_from == "gaussian_mixture"
+    assert model.latents_from == "gaussian_mixture of 1"
     torch.testing.assert_close(model.density.means[0], model.posterior(batch).mean.mean(0), atol=0.1, rtol=0)
     assert model.decode(Latents(model.sample_latents(5).z)).shape == (5, *SHAPE)
 

@@ -10,7 +10,7 @@ from lightning_modules.generative_model import Encodes, HasLikelihood
 from lightning_modules.values import Latents
 from lightning_modules.vqvae import perplexity
 
-SMALL = ["model=vqvae", "model.num_positions=3", "model.num_codes=5", "model.code_dim=2", "model.density.steps=20"]
+SMALL = ["model=vqvae", "model.num_positions=3", "model.num_codes=5", "model.code_dim=2", "model.density.num_steps=20"]
 CODEBOOKS = ["moving_average", "gradient"]
 
 
@@ -98,7 +98,7 @@ def test_perplexity_of_known_shares():
 
 @pytest.mark.parametrize("density", ["independent", "autoregressive"])
 def test_latents_are_drawn_from_the_density_that_is_fitted_to_codes(density: str):
-    overrides = [] if density == "autoregressive" else ["~model.density.steps"]
+    overrides = [] if density == "autoregressive" else ["~model.density.num_steps"]
     model = build(*SMALL[:-1], f"model/code_density@model.density={density}", *overrides[:0]).eval()
     with pytest.raises(RuntimeError, match="fit_latents"):
         model.sample_latents(3)
