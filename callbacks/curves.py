@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lightning_modules.image_model import ImageModel
 
+from .gradient_norms import gradient_norms, networks_of
 from .readback import ReadbackQueue
 from .scalars import TrainingTime, log_results, log_scalars
 from .trainer_facts import log_every_n_steps
@@ -32,9 +32,7 @@ class Curves(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
         if _is_logged_within(trainer, pl_module.optimizers_period):
-            for name, network in _networks_of(optimizer, pl_module).items():
-                gradients = [p.grad for p in network.parameters() if p.grad is not None]
-                self._gradient_norms[f"gradient_norm/{name}"] = get_total_norm(gradients)
+            self._gradient_norms |= gradient_norms(optimizer, pl_module)
 
     def on_train_batch_end(
         self,
@@ -53,7 +51,7 @@ class Curves(Callback):
         rates = {
             f"learning_rate/{name}": optimizer.param_groups[0]["lr"]
             for optimizer in trainer.optimizers
-            for name in _networks_of(optimizer, pl_module)
+            for name in networks_of(optimizer, pl_module)
         }
         self._readbacks.add((TrainingTime.now(trainer, pl_module), rates), tensors)
         self._log_arrived(trainer, wait=False)
@@ -100,8 +98,3 @@ class Curves(Callback):
 def _is_logged_within(trainer: Trainer, batches: int) -> bool:
     """Whether the batch in work, or one of the `batches - 1` after it, is one whose scalars are written."""
     return -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % log_every_n_steps(trainer) < batches
-
-
-def _networks_of(optimizer: Optimizer, model: ImageModel) -> dict[str, torch.nn.Module]:
-    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    return {name: net for name, net in model.networks.items() if id(next(net.parameters())) in owned}

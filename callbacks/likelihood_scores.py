@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
+from run_folder.judgements import INACTIVE_BELOW
 from run_folder.records import Score
 from scoring.arithmetic import full_precision
 from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
@@ -22,7 +23,6 @@ from .score_callback import ScoreCallback
 from .trainer_facts import datamodule_of
 
 OF_THE_PRIOR = ("nll", "bits_per_dim")  # p(x) is over the prior, whatever density samples are drawn from
-CARRIES_ABOVE = 0.1  # nats of mean KL: a latent that tells something of the image
 ACTIVE_ABOVE = 0.01  # variance over images of a posterior mean: an active unit (Burda et al. 2016)
 
 
@@ -59,7 +59,7 @@ class LikelihoodScores(ScoreCallback):
             means, kl = posterior_facts(pl_module, test, self.batch_size, pl_module.device)
         scores: dict[str, float] = {"nll": nll}
         if kl is not None:
-            scores["active_latents"] = int((kl > CARRIES_ABOVE).sum())
+            scores["active_latents"] = int((kl > INACTIVE_BELOW).sum())
         scores["active_units"] = int((means.var(dim=0) > ACTIVE_ABOVE).sum())
         if pl_module.is_over_bytes:
             scores["bits_per_dim"] = nll / (log(2) * prod(pl_module.image_shape))
@@ -83,14 +83,14 @@ class LikelihoodScores(ScoreCallback):
 
     def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {
-            "data": type(datamodule).__name__,
+            "data": datamodule.title,
             "split": "test",
             "images_sha256": content_hash(images),
             "num_images": len(images),
             "likelihood": kind,
             "importance_samples": self.num_samples,
             "seed": self.seed,
-            "active_latents": f"mean KL above {CARRIES_ABOVE} nats",
+            "active_latents": f"mean KL above {INACTIVE_BELOW} nats",
             "active_units": f"variance of the posterior mean above {ACTIVE_ABOVE}",
         }
 
@@ -103,12 +103,9 @@ def log_likelihood(
     At most `batch_size` images are decoded at a time, for any number of samples.
     """
     at_once = min(num_samples, batch_size)
-    found = []
-    for batch in batches_of(data, max(1, batch_size // at_once), device):
-        parts = torch.arange(num_samples).split(at_once)
-        sums = [model.log_importance_weights(batch, len(part)).logsumexp(dim=0) for part in parts]
-        found.append(torch.stack(sums).logsumexp(dim=0) - log(num_samples))
-    return torch.cat(found).cpu()
+    batches = batches_of(data, max(1, batch_size // at_once), device)
+    found = [model.log_importance_weights(batch, num_samples, batch_size).logsumexp(dim=0) for batch in batches]
+    return torch.cat(found).cpu() - log(num_samples)
 
 
 def posterior_facts(

@@ -18,6 +18,7 @@ from run_folder.records import RunRecord, project_version, write_record
 from run_folder.settings import decides_weights, flattened
 
 from .checkpoints import best_val_score
+from .early_stopping import why_stopped
 from .score_callback import Measured, gather
 from .trainer_facts import callbacks_of
 
@@ -73,6 +74,7 @@ class RunRecorder(Callback):
         self, trainer: Trainer, model: ImageModel, measured: Measured, results: Mapping[str, float]
     ) -> RunRecord:
         """The record of a run whose test has ended with these results, some of which are scores."""
+        reason = why_stopped(callbacks_of(trainer))
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()}
         fields = self.identity | {  # whose choice of scores gives way to what they measured
             "scores": measured.scores,
@@ -85,6 +87,7 @@ class RunRecorder(Callback):
             "protocols": measured.protocols,
             **measured.details,
             "test": {name: value for name, value in results.items() if name not in measured.scores},
+            **({"stopped_early": reason} if reason else {}),
             "checkpoint_epoch": model.restored_epoch,
             "checkpoint": str(Path(str(trainer.ckpt_path)).relative_to(trainer.default_root_dir)),
             "version": project_version(),

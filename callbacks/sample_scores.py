@@ -16,10 +16,11 @@ from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
 from scoring.protocol import short_hash
 from scoring.published import check_matches_published, published_num_fakes
-from scoring.scorer import Scorer, ScoreReport
+from scoring.scorer import Glance, Scorer, ScoreReport
 
 from .cadence import is_due
 from .checkpoints import RunCheckpoint
+from .early_stopping import EarlyStopping
 from .figures import draw_classes, show_figure
 from .pictures import row_pairs, show_picture
 from .scalars import log_results
@@ -53,11 +54,12 @@ class SampleScores(ScoreCallback):
         seed: Annotated[int, Ge(0)],
     ) -> None:
         super().__init__()
+        self.glance: Glance | None = None  # the latest at val
         self.name, self.repeats = name, repeats
         self.batch_size, self.seed = batch_size, seed
         if protocol:
             num_fakes = published_num_fakes(protocol, num_fakes)
-            check_matches_published(protocol, data=type(datamodule).__name__)
+            check_matches_published(protocol, data=datamodule.title)
         network = extractor()
         if protocol:
             check_matches_published(protocol, extractor=network.protocol["extractor"])
@@ -66,23 +68,24 @@ class SampleScores(ScoreCallback):
         self.chosen_by = f"val/{'fid' if self.scorer.can_measure_fid('val') else 'kid'}_{name}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have the best checkpoint go by what val is scored by."""
-        checkpoints = [callback for callback in callbacks_of(trainer) if isinstance(callback, RunCheckpoint)]
-        for callback in checkpoints:
-            if callback.monitor == f"val/fid_{self.name}" and callback.monitor != self.chosen_by:
-                callback.monitor = self.chosen_by
-                if trainer.is_global_zero:
-                    print(
-                        f"{self.chosen_by} chooses the checkpoint: an fid needs as many images as the extractor has "
-                        f"features, {self.scorer.extractor.num_features}, and val has {self.scorer.datamodule.num_val}"
-                    )
+        """Have the best checkpoint, and early stopping, go by what val is scored by."""
+        fid = f"val/fid_{self.name}"
+        monitoring = [one for one in callbacks_of(trainer) if isinstance(one, RunCheckpoint | EarlyStopping)]
+        others = [callback for callback in monitoring if callback.monitor == fid != self.chosen_by]
+        for callback in others:
+            callback.monitor = self.chosen_by
+        if others and trainer.is_global_zero:
+            print(
+                f"{self.chosen_by} chooses the checkpoint: an fid needs as many images as the extractor has "
+                f"features, {self.scorer.extractor.num_features}, and val has {self.scorer.datamodule.num_val}"
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         if is_due(trainer):
             self.scorer.device = pl_module.device
             samples = ModelSamples(pl_module, self.batch_size)
-            value = self.scorer.distance(samples, "val", self.seed + VAL_SEED)
-            log_results(trainer, pl_module, {self.chosen_by: value})
+            self.glance = self.scorer.glance(samples, "val", self.seed + VAL_SEED)
+            log_results(trainer, pl_module, {self.chosen_by: self.glance.distance})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
         report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)

@@ -1,4 +1,4 @@
-"""The results that every callback which scores a model keeps of its last test, for the run's record."""
+"""What callbacks keep for the run's record: those that score a model the results of its last test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,14 @@ from run_folder.records import Score
 from scoring.protocol import Protocol
 
 
-class ScoreCallback(Callback):
+class RecordedCallback(Callback):
+    """Base of the callbacks that have something to say in the run's record: `details`, values by its keys."""
+
+    def __init__(self) -> None:
+        self.details: dict[str, Any] = {}
+
+
+class ScoreCallback(RecordedCallback):
     """Base of the callbacks that score: a test fills `results`, `protocols` and `details`.
 
     `results` is {test/<score>: its Score}; `protocols` is {hash: protocol}; `details` are other keys of the run's
@@ -18,9 +25,9 @@ class ScoreCallback(Callback):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.results: dict[str, Score] = {}
         self.protocols: dict[str, Protocol] = {}
-        self.details: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,11 @@ class Measured:
 
 
 def gather(callbacks: Sequence[Callback]) -> Measured:
-    """The results of those callbacks that score, in their order."""
+    """The results of those callbacks that score, in their order, and the details of all that have some."""
     scoring = [callback for callback in callbacks if isinstance(callback, ScoreCallback)]
+    recorded = [callback for callback in callbacks if isinstance(callback, RecordedCallback)]
     return Measured(
         {name: score for callback in scoring for name, score in callback.results.items()},
         {key: protocol for callback in scoring for key, protocol in callback.protocols.items()},
-        {name: detail for callback in scoring for name, detail in callback.details.items()},
+        {name: detail for callback in recorded for name, detail in callback.details.items()},
     )

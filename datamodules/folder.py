@@ -38,12 +38,14 @@ class Folder(ImageDataModule):
         seed: Annotated[int, Ge(0)],
         split_seed: Annotated[int, Ge(0)],
         device: Literal["auto", "cpu"],
+        horizontal_flip: bool,
+        binarize: bool,
         background: Colour,
         num_val: Annotated[int, Ge(2)] | None,
         num_test: Annotated[int, Ge(2)] | None,
         memory_share: Annotated[float, Interval(ge=0, le=1)],
     ) -> None:
-        super().__init__(batch_size, seed, split_seed, device)
+        super().__init__(batch_size, seed, split_seed, device, horizontal_flip, binarize)
         self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.image_shape = (channels, image_size, image_size)
         self.background = background
@@ -110,6 +112,11 @@ class Folder(ImageDataModule):
         images = load_bytes(name, self.cache_folders, shape, mapped)
         if images is None and store_bytes(name, self.cache_folders, shape, fill):
             images = load_bytes(name, self.cache_folders, shape, mapped)
+        if mapped and self.binarize:
+            raise DataError(
+                f"{self.root}: data.binarize=true needs its images in memory, and {prod(shape) / 1e9:.3g} GB are more "
+                f"than data.memory_share={self.memory_share} of it. Give a larger share, or a smaller data.image_size"
+            )
         if images is None and mapped:
             raise DataError(
                 f"{self.root}: {shape[0]:,} images of {shape[2]}px take {prod(shape) / 1e9:.3g} GB, more than "

@@ -65,15 +65,24 @@ class ImageDataModule(LightningDataModule, ABC):
         seed: Annotated[int, Ge(0)],
         split_seed: Annotated[int, Ge(0)],
         device: Literal["auto", "cpu"],
+        horizontal_flip: bool,
+        binarize: bool,
     ) -> None:
         """`seed` orders the training images, `split_seed` says which of them are held out as val.
 
         `device`: where the images are while a model trains; auto is on its GPU, where they take but a part of what
         is free there.
+
+        `horizontal_flip` mirrors training images, each at a chance of one half, whenever they are seen. `binarize`
+        makes every pixel 0 or 255 by a coin that falls on 255 at a chance of its grey: of what a model trains on anew
+        whenever it is seen, of whatever reads a split once, by `split_seed` (Salakhutdinov & Murray 2008; drawn anew as
+        in Burda et al. 2016, arXiv:1509.00519).
         """
         super().__init__()
         self.batch_size, self.seed, self.split_seed, self.device = batch_size, seed, split_seed, device
+        self.horizontal_flip, self.binarize = horizontal_flip, binarize
         self._splits: dict[str, LabelledImages] = {}
+        self._trained_on: LabelledImages  # what training sees is drawn from these
 
     @property
     @abstractmethod
@@ -93,6 +102,11 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def title(self) -> str:
+        """What the images are called in a score's protocol."""
+        return f"{type(self).__name__}, binarized" if self.binarize else type(self).__name__
 
     @property
     def source(self) -> str:
@@ -129,6 +143,13 @@ class ImageDataModule(LightningDataModule, ABC):
             "val": LabelledImages(trainval.images[val], trainval.labels[val]),
             "test": test,
         }
+        self._trained_on = self._splits["train"]
+        if self.binarize:
+            generator = torch.Generator().manual_seed(self.split_seed)
+            self._splits = {
+                name: LabelledImages(binarized(images, generator), labels)
+                for name, (images, labels) in self._splits.items()
+            }
 
     def val_and_train_indices(self, total: int) -> tuple[Tensor | slice, Tensor | slice]:
         """Which of the images that val and train share are val's, and which train's."""
@@ -151,6 +172,7 @@ class ImageDataModule(LightningDataModule, ABC):
         counts = [f"{len(data.images):,} {split}{origins.get(split, '')}" for split, data in self._splits.items()]
         told = f"data: {', '.join(counts)}; {self.num_classes:,} class{'es' if self.num_classes > 1 else ''}"
         told += f"; from {self.source}" if self.source else ""
+        told += "; binarized" if self.binarize else ""
         return f"{told}; {self.passed_over}" if self.passed_over else told
 
     def training_images(self, count: int) -> tuple[Tensor, Tensor]:
@@ -174,8 +196,8 @@ class ImageDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader:
         # Seeded by the epoch, which Lightning hands to it: a resumed run sees the order it would have seen.
         rank, world_size = self._rank_and_world_size
-        data = TensorImageDataset(self.split("train"))
-        return self._loader("train", DistributedSampler(data, world_size, rank, shuffle=True, seed=self.seed))
+        data = TensorImageDataset(self._trained_on)
+        return self._loader(data.data, DistributedSampler(data, world_size, rank, shuffle=True, seed=self.seed))
 
     def val_dataloader(self) -> DataLoader:
         return self._held_out_loader("val")
@@ -186,14 +208,13 @@ class ImageDataModule(LightningDataModule, ABC):
     def _held_out_loader(self, split: str) -> DataLoader:
         rank, world_size = self._rank_and_world_size
         # Not a DistributedSampler, which shows some images twice so that all processes have as many.
-        return self._loader(split, range(rank, len(self.split(split).images), world_size))
+        return self._loader(self.split(split), range(rank, len(self.split(split).images), world_size))
 
     @property
     def _rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader(self, split: str, sampler: Sampler | Sequence[int]) -> DataLoader:
-        data = self.split(split)
+    def _loader(self, data: LabelledImages, sampler: Sampler | Sequence[int]) -> DataLoader:
         if self.trainer and self.device == "auto" and fits(data.images, self.trainer.strategy.root_device):
             data = LabelledImages(*(tensor.to(self.trainer.strategy.root_device) for tensor in data))
         return DataLoader(
@@ -206,7 +227,27 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
+        if self.trainer and self.trainer.training:
+            images = self._as_seen_in_training(images)
         return to_unit_range(images), labels
+
+    def _as_seen_in_training(self, images: Tensor) -> Tensor:
+        """uint8 images as they are seen this time."""
+        if self.horizontal_flip:
+            images = mirrored_at_random(images)
+        return binarized(images) if self.binarize else images
+
+
+def mirrored_at_random(images: Tensor) -> Tensor:
+    """Each of the images (B, C, H, W) or, at a chance of one half, its mirror image."""
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(mirrored, images.flip(3), images)
+
+
+def binarized(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """uint8 images of 0 and 255 alone, each pixel being 255 at a chance of its grey, v / 255."""
+    drawn = torch.randint(255, images.shape, dtype=torch.uint8, device=images.device, generator=generator)
+    return (drawn < images).to(torch.uint8) * 255
 
 
 def fits(images: Tensor, device: torch.device) -> bool:

@@ -49,8 +49,10 @@ class Imagenette(ImageDataModule):
         seed: Annotated[int, Ge(0)],
         split_seed: Annotated[int, Ge(0)],
         device: Literal["auto", "cpu"],
+        horizontal_flip: bool,
+        binarize: bool,
     ) -> None:
-        super().__init__(batch_size, seed, split_seed, device)
+        super().__init__(batch_size, seed, split_seed, device, horizontal_flip, binarize)
         self.root = Path(root).expanduser()
         self.image_shape = (3, image_size, image_size)
 

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from foundation.errors import ConfigError
 from run_folder.settings import as_dict
 
-from .config_types import Evaluation, Export, Sweep, Training, library_types
+from .config_types import Evaluation, Export, Network, Sweep, Training, library_types
 
 CONF = Path(__file__).parents[1] / "conf"
 # What the config has besides the values that have a type of their own; `report` is the paper experiments'.
@@ -62,9 +62,11 @@ def check(cfg: DictConfig) -> None:
     check_known(plain, schema)
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
     check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
+    check_values("network.", plain.get("network", {}), typing.get_type_hints(Network, include_extras=True))
     for name, section in sections(plain):
         if "_target_" in section:
             check_section(name, section)
+    check_budget(plain)
     check_cadence(plain)
 
 
@@ -187,6 +189,15 @@ def given(error: ErrorDetails) -> str:
     """The value that was given, as yaml writes it, but for texts, whose quotes tell them from numbers."""
     value = error["input"]
     return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+
+
+def check_budget(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a number of parameters is asked for of a model that takes its networks as they are."""
+    if plain.get("network", {}).get("parameters") is not None and "parameters" not in plain.get("model", {}):
+        raise ConfigError(
+            f"network.parameters: model={plain['choices']['model']} takes its networks as wide as they are. Set "
+            "network.encoder.width, and leave network.parameters null"
+        )
 
 
 def check_cadence(plain: Mapping[str, Any]) -> None:

@@ -38,6 +38,12 @@ class Sweep(TypedDict):
     resume: str | None
 
 
+class Network(TypedDict):
+    """What every network has besides its encoder and decoder."""
+
+    parameters: Annotated[float, Ge(1)] | None
+
+
 class Training(TypedDict):
     """The values at the top of conf/config.yaml."""
 

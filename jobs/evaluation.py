@@ -36,6 +36,8 @@ def evaluate(cfg: DictConfig) -> None:
     if bool(cfg.run) == bool(cfg.images):
         raise ConfigError("run: give the run folder that train.py named, run=outputs/…, or images=<folder or .npz>")
     if cfg.images:
+        for name in asked_of_model(cfg):
+            raise ConfigError(f"model.{name}: images= has no model that could be changed; leave it away")
         complete(cfg)
     check(cfg)
     if cfg.images:
@@ -47,12 +49,12 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def evaluate_run(cfg: DictConfig) -> None:
-    """Test a run's model as its training did, into evaluation/ in its folder."""
+    """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
     run_dir = Path(cfg.run)
-    density = cfg.get("model", {}).get("density")
-    folder = run_dir / EVALUATION / cfg.choices["model/density"] if density else run_dir / EVALUATION
+    asked = asked_of_model(cfg)
+    folder = evaluation_folder(run_dir, cfg)
     run_config = read_run_config(run_dir, cfg)
-    model, path = restored_model(run_config, run_dir, cfg.checkpoint, density)
+    model, path = restored_model(run_config, run_dir, cfg.checkpoint, asked)
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
     check_makes_images(model, observers)
@@ -86,7 +88,7 @@ def sample_run(cfg: DictConfig, out: Path) -> None:
     """
     run_dir = Path(cfg.run)
     config = read_run_config(run_dir, cfg)
-    model, _ = restored_model(config, run_dir, cfg.checkpoint, cfg.get("model", {}).get("density"))
+    model, _ = restored_model(config, run_dir, cfg.checkpoint, asked_of_model(cfg))
     if not isinstance(model, GenerativeModel):
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
@@ -111,6 +113,19 @@ def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:
         if cfg.scores is None:
             run_config.callbacks.likelihood = None
     return run_config
+
+
+def asked_of_model(cfg: DictConfig) -> dict[str, Any]:
+    """What of a run's model is to be otherwise, by the name of its argument."""
+    return {str(name): value for name, value in cfg.model.items() if value is not None}
+
+
+def evaluation_folder(run_dir: Path, cfg: DictConfig) -> Path:
+    """Where scores go: those of a changed model into a folder of their own, for they don't speak for the run."""
+    named = asked_of_model(cfg)
+    if "density" in named:
+        named["density"] = cfg.choices["model/density"]
+    return run_dir / EVALUATION / "_".join(f"{name}-{value}" for name, value in named.items())
 
 
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -1,13 +1,13 @@
 """A finished run's model from its folder alone: no data is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
 from foundation.errors import ConfigError
@@ -15,8 +15,10 @@ from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import read_checkpoint
 from run_folder.layout import CHECKPOINTS, CONFIG, DATA, tested_checkpoint
 from run_folder.records import DataRecord, RecordError, read_record
+from run_folder.settings import as_dict
 
 from .building import build_model_for, facts_of
+from .config_check import check_section
 from .resuming import check_weights_fit, shapes_of
 
 SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
@@ -33,22 +35,32 @@ def read_config(run_dir: Path) -> DictConfig:
 
 
 def restored_model(
-    config: DictConfig, run_dir: Path, checkpoint: str | None = None, density: DictConfig | None = None
+    config: DictConfig, run_dir: Path, checkpoint: str | None = None, asked: Mapping[str, Any] | None = None
 ) -> tuple[ImageModel, Path]:
     """The model of a run with its trained weights, on the CPU, and the file that these are from.
 
     `checkpoint` is a file's name in the run's folder of checkpoints; None: the one that the run was tested with.
-    `density`: another one than the run's, which is not fitted yet. Raises UserError.
+    `asked` takes the place of the model's own arguments; another density is not fitted yet. Raises UserError.
     """
     path = run_dir / CHECKPOINTS / checkpoint if checkpoint else tested_checkpoint(run_dir)
     read = read_checkpoint(path)  # it says which version wrote the run, before anything is built
-    if density:
-        check_density(config, density, run_dir)
-        config = config.copy()
-        config.model.density = density
-    model = build_model_for(stored_facts(config, run_dir), config.model)
-    restore(model, with_own_density(read, model) if density else read, path)
+    asked = asked or {}
+    model = build_model_for(stored_facts(config, run_dir), changed(config, asked, run_dir).model)
+    restore(model, with_own_density(read, model) if "density" in asked else read, path)
     return model, path
+
+
+def changed(config: DictConfig, asked: Mapping[str, Any], run_dir: Path) -> DictConfig:
+    """A run's config with other arguments of its model. Raises ConfigError where that has no such thing."""
+    if "density" in asked:
+        check_density(config, asked["density"], run_dir)
+    config = config.copy()
+    with open_dict(config):
+        for name, value in asked.items():
+            config.model[name] = value
+    if asked:
+        check_section("model.", as_dict(config.model))
+    return config
 
 
 def restore(model: ImageModel, checkpoint: dict[str, Any], path: Path) -> None:
@@ -63,11 +75,11 @@ def check_density(config: DictConfig, density: DictConfig, run_dir: Path) -> Non
     own = config.model.get("density")
     if own is None:
         raise ConfigError(f"model/density: the model of {run_dir} draws its latents from no density; leave it away")
-    if asked_of_model(own) != asked_of_model(density):
+    if asked_by(own) != asked_by(density):
         raise ConfigError(f"model/density: {density._target_} is not over such latents as those of {run_dir}")
 
 
-def asked_of_model(density: DictConfig) -> set[str]:
+def asked_by(density: DictConfig) -> set[str]:
     """What a density's constructor asks of the model, such as latent_dim: what its config does not say."""
     return set(signature(get_class(density._target_)).parameters) - {str(key) for key in density}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.divergence import DivergenceError
+from callbacks.health import HealthError
 from run_folder.layout import CONFIG, STATUS
 from run_folder.records import EndRecord, project_version, write_record
 
@@ -22,7 +23,8 @@ def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
     except BaseException as error:
         if config_before is None or modified_at(run_dir / CONFIG) != config_before:
             status, message = status_of(error)
-            end = EndRecord(status=status, message=message, **identity, version=project_version())
+            fields = identity | ({"health": error.found} if isinstance(error, HealthError) else {})
+            end = EndRecord(status=status, message=message, **fields, version=project_version())
             with suppress(OSError):  # the error itself matters more
                 write_record(run_dir / STATUS, end)
         raise
@@ -32,6 +34,8 @@ def status_of(error: BaseException) -> tuple[str, str]:
     """The status that an error stands for, and its message."""
     if isinstance(error, KeyboardInterrupt | SystemExit):  # at SIGTERM
         return "stopped", f"stopped from outside ({type(error).__name__})"
+    if isinstance(error, HealthError):
+        return "stopped by health", str(error)
     diverged = isinstance(error, DivergenceError) or isinstance(error.__cause__, DivergenceError)
     return "diverged" if diverged else "failed", str(error).strip() or type(error).__name__
 

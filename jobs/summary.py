@@ -25,6 +25,7 @@ def summary(run_dir: Path) -> str:
             f"tested {record.checkpoint} of epoch {record.checkpoint_epoch}",
             *score_table(record.scores, record.protocols, record.extractor_accuracy, record.notes),
             *(["  " + "   ".join(terms)] if terms else []),
+            *(f"  health     {entry.kind} in epoch {entry.epoch}: {entry.text}" for entry in record.health or []),
             f"  pictures   {shown / PICTURES}",
             f"  scores     {shown / METRICS}   curves {shown / CURVES}",
             f"  dashboard  tensorboard --logdir {shown}",

@@ -27,7 +27,7 @@ class Conditioning(ABC):
 
     @abstractmethod
     def discriminator(self, encoder: NetworkFactory, image_shape: ImageShape) -> nn.Module:
-        """A network from images (B, C, H, W) and labels to logits (B, 1)."""
+        """A network from images (B, C, H, W) and labels to logits (B, 1), whose `network` is the encoder."""
 
 
 class NoConditioning(Conditioning):

@@ -4,21 +4,25 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, cast
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.init import trunc_normal_
 from torch.optim import Optimizer
 
+from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
+from .clippings import Clipping
 from .conditioning import Conditioning
 from .constraints import Constraint
-from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
+from .networks.budget import within_budget
 from .penalties import Penalty
+from .schedules import Schedule
 from .values import Batch, Latents
 
 
-class GAN(GenerativeModel):
+class GAN(AdversarialModel):
     """A generator and a discriminator, each with its own optimizer.
 
     The networks work on pixels in [-1, 1], here called signed; images are in [0, 1] at every door of this class.
@@ -29,8 +33,10 @@ class GAN(GenerativeModel):
         image_shape: tuple[int, int, int],
         latent_dim: Annotated[int, Ge(1)],
         n_critic: Annotated[int, Ge(1)],
+        truncation: Annotated[float, Gt(0)] | None,
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
+        parameters: Annotated[float, Ge(1)] | None,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],
@@ -38,16 +44,23 @@ class GAN(GenerativeModel):
         augmentation: Augmentation,
         loss: AdversarialLoss,
         penalty: Penalty,
+        schedule: Schedule,
+        clipping: Clipping,
         generator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
+        """`truncation`: outside training, components of z beyond it are drawn anew; null: none is (Brock et al. 2019,
+        arXiv:1809.11096, section 3.1).
+        """
         roles = conditioning()
-        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (latent_dim,), roles.num_classes, ema_half_life, ema_ramp_up, schedule, clipping)
         self.automatic_optimization = False
         self.n_critic = self.optimizers_period = n_critic
-        self.generator = roles.decoder(generator, self.image_shape, latent_dim)
-        self.discriminator = roles.discriminator(discriminator, self.image_shape)
-        constraint(self.discriminator)
+        self.truncation = truncation
+        self.generator = within_budget(parameters, roles.decoder, generator, self.image_shape, latent_dim)
+        self.discriminator = within_budget(parameters, roles.discriminator, discriminator, self.image_shape)
+        self.constraint = constraint
+        self.constraint(self.discriminator)
         self.augmentation = augmentation
         self.loss, self.penalty = loss, penalty
         self.generator_optimizer = generator_optimizer
@@ -57,11 +70,6 @@ class GAN(GenerativeModel):
     @property
     def networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "discriminator": self.discriminator}
-
-    def compile_networks(self) -> None:
-        super().compile_networks()
-        # A gradient's gradient is compiled in one piece or not at all.
-        self.penalty = cast(Penalty, torch.compile(self.penalty))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         real = signed(Batch(*batch))
@@ -78,15 +86,6 @@ class GAN(GenerativeModel):
 
     averages_are_due = generator_is_due
 
-    def discriminator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        _, optimizer = cast(list[LightningOptimizer], self.optimizers())
-        with self.toggled_optimizer(optimizer):
-            terms = self.discriminator_objective(real, fake)
-            optimizer.zero_grad()
-            self.manual_backward(terms["loss_discriminator"] + terms["penalty"])
-            optimizer.step()
-        return terms
-
     def generator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         optimizer, _ = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
@@ -95,23 +94,6 @@ class GAN(GenerativeModel):
             self.manual_backward(terms["loss_generator"])
             optimizer.step()
         return terms
-
-    def discriminator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """What the discriminator descends, `loss_discriminator` + `penalty`, and its judgement. Signed images."""
-        real_logits, fake_logits = self.critic(real), self.critic(fake)
-        return {
-            "loss_discriminator": self.loss.discriminator(real_logits, fake_logits),
-            "penalty": self.penalty(self.critic, real, fake),
-        } | judgement(real_logits, fake_logits)
-
-    def generator_objective(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """What the generator descends, `loss_generator`. Signed images."""
-        real_logits = self.critic(real) if self.loss.needs_real_logits else None
-        return {"loss_generator": self.loss.generator(self.critic(fake), real_logits)}
-
-    def critic(self, batch: Batch) -> Tensor:
-        """Signed images to logits (B, 1): the one way in which the discriminator is asked."""
-        return self.discriminator(self.augmentation(batch.images), batch.labels)
 
     def fakes(self, latents: Latents) -> Batch:
         """Latents to signed images with their labels; with averaged weights outside training."""
@@ -125,11 +107,7 @@ class GAN(GenerativeModel):
         real = signed(Batch(*batch))
         latents = self.sample_latents(len(real), real.labels)
         fake = signed(Batch(self.decode(latents), latents.labels))
-        real_logits, fake_logits = self.critic(real), self.critic(fake)
-        return {
-            "loss_discriminator": self.loss.discriminator(real_logits, fake_logits),
-            "loss_generator": self.loss.generator(fake_logits, real_logits),
-        } | judgement(real_logits, fake_logits)
+        return self.judged(real, fake)
 
     test_step = validation_step
 
@@ -140,17 +118,14 @@ class GAN(GenerativeModel):
         ]
 
     def sample_z(self, n: int, labels: Tensor | None) -> Tensor:
-        return torch.randn(n, *self.latent_shape, device=self.device)
+        z = torch.randn(n, *self.latent_shape, device=self.device)
+        if self.training or self.truncation is None:
+            return z
+        return trunc_normal_(z, a=-self.truncation, b=self.truncation)
+
+    @property
+    def latents_from(self) -> str:
+        return "prior" if self.truncation is None else f"prior, truncated at {self.truncation:g}"
 
     def decode(self, latents: Latents) -> Tensor:
         return (self.fakes(latents).images + 1) / 2
-
-
-def signed(batch: Batch) -> Batch:
-    """Pixels in [0, 1] to the networks' range, [-1, 1]."""
-    return batch.with_images(batch.images * 2 - 1)
-
-
-def judgement(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """D(x) and D(G(z)): the mean probability of being real, in [0, 1]; of a critic, its squashed verdict."""
-    return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}

@@ -1,14 +1,21 @@
 """The interface that pictures and scores see: latents in, images out; and what models can do besides."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+from lightning import Trainer
 from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from foundation.errors import ConfigError
 
 from .averaging import ExponentialMovingAverage
+from .clippings import Clipping
 from .image_model import ImageModel
+from .schedules import Schedule
 from .values import Batch, Latents
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -16,6 +23,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 class GenerativeModel(ImageModel, ABC):
     """A model that makes images from latents, and keeps a moving average of its weights if it is asked to.
+
+    It sets the learning rates of all its optimizers by the schedule, and clips their gradients.
 
     A family implements `sample_z` and `decode`; what else it can do it shows by the protocols below. In `decode`, and
     wherever else the weights of a trained model are meant, it takes its networks through `in_use`.
@@ -30,6 +39,8 @@ class GenerativeModel(ImageModel, ABC):
         num_classes: int | None,
         ema_half_life: float,
         ema_ramp_up: float,
+        schedule: Schedule,
+        clipping: Clipping,
     ) -> None:
         """`num_classes`: how many labels the model knows; None for a model that knows none.
 
@@ -40,6 +51,8 @@ class GenerativeModel(ImageModel, ABC):
         self.ema_half_life, self.ema_ramp_up = ema_half_life, ema_ramp_up
         self.averages = nn.ModuleDict()  # by the attribute that each is the average of
         self._averaged_until = 0  # images seen at the last update
+        self.schedule, self.clipping = schedule, clipping
+        self.run_length = math.inf  # training images in the run; known once training starts
 
     @property
     def weights_used(self) -> str:
@@ -107,6 +120,27 @@ class GenerativeModel(ImageModel, ABC):
             average.update(getattr(self, name), self.images_seen - self._averaged_until, self.images_seen)
         self._averaged_until = self.images_seen
 
+    @property
+    def schedule_spans_run(self) -> bool:
+        return self.schedule.spans_run
+
+    def on_train_start(self) -> None:
+        if self.schedule_spans_run and self.trainer.max_steps != -1:
+            raise ConfigError(
+                f"trainer.max_steps: expected -1, got {self.trainer.max_steps}. Learning rates that span a run "
+                "need its length by trainer.max_epochs alone: set that, or take model/schedule=constant or warm_up"
+            )
+        self.run_length = images_in_run(self.trainer)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        for optimizer in self.trainer.optimizers:
+            self.schedule(optimizer, self.images_seen, self.run_length)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        unscale_gradients(self.trainer, optimizer)
+        self.clipping([parameter for group in optimizer.param_groups for parameter in group["params"]])
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.averages_are_due():
             self.update_averages()
@@ -119,6 +153,20 @@ class GenerativeModel(ImageModel, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self._averaged_until = checkpoint["averaged_until"]
+
+
+def images_in_run(trainer: Trainer) -> int:
+    """Training images that all epochs of a run show, on all devices together."""
+    loader: Any = trainer.train_dataloader
+    epoch = min(len(loader.sampler), int(trainer.num_training_batches) * loader.batch_size)  # on each device
+    return cast(int, trainer.max_epochs) * epoch * trainer.world_size
+
+
+def unscale_gradients(trainer: Trainer, optimizer: Optimizer) -> None:
+    """Give gradients their true size under fp16, where Lightning leaves that to the step of a fused optimizer."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        scaler.unscale_(optimizer)
 
 
 @runtime_checkable
@@ -141,8 +189,11 @@ class HasLikelihood(Encodes, Protocol):
     def is_over_bytes(self) -> bool:
         """Whether log p(x) is of the 256 values of a pixel, which bits per dimension need."""
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
-        """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image."""
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
+        """log p(x|z) + log p(z) − log q(z|x) of draws z ~ q(z|x): (num_samples, B), nats per image.
+
+        At most `at_once` latents are decoded at a time, but at least one for each image.
+        """
 
     def kl_by_dimension(self, batch: Batch) -> Tensor | None:
         """KL(q(z|x) ‖ p(z)) of each latent dimension, (B, D), nats; None where it does not part so."""

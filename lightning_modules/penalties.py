@@ -38,8 +38,20 @@ class R1Penalty(Penalty):
         self.weight, self.share = weight, share
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
-        first = real[: math.ceil(self.share * len(real))]
-        return self.weight / 2 * squared_gradient_norm(critic, first).mean()
+        return self.weight / 2 * squared_gradient_norm(critic, self.first(real)).mean()
+
+    def first(self, batch: Batch) -> Batch:
+        """The part of the batch that the mean is taken over."""
+        return batch[: math.ceil(self.share * len(batch))]
+
+
+class R1R2Penalty(R1Penalty):
+    """weight / 2 · (E[‖∇D(x)‖²] + E[‖∇D(G(z))‖²]): R1 on real images and R2 on fake ones, of one weight, as in
+    R3GAN (Huang et al. 2024, arXiv:2501.05441).
+    """
+
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        return super().__call__(critic, real, fake) + super().__call__(critic, fake, real)
 
 
 class GradientPenalty(Penalty):
@@ -54,9 +66,27 @@ class GradientPenalty(Penalty):
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         share = torch.rand(len(real), 1, 1, 1, device=real.images.device, dtype=real.images.dtype)
         between = real.with_images(torch.lerp(real.images, fake.images.to(real.images.dtype), share))
-        # The square root's slope is infinite at zero.
-        norm = (squared_gradient_norm(critic, between) + 1e-12).sqrt()
-        return self.weight * (norm - 1).square().mean()
+        return self.weight * squared_distance_from_slope_one(critic, between).mean()
+
+
+class DraganPenalty(Penalty):
+    """weight · E[(‖∇D(x + δ)‖ − 1)²], δ ~ N(0, noise²): around real images (DRAGAN, Kodali et al. 2017,
+    arXiv:1705.07215, algorithm 1).
+    """
+
+    def __init__(self, weight: Annotated[float, Ge(0)], noise: Annotated[float, Ge(0)]) -> None:
+        """`noise`: the standard deviation of every pixel's, pixels being in [-1, 1]."""
+        self.weight, self.noise = weight, noise
+
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        around = real.with_images(real.images + self.noise * torch.randn_like(real.images))
+        return self.weight * squared_distance_from_slope_one(critic, around).mean()
+
+
+def squared_distance_from_slope_one(critic: Critic, batch: Batch) -> Tensor:
+    """(‖∇ₓ D(x)‖ − 1)² for each image: (B,)."""
+    norm = (squared_gradient_norm(critic, batch) + 1e-12).sqrt()  # the square root's slope is infinite at zero
+    return (norm - 1).square()
 
 
 def squared_gradient_norm(critic: Critic, batch: Batch) -> Tensor:

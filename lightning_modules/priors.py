@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, kl_divergence
+from zuko.flows import MAF
 
 from .values import Batch
 
@@ -50,6 +51,34 @@ class MixturePrior(Prior):
 
     def distribution(self, posterior: Posterior) -> Distribution:
         return mixture(self.logits, diagonal_normal(self.means, self.log_scales.exp()))
+
+
+class FlowPrior(Prior):
+    """N(0, I) through masked autoregressive flows (Papamakarios et al. 2017, arXiv:1705.07057). It begins as N(0, I).
+
+    Each transform scales and moves a latent by a network of those before it, in an order of its own, in `groups`.
+    """
+
+    groups = 8  # a draw takes as many passes through each network; with a group for each latent, 64 and no better
+
+    def __init__(
+        self,
+        latent_dim: Annotated[int, Ge(1)],
+        transforms: Annotated[int, Ge(1)],
+        width: Annotated[int, Ge(1)],
+        depth: Annotated[int, Ge(1)],
+    ) -> None:
+        """`width` and `depth`: of the hidden layers of each transform's network."""
+        super().__init__()
+        hidden = [width] * depth
+        self.flow = MAF(latent_dim, transforms=transforms, hidden_features=hidden, passes=self.groups, randperm=True)
+        for transform in self.flow.transform.transforms:  # the identity is where all outputs are 0
+            last = transform if latent_dim == 1 else transform.hyper[-1]  # one latent has no network, but parameters
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+
+    def distribution(self, posterior: Posterior) -> Distribution:
+        return self.flow()
 
 
 class VampPrior(Prior):
@@ -102,3 +131,12 @@ def kl(posterior: Independent, prior: Distribution, z: Tensor) -> Tensor:
         return kl_divergence(posterior, prior)
     except NotImplementedError:
         return posterior.log_prob(z) - prior.log_prob(z)
+
+
+def kl_parts(posterior: Independent, prior: Distribution, z: Tensor) -> Tensor:
+    """KL(q(z|x) ‖ p(z)) by latent dimension, (B, latent_dim), nats; one that does not part is spread over them evenly.
+
+    `z` is a draw from q(z|x).
+    """
+    parts = kl_by_dimension(posterior, prior)
+    return kl(posterior, prior, z).unsqueeze(1).expand(z.shape) / z.shape[1] if parts is None else parts

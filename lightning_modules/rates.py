@@ -49,3 +49,21 @@ class FreeBitsRate(ConstantRate):
 
     def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
         return self.beta * kl.mean(dim=0).clamp(min=self.nats).sum()
+
+
+class CapacityRate(ConstantRate):
+    """β |E[KL] − C|: the KL is drawn to a capacity C, which grows linearly from 0 to `nats` over `images` images.
+
+    Below it the KL is pressed up as much as it is pressed down above (Burgess et al. 2018, arXiv:1804.03599, eq. 8,
+    whose γ is β here).
+    """
+
+    def __init__(
+        self, beta: Annotated[float, Ge(0)], nats: Annotated[float, Ge(0)], images: Annotated[int, Ge(1)]
+    ) -> None:
+        super().__init__(beta)
+        self.nats, self.images = nats, images
+
+    def __call__(self, kl: Tensor, images_seen: int) -> Tensor:
+        capacity = min(1.0, images_seen / self.images) * self.nats
+        return self.beta * (kl.sum(dim=1).mean() - capacity).abs()

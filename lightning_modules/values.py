@@ -30,6 +30,8 @@ class Batch:
 
     def repeat(self, times: int) -> "Batch":
         """All rows, `times` times over: (times · B, …)."""
+        if times == 1:
+            return self
         labels = None if self.labels is None else self.labels.repeat(times)
         return Batch(self.images.repeat(times, 1, 1, 1), labels)
 

@@ -1,18 +1,26 @@
-"""What is suspicious about a run that finished: it collapsed, or had not converged."""
+"""What is suspicious about a run that finished: it collapsed, ended too early to tell, or had not converged."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from run_folder.judgements import (
+    LOW_RECALL,
+    PRAISED_ABOVE,
+    STEEP,
+    Judgement,
+    identical_samples,
+    is_early,
+    missing_modes,
+    no_active_latent,
+)
+
 from .runs import Curve, Run
 
-IDENTICAL_BELOW = 0.05  # of real images' spread
-INACTIVE_BELOW = 0.1  # nat: what a latent that is used carries at least
-FAR_BELOW_FLOOR = 0.1  # of the floor's recall and coverage
-PRAISED_ABOVE = 0.5  # of the floor's precision
-MOST = 0.5  # of the classes
-LAST_PART, STEEP = 0.2, 0.1  # a curve that falls by a tenth in its last fifth
+LAST_PART = 0.2  # of a curve, in which it should be flat
+MISSING_MODES = "test/missing_modes_"
+TOO_SHORT = "too short to judge"
 
 
 class Flag(NamedTuple):
@@ -24,21 +32,54 @@ class Flag(NamedTuple):
 
 
 def flags_of(run: Run) -> list[Flag]:
-    """All that its record and curves show."""
+    """All that its record and curves show, each kind once."""
+    judged = [*_judged(run), *_hardly_varied(run)]
+    if is_too_short(run):
+        judged = _not_held_against(run, judged)
+    kinds = {flag.kind for flag in judged}
     return [
-        *_identical_samples(run),
-        *_hardly_varied(run),
-        *_unused_latents(run),
-        *_missing_modes(run),
+        *judged,
+        *(flag for flag in _noticed(run) if flag.kind not in kinds),
         *_still_falling(run),
         *(Flag("a score says little, or is left out", note) for note in run.notes),
     ]
 
 
-def _identical_samples(run: Run) -> Iterator[Flag]:
-    if run.sample_diversity is not None and run.sample_diversity < IDENTICAL_BELOW:
-        spread = f"their pixels' spread is {run.sample_diversity:.2g} of the real images'"
-        yield Flag("samples are all but identical", spread, is_collapse=True)
+def is_too_short(run: Run) -> bool:
+    """Whether a training ended before its model could have learned much, or before val was scored once."""
+    seen = run.costs.get("images_seen")
+    never_scored = bool(run.curves) and not any(name.startswith("val/") for name in run.curves)
+    return never_scored or (seen is not None and is_early(seen))
+
+
+def _not_held_against(run: Run, judged: list[Flag]) -> list[Flag]:
+    """The same with one flag in the place of all collapses."""
+    collapses = [f"{flag.kind} ({flag.text})" for flag in judged if flag.is_collapse]
+    seen = run.costs.get("images_seen")
+    after = "" if seen is None else f"after {seen:,.0f} images "
+    short = [Flag(TOO_SHORT, after + ", ".join(collapses))] if collapses else []
+    return [*short, *(flag for flag in judged if not flag.is_collapse)]
+
+
+def _judged(run: Run) -> Iterator[Flag]:
+    """By the limits that training is watched by, too; with when it was noticed there."""
+    noticed = {entry.kind: entry for entry in run.health}
+    missing = [score.value for column, score in run.scores.items() if column.score.startswith(MISSING_MODES)]
+    judgements: list[Judgement | None] = [
+        identical_samples(run.sample_diversity),
+        *map(missing_modes, map(float, missing)),
+        no_active_latent(run.kl_by_dimension),
+    ]
+    for found in filter(None, judgements):
+        entry = noticed.get(found.kind)
+        since = f"; noticed in epoch {entry.epoch}, after {entry.images_seen:,} images" if entry else ""
+        yield Flag(found.kind, found.text + since, found.is_collapse)
+
+
+def _noticed(run: Run) -> Iterator[Flag]:
+    """What was seen while the model was trained, and does not show in its scores."""
+    for entry in run.health:
+        yield Flag(entry.kind, f"in epoch {entry.epoch}, after {entry.images_seen:,} images: {entry.text}")
 
 
 def _hardly_varied(run: Run) -> Iterator[Flag]:
@@ -47,25 +88,11 @@ def _hardly_varied(run: Run) -> Iterator[Flag]:
         if not {"precision", "recall", "coverage"} <= of.keys():
             continue
         shares = {name: value / floor for name, (value, floor) in of.items() if floor}
-        low = max(shares.get("recall", 1), shares.get("coverage", 1)) < FAR_BELOW_FLOOR
+        low = max(shares.get("recall", 1), shares.get("coverage", 1)) < LOW_RECALL
         if low and shares.get("precision", 0) > PRAISED_ABOVE:
             values = ", ".join(f"{name} {of[name][0]:.3f} (floor {of[name][1]:.3f})" for name in ("recall", "coverage"))
             text = f"{values} at precision {of['precision'][0]:.3f}, by {extractor}"
             yield Flag("samples hardly vary", text, is_collapse=True)
-
-
-def _unused_latents(run: Run) -> Iterator[Flag]:
-    if run.kl_by_dimension and max(run.kl_by_dimension) < INACTIVE_BELOW:
-        most = f"the most {max(run.kl_by_dimension):.2g}"
-        text = f"none carries {INACTIVE_BELOW} nat, {most}: reconstructions know nothing of their images"
-        yield Flag("no active latent", text, is_collapse=True)
-
-
-def _missing_modes(run: Run) -> Iterator[Flag]:
-    for column, score in run.scores.items():
-        if column.score.startswith("test/missing_modes_") and score.value > 0:
-            text = f"{100 * score.value:.0f} % of the classes are all but absent"
-            yield Flag("missing modes", text, is_collapse=score.value >= MOST)
 
 
 def _still_falling(run: Run) -> Iterator[Flag]:

@@ -117,6 +117,8 @@ def learning_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     networks = [_below(f"network.{part}", config) for part in ("encoder", "decoder")]
     roles = {".".join(key.split(".")[:2]) for key in config if key.startswith("model.")}
     repeated = [role for role in roles if _below(role, config) in networks]
+    if config.get("model.parameters") == config.get("network.parameters"):
+        repeated.append("model.parameters")
     return {
         key: value
         for key, value in config.items()

@@ -137,9 +137,9 @@ def embedded(path: Path) -> tuple[str, int, int]:
 
 
 def markdown_row(cells: Sequence[Cell]) -> str:
-    """Cells as a line of a Markdown table; the second line of a cell follows its first, the best is bold."""
+    """Cells as a line of a Markdown table, a second line of a cell below its first; the best is bold."""
     lines = [[f"**{cell.text}**" if cell.best else cell.text, cell.detail] for cell in cells]
-    return f"| {' | '.join(markdown_text(' '.join(filter(None, line))) for line in lines)} |"
+    return f"| {' | '.join('<br>'.join(map(markdown_text, filter(None, line))) for line in lines)} |"
 
 
 def markdown_text(text: object) -> str:

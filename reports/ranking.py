@@ -5,13 +5,14 @@ from math import inf
 from statistics import fmean
 from typing import NamedTuple
 
+from run_folder.judgements import LOW_RECALL
+
 from .models import Model
 from .runs import Column
 from .statistics import ANY_NUMBER, Bounds, Summary, summarize
 
 PREFERRED = "test/fid_reference"  # to go by, where as many models have it as any other score
 SIMILAR_TO_REAL = ("precision", "density")  # all but useless as praise where recall is near zero
-LOW_RECALL = 0.1  # of the floor's recall
 
 
 class Kind(NamedTuple):
@@ -84,13 +85,22 @@ def rank(model: Model, column: Column) -> tuple[bool, float]:
 def best_of(models: Sequence[Model], column: Column) -> list[Model]:
     """The models to crown in a column: the best, all of them if they are equal; none if nothing was compared.
 
-    A precision or density whose recall is below a tenth of the floor's is passed over.
+    A precision or density whose recall is below a tenth of the floor's is passed over, as is the worst that a score
+    can be, such as the recall of 0 of untrained models.
     """
     scored = [model for model in models if model.values(column)]
     if len(scored) < 2 or not direction(column.score):
         return []
     best = min(rank(model, column) for model in scored)
+    if best[1] == -direction(column.score) * worst_of(column.score):
+        return []
     return [model for model in scored if rank(model, column) == best and not hardly_varied(model, column)]
+
+
+def worst_of(score: str) -> float:
+    """The bound of what a score can be at its worse end; infinite where there is none."""
+    low, high = kind_of(score).bounds
+    return low if direction(score) > 0 else high
 
 
 def hardly_varied(model: Model, column: Column) -> bool:

@@ -11,7 +11,7 @@ import yaml
 
 from run_folder.curves import read_rows
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
-from run_folder.records import EndRecord, EvaluationRecord, RecordError, RunRecord, Score, read_record
+from run_folder.records import EndRecord, EvaluationRecord, HealthRecord, RecordError, RunRecord, Score, read_record
 from run_folder.settings import flattened
 
 FINISHED = "finished"
@@ -43,7 +43,7 @@ class Run:
 
     folder: Path
     name: str  # the folder, as seen from the folders that were given
-    status: str  # finished, failed, stopped, diverged, damaged, or unfinished: no word of its end
+    status: str  # finished, failed, stopped, stopped by health, diverged, damaged, or unfinished: no word of its end
     message: str = ""
     model: str | None = None
     network: str | None = None
@@ -59,6 +59,7 @@ class Run:
     kl_by_dimension: list[float] | None = None  # nats
     sample_diversity: float | None = None  # spread of samples over that of real images; 0: all are the same
     extractor_accuracy: dict[str, float] = field(default_factory=dict)  # on real test images, by protocol
+    health: list[HealthRecord] = field(default_factory=list)  # what was noticed while it was trained
     notes: list[str] = field(default_factory=list)  # what is left out of the scores, and what says little
 
     @cached_property
@@ -125,10 +126,12 @@ def _read_result(run: Run) -> None:
         end = read_record(run.folder / STATUS, EndRecord)
         _identify(run, end.model_dump(include=IDENTITY))
         run.status, run.message = end.status, end.message
+        run.health = end.health or []
     elif (run.folder / METRICS).is_file():
         record = read_record(run.folder / METRICS, RunRecord)
         _identify(run, record.model_dump(include=IDENTITY))
         run.costs = _costs_of(record)
+        run.health = record.health or []
         _add_scores(run, record, METRICS)
         _add_details(run, record)
         _read_evaluation(run, record)

@@ -5,12 +5,21 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, NamedTuple
 
+from run_folder.judgements import (
+    EARLY_UNTIL,
+    IDENTICAL_BELOW,
+    INACTIVE_BELOW,
+    LOW_RECALL,
+    MOST,
+    PRAISED_ABOVE,
+    STEEP,
+)
 from scoring.published import published_under
 
 from .comparison import Contender
 from .extractors import accuracy_of
 from .fairness import UNKNOWN, latents_of, weights_of
-from .flags import Flag
+from .flags import LAST_PART, Flag
 from .formatting import ABSENT, count, number, number_formatter, p_value, percent, plus_minus, setting, signed
 from .models import Model, differences, is_trained
 from .ranking import arrow, best_of, direction, hardly_varied, short_name, summary_over_seeds
@@ -35,10 +44,12 @@ PICKED_NOTE = (
     "is corrected for every pair that could have been looked at (Šidák); the intervals are not."
 )
 FLAGS_NOTE = (
-    "By what the runs left; flagged runs count in all means. Collapsed: samples' pixels spread less than a twentieth "
-    "of real images', recall and coverage are below a tenth of the floor's at a precision above half of it, half of "
-    "the classes are missing, or no latent carries 0.1 nat. Not converged: val's score fell by more than a tenth in "
-    "the last fifth of training."
+    "By what the runs left, and what was noticed while they were trained; flagged runs count in all means. Collapsed: "
+    f"samples' pixels spread less than {IDENTICAL_BELOW:g} of real images', recall and coverage are below "
+    f"{LOW_RECALL:g} of the floor's at a precision above {PRAISED_ABOVE:g} of it, {percent(MOST)} of the classes or "
+    f"more are missing, or no latent carries {INACTIVE_BELOW:g} nat. Too short to judge so: a run of fewer than "
+    f"{EARLY_UNTIL:,} images, or one that val never scored. Not converged: val's score fell by more than "
+    f"{percent(STEEP)} in the last {percent(LAST_PART)} of training."
 )
 COSTS_NOTE = "Of training, with its pictures and val scores; mean ± standard deviation over runs."
 UNFINISHED_NOTE = "Runs that failed, diverged, were stopped or can't be read count in no mean above."
@@ -98,8 +109,13 @@ def score_heading(models: Sequence[Model], column: Column) -> Heading:
 def seeds_cell(model: Model) -> Cell:
     """How many seeds finished; below that what became of the others, and what is suspicious about these."""
     counted, *lost = model.outcome().split("; ")
-    flagged = [f"{len(flags)} {kind}" for kind, flags in model.flags.items() if not is_collapse(flags)]
+    flagged = [f"{len(flagged_seeds(flags))} {kind}" for kind, flags in model.flags.items() if not is_collapse(flags)]
     return Cell(counted.rsplit(" ", 1)[0], "; ".join([*lost, *flagged]), len(model.seeds))
+
+
+def flagged_seeds(flags: Sequence[tuple[Seed, Flag]]) -> list[Seed]:
+    """Each once, however often it is flagged."""
+    return list(dict.fromkeys(seed for seed, _ in flags))
 
 
 def is_collapse(flags: Sequence[tuple[Seed, Flag]]) -> bool:
@@ -229,7 +245,7 @@ def flags_table(models: Sequence[Model]) -> Table:
         [
             Cell(model.name, order=model.name),
             Cell(kind, "collapsed" if is_collapse(flags) else "", kind),
-            Cell(", ".join(str(seed) for seed, _ in flags), f"{len(flags)} of {len(model.seeds)} seeds"),
+            Cell(", ".join(map(str, flagged_seeds(flags))), f"{len(flagged_seeds(flags))} of {len(model.seeds)} seeds"),
             Cell(flags[0][1].text if len(flags) == 1 else f"seed {flags[0][0]}: {flags[0][1].text}"),
         ]
         for model in models

@@ -17,7 +17,7 @@ from .weights import read_weights, write_weights
 
 FACTS = {"images_seen", "averaged_until", "epoch"}  # that a model restores besides its weights
 STATED = {"state_dict", "images_seen", "epoch"}  # by every checkpoint
-FORMAT = 2  # what a checkpoint and the config beside it hold; 1 is that of version 0.1, which did not state it
+FORMAT = 3  # what a checkpoint and the config beside it hold; 1 is that of version 0.1, which did not state it
 
 
 class CheckpointError(UserError):
@@ -43,9 +43,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} was not written by this project; only its own checkpoints can be used")
     if checkpoint.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} was written by version {checkpoint.get('version', '0.1')} of this project, and this is version "
-            f"{project_version()}, which can't resume or evaluate its runs. Check out the version that wrote it; "
-            "report.py of this version still reads the run"
+            f"{path} was written by version {checkpoint.get('version', '0.1')} of this project in format "
+            f"{checkpoint.get('format', 1)}, and this is version {project_version()}, which reads format {FORMAT}: it "
+            "can't resume or evaluate that run. Check out the version that wrote it; report.py of this version still "
+            "reads the run"
         )
     return checkpoint
 

@@ -70,6 +70,17 @@ class Score(Record):
         return {key: value for key, value in serialize(self).items() if key != "latents" or value is not None}
 
 
+class HealthRecord(Record):
+    """Something that callbacks/health.py noticed while a run was trained, when it was first certain of it."""
+
+    kind: str  # such as "missing modes"
+    text: str  # what was seen
+    images_seen: Number
+    epoch: Number  # counted from 1
+    measured: Number
+    threshold: Number
+
+
 class RunRecord(Record):
     """metrics.json of a finished training. Its identity comes first, then what it cost, then its scores."""
 
@@ -82,6 +93,7 @@ class RunRecord(Record):
     parameters: dict[str, Number] = {}  # total, and by network
     images_seen: Number | None = None  # by the last weights; those that are tested may be earlier
     epochs: Number | None = None
+    stopped_early: Text = None  # why there are fewer than trainer.max_epochs
     seconds: Number | None = None
     peak_memory_bytes: Number | None = None
     best_val_score: Number | None = None  # what chose the best checkpoint
@@ -92,6 +104,7 @@ class RunRecord(Record):
     notes: dict[str, list[str]] = {}  # by name of the scores: what is left out of them, and what says little
     sample_diversity: Number | None = None  # of a draw's pixels, over that of real images; 0: all samples are the same
     libraries: dict[str, str] = {}  # that computed the scores, with their versions
+    health: list[HealthRecord] | None = None  # what was noticed while training; None: nobody looked
     test: dict[str, Number] = {}  # the terms of the loss on test, and what else is measured besides scores
     checkpoint_epoch: Number | None = None
     checkpoint: Text = None  # that was tested, relative to the run folder
@@ -155,8 +168,9 @@ class DataRecord(Record):
 class EndRecord(Record):
     """status.json of a run that ended before its metrics.json: how, and which run it was."""
 
-    status: Annotated[str, BeforeValidator(str)]  # failed, diverged or stopped
+    status: Annotated[str, BeforeValidator(str)]  # failed, diverged, stopped, or stopped by health
     message: Annotated[str, BeforeValidator(str)]
+    health: list[HealthRecord] | None = None  # of a run that was stopped for it
     model: Text = None
     network: Text = None
     data: Text = None

@@ -23,8 +23,8 @@ DECIDES_NOTHING = (
     # Copies of other settings, and what only others refer to.
     "trainer.check_val_every_n_epoch", "scores.every_n_epochs", "report",
 )  # fmt: skip
-# Parts of those sections that decide all the same: by these the tested checkpoint is chosen.
-DECIDES = ("callbacks.best_checkpoint.monitor", "callbacks.best_checkpoint.mode")
+# Parts of those sections that decide all the same: by these the tested checkpoint is chosen, or a run's end.
+DECIDES = ("callbacks.best_checkpoint.monitor", "callbacks.best_checkpoint.mode", "callbacks.early_stopping")
 
 
 def decides_weights(key: str) -> bool:

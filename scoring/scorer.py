@@ -1,6 +1,7 @@
 """Samples against a data set's real images: every score from one pass of features, under one stated protocol."""
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -10,19 +11,19 @@ from torch import Tensor
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
+from run_folder.judgements import LOW_RECALL
 from run_folder.records import Score
 
 from .arithmetic import full_precision
 from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
-from .features import Samples, cached_features, features_of, true_on_all_ranks
+from .features import Batches, Samples, cached_features, features_of, true_on_all_ranks
 from .fidelity import COVERAGE_NEIGHBOUR, PRECISION_NEIGHBOUR, RealFeatures, nearest, typical_distance
 from .protocol import Protocol, chosen_indices, content_hash, deciding, short_hash
 
 TRUSTED_ABOVE = 0.75  # accuracy on the real test images, below which a classifier's classes are not told
 CLOSEST = 10  # fakes that are shown beside their nearest training images
 DUPLICATE = 0.01  # of the typical distance of two training images: nearer ones are the same image
-LOW_RECALL = 0.1  # of real images' recall, below which a precision says little
 LOOKED_AT = 1000  # fakes whose pixels are compared for their diversity
 
 
@@ -37,6 +38,14 @@ class ScoreReport(NamedTuple):
     classes: dict[str, dict[str, float]]  # {"real" and "generated": {class: share}}; empty for unknown classes
     closest: Tensor  # (CLOSEST, C, H, W) in [0, 1]: the fakes nearest to a training image
     neighbours: Tensor  # (CLOSEST, C, H, W) in [0, 1]: those training images
+
+
+class Glance(NamedTuple):
+    """What one draw of fakes shows while a model is trained."""
+
+    distance: float  # FID, or KID where that can't be measured
+    sample_diversity: float | None  # as in a ScoreReport
+    missing_modes: float | None  # the share of classes; None where the classifier does not know them
 
 
 class Scorer:
@@ -66,18 +75,30 @@ class Scorer:
         self.num_fakes, self.num_train, self.batch_size, self.seed = num_fakes, num_train, batch_size, seed
         self.device = torch.device("cpu")  # where features are computed and compared
         self._real_by_split: dict[str, RealFeatures] = {}
+        self._accuracies: dict[str, float] = {}  # of the extractor, by split
+        self._deviations: dict[str, float] = {}  # of real images' pixels, by split
 
     def can_measure_fid(self, split: str) -> bool:
         """Whether there are as many images of `val` or `test`, and fakes, as features."""
         num_real = {"val": self.datamodule.num_val, "test": self.datamodule.num_test}[split]
         return min(num_real, self.num_fakes or num_real) >= self.extractor.num_features
 
-    @full_precision()
     def distance(self, samples: Samples, split: str, seed: int) -> float:
         """Of one draw of fakes to the real images of `val` or `test`: FID, or KID where that can't be measured."""
-        fakes = self._features(samples, self.num_fakes or len(self.datamodule.split(split).images), seed)
+        return self.glance(samples, split, seed).distance
+
+    @full_precision()
+    def glance(self, samples: Samples, split: str, seed: int) -> Glance:
+        """One draw of fakes, each made once, against the real images of `val` or `test`.
+
+        Of several devices each compares the pixels of its own fakes.
+        """
+        count = self.num_fakes or len(self.datamodule.split(split).images)
+        spread = PixelSpread(at_most=LOOKED_AT)
+        fakes = features_of(spread.watching(samples.draw(count, seed)), self.extractor, self.device)
         real = self._real(split)
-        return real.frechet_distance(fakes) if self.can_measure_fid(split) else real.kernel_distance(fakes)
+        measure = real.frechet_distance if self.can_measure_fid(split) else real.kernel_distance
+        return Glance(measure(fakes), self._diversity(spread.deviation, split), self._missing_modes(fakes, split))
 
     @full_precision()
     def report(self, samples: Samples, repeats: int) -> ScoreReport:
@@ -102,7 +123,7 @@ class Scorer:
             extractor_accuracy=self.extractor_accuracy,
             sample_diversity=self._sample_diversity(samples, num_fakes),
             notes=[*self._left_out(of_real), *_says_little(found)],
-            classes=self._class_shares(draws[0]) if self._knows_classes else {},
+            classes=self._class_shares(draws[0]) if self._knows_classes("test") else {},
             closest=to_unit_range(samples.at(closest, num_fakes, self.seed)),
             neighbours=to_unit_range(self._train.images[self._train_indices[neighbours]]),
         )
@@ -114,7 +135,7 @@ class Scorer:
         num_fakes = self.num_fakes or len(real)
         return {
             **self.extractor.protocol,
-            "data": type(self.datamodule).__name__,
+            "data": self.datamodule.title,
             "split": "test",
             "split_sha256": content_hash(real),
             "num_real": len(real),
@@ -135,11 +156,18 @@ class Scorer:
         scores["kid"] = real.kernel_distance(fakes)
         if min(len(fakes), len(real.features)) > COVERAGE_NEIGHBOUR:
             scores |= real.manifold_scores(fakes)
-        if self._knows_classes:
-            generated, true = class_scores(self._classify(fakes)), class_scores(self._classify(real.features))
-            scores["missing_modes"] = missing_modes(generated.shares, true.shares)
-            scores["confidence"] = generated.confidence
+        missing = self._missing_modes(fakes, "test")
+        if missing is not None:
+            scores["missing_modes"] = missing
+            scores["confidence"] = class_scores(self._classify(fakes)).confidence
         return scores
+
+    def _missing_modes(self, fakes: Tensor, split: str) -> float | None:
+        """None where the classes are not known."""
+        if not self._knows_classes(split):
+            return None
+        generated, true = (class_scores(self._classify(of)) for of in (fakes, self._real(split).features))
+        return missing_modes(generated.shares, true.shares)
 
     def _scores_of_real(self, protocol: Protocol) -> dict[str, float]:
         """Scores of training images, where they are as many as the fakes; and distances, `unseen` and `typical`.
@@ -175,10 +203,15 @@ class Scorer:
         return notes
 
     def _sample_diversity(self, samples: Samples, count: int) -> float | None:
-        """The standard deviation of a pixel over fakes, over that of real test images: each its mean over pixels."""
         fakes = samples.at(torch.arange(min(count, LOOKED_AT)), count, self.seed)
-        real = pixel_deviation(self.datamodule.split("test").images)
-        return pixel_deviation(fakes) / real if real > 0 else None
+        return self._diversity(pixel_deviation(fakes), "test")
+
+    def _diversity(self, deviation: float, split: str) -> float | None:
+        """Of fakes' pixels, over that of real images."""
+        if split not in self._deviations:
+            self._deviations[split] = pixel_deviation(self.datamodule.split(split).images)
+        real = self._deviations[split]
+        return deviation / real if real > 0 else None
 
     def _class_shares(self, fakes: Tensor) -> dict[str, dict[str, float]]:
         """{"real" and "generated": {class: share of the images}}."""
@@ -186,18 +219,24 @@ class Scorer:
         shares = {source: class_scores(self._classify(rows)).shares.tolist() for source, rows in features.items()}
         return {source: dict(zip(self.extractor.class_names, of, strict=True)) for source, of in shares.items()}
 
-    @property
-    def _knows_classes(self) -> bool:
+    def _knows_classes(self, split: str) -> bool:
         """Whether the extractor is a classifier of this data's classes, and right about most real images."""
-        return self.extractor_accuracy is not None and self.extractor_accuracy >= TRUSTED_ABOVE
+        accuracy = self._accuracy(split)
+        return accuracy is not None and accuracy >= TRUSTED_ABOVE
 
-    @cached_property
+    @property
     def extractor_accuracy(self) -> float | None:
         """The share of real test images of which the extractor is right; None where it knows other classes."""
+        return self._accuracy("test")
+
+    def _accuracy(self, split: str) -> float | None:
         if self.extractor.class_names != tuple(self.datamodule.class_names):
             return None
-        predicted = self._classify(self._real("test").features).argmax(dim=1)
-        return float((predicted == self.datamodule.split("test").labels).float().mean())
+        if split not in self._accuracies:
+            predicted = self._classify(self._real(split).features).argmax(dim=1)
+            right = predicted == self.datamodule.split(split).labels
+            self._accuracies[split] = float(right.float().mean())
+        return self._accuracies[split]
 
     def _classify(self, features: Tensor) -> Tensor:
         return self.extractor.to(self.device).classify(features.to(self.device)).cpu()
@@ -261,12 +300,42 @@ def _says_little(scores: dict[str, Score]) -> list[str]:
     ]
 
 
+class PixelSpread:
+    """The standard deviation of each pixel over images that come one batch after the other; its mean over pixels."""
+
+    def __init__(self, at_most: int | None) -> None:
+        """`at_most`: how many images count, the first ones; None: all."""
+        self.at_most, self.count = at_most, 0
+        self._sums = torch.zeros(2, 1, dtype=torch.float64)  # of values, and of their squares
+
+    def add(self, images: Tensor) -> Tensor:
+        """Count uint8 images (B, C, H, W), and hand them on."""
+        counted = images if self.at_most is None else images[: self.at_most - self.count]
+        if len(counted):
+            pixels = counted.cpu().double()
+            self._sums = self._sums + torch.stack([pixels.sum(dim=0), pixels.square().sum(dim=0)]).flatten(1)
+            self.count += len(counted)
+        return images
+
+    def watching(self, batches: Batches) -> Batches:
+        """The same batches, each counted once it is made."""
+        return [partial(self._made, make) for make in batches]
+
+    def _made(self, make: Callable[[], Tensor]) -> Tensor:
+        return self.add(make())
+
+    @property
+    def deviation(self) -> float:
+        mean, squares = self._sums / self.count
+        return float((squares - mean.square()).clamp(min=0).sqrt().mean())
+
+
 def pixel_deviation(images: Tensor) -> float:
     """The standard deviation of each pixel over images, uint8 (N, C, H, W); its mean over pixels."""
-    total = sum(rows.double().sum(dim=0) for rows in images.split(LOOKED_AT))
-    squares = sum(rows.double().square().sum(dim=0) for rows in images.split(LOOKED_AT))
-    mean = torch.as_tensor(total) / len(images)
-    return float((torch.as_tensor(squares) / len(images) - mean.square()).clamp(min=0).sqrt().mean())
+    spread = PixelSpread(at_most=None)
+    for rows in images.split(LOOKED_AT):
+        spread.add(rows)
+    return spread.deviation
 
 
 def ranks(indices: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class TinyImages(ImageDataModule):
     num_test = 8
 
     def __init__(self, image_shape: tuple[int, int, int], batch_size: int = 4, num_learn: int = 16) -> None:
-        super().__init__(batch_size, seed=0, split_seed=0, device="auto")
+        super().__init__(batch_size, seed=0, split_seed=0, device="auto", horizontal_flip=False, binarize=False)
         self.image_shape, self.num_learn = image_shape, num_learn
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
@@ -100,6 +100,9 @@ RICH = {
             "model.density.num_components=3", "model/conditioning=label", "model.ema_half_life=1000"],
     "gan": ["model=gan", "model/loss=relativistic", "model/constraint=spectral_norm", "model/augmentation=diff_augment",
             "model/conditioning=label", "model.n_critic=2"],
+    "vaegan": ["model=vaegan", "model/prior=mixture", "model.prior.num_components=3", "model/density=gaussian_mixture",
+               "model.density.num_components=3", "model/constraint=spectral_norm", "model/conditioning=label"],
+    "vqvae": ["model=vqvae", "model/conditioning=label", "model.density.num_steps=20"],
 }  # fmt: skip
 SMALL_PICTURES = [
     "callbacks.sample_grid.rows=2",

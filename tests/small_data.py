@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,8 @@ from PIL import Image
 from datamodules.imagenette import CLASSES, FOLDER
 from datamodules.mnist import MNIST, MNISTFormat
 
+# What the data modules do besides: nothing.
+PLAIN: dict[str, Any] = {"device": "auto", "horizontal_flip": False, "binarize": False}
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 

@@ -89,7 +89,7 @@ def test_table_would_notice(package: str, source: str):
     ("package", "source"),
     [
         ("reports", "from scoring.published import published_beside"),
-        ("lightning_modules.networks", "from ..priors import Prior\nfrom .pyramid import halvings\nimport torch"),
+        ("lightning_modules.networks", "from ..priors import Prior\nfrom .pyramid import channels\nimport torch"),
         ("jobs", "from . import building"),
         ("callbacks", "from foundation.errors import UserError"),
     ],

@@ -34,6 +34,9 @@ SMALL = {  # by key, wherever it stands
     "num_sampling_steps": 2,
     "num_features": 4,
     "nats": 1e-6,
+    "num_positions": 3,
+    "num_codes": 5,
+    "code_dim": 2,
 }
 MOST_STEPS = 10  # with free bits a prior learns nothing until the KL is above them
 

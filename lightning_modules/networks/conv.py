@@ -1,13 +1,17 @@
-"""DCGAN's networks (Radford et al. 2016, arXiv:1511.06434), with as many stages as the image has halvings."""
+"""DCGAN's networks (Radford et al. 2016, arXiv:1511.06434), with as many stages as the image has halvings.
+
+Halving an odd side rounds down; doubling it back adds a row, or column, to the transposed convolution's output.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
+from math import prod
 from typing import Annotated
 
 from annotated_types import Ge
 from torch import nn
 
-from .pyramid import channels, halvings
+from .pyramid import channels, resolutions
 
 
 class Encoder(nn.Sequential):
@@ -25,16 +29,15 @@ class Encoder(nn.Sequential):
         norm: Callable[[int], nn.Module],
     ) -> None:
         image_channels, height, image_width = image_shape
-        stages = halvings(height, image_width)
-        widths = channels(width, stages)
+        *_, base = sides = resolutions(height, image_width)
+        widths = channels(width, stages=len(sides) - 1)
         layers: list[nn.Module] = [nn.Conv2d(image_channels, widths[0], 4, 2, 1), activation()]  # (B, ·, H/2, W/2)
         for inputs, outputs in pairwise(widths):
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), norm(outputs), activation()]  # both sides halved again
-        features = widths[-1] * (height >> stages) * (image_width >> stages)
         super().__init__(
-            *layers,  # (B, widths[-1], H / 2^stages, W / 2^stages)
-            nn.Flatten(),  # (B, features)
-            nn.Linear(features, num_outputs),  # (B, num_outputs)
+            *layers,  # (B, widths[-1], *base)
+            nn.Flatten(),
+            nn.Linear(widths[-1] * prod(base), num_outputs),  # (B, num_outputs)
         )
 
 
@@ -50,18 +53,24 @@ class Decoder(nn.Sequential):
         norm: Callable[[int], nn.Module],
     ) -> None:
         image_channels, height, image_width = image_shape
-        stages = halvings(height, image_width)
-        widths = channels(width, stages)[::-1]
-        base = (widths[0], height >> stages, image_width >> stages)
+        base, *larger = resolutions(height, image_width)[::-1]
+        widths = channels(width, stages=len(larger))[::-1]
+        steps = list(pairwise([base, *larger]))
         layers: list[nn.Module] = [
-            nn.Linear(latent_dim, base[0] * base[1] * base[2]),
-            nn.Unflatten(1, base),  # (B, widths[0], H / 2^stages, W / 2^stages)
+            nn.Linear(latent_dim, widths[0] * prod(base)),
+            nn.Unflatten(1, (widths[0], *base)),  # (B, widths[0], *base)
             norm(widths[0]),
             activation(),
         ]
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), norm(outputs), activation()]  # both sides doubled
+        for (inputs, outputs), (small, large) in zip(pairwise(widths), steps[:-1], strict=True):
+            layers += [doubling(inputs, outputs, small, large), norm(outputs), activation()]
         super().__init__(
             *layers,  # (B, widths[-1], H/2, W/2)
-            nn.ConvTranspose2d(widths[-1], image_channels, 4, 2, 1),  # (B, C, H, W)
+            doubling(widths[-1], image_channels, *steps[-1]),  # (B, C, H, W)
         )
+
+
+def doubling(inputs: int, outputs: int, small: tuple[int, int], large: tuple[int, int]) -> nn.ConvTranspose2d:
+    """The convolution from images of `small` height and width to `large` ones, of which halving makes `small` ones."""
+    odd = (large[0] - 2 * small[0], large[1] - 2 * small[1])  # 0 or 1 each
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, output_padding=odd)

@@ -6,7 +6,7 @@ from math import prod
 from typing import Annotated
 
 from annotated_types import Ge
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import ConfigError
 
@@ -24,11 +24,12 @@ class Encoder(nn.Sequential):
         width: Annotated[int, Ge(1)] | Sequence[Annotated[int, Ge(1)]],
         depth: Annotated[int, Ge(0)],
         activation: Callable[[], nn.Module],
+        norm: Callable[[int], nn.Module],
     ) -> None:
         widths = [prod(image_shape), *hidden_widths(width, depth)]
         super().__init__(
             nn.Flatten(),  # (B, C · H · W)
-            *hidden_layers(widths, activation),  # (B, widths[-1])
+            *hidden_layers(widths, activation, norm),  # (B, widths[-1])
             nn.Linear(widths[-1], num_outputs),  # (B, num_outputs)
         )
 
@@ -43,10 +44,11 @@ class Decoder(nn.Sequential):
         width: Annotated[int, Ge(1)] | Sequence[Annotated[int, Ge(1)]],
         depth: Annotated[int, Ge(0)],
         activation: Callable[[], nn.Module],
+        norm: Callable[[int], nn.Module],
     ) -> None:
         widths = [latent_dim, *hidden_widths(width, depth)]
         super().__init__(
-            *hidden_layers(widths, activation),  # (B, widths[-1])
+            *hidden_layers(widths, activation, norm),  # (B, widths[-1])
             nn.Linear(widths[-1], prod(image_shape)),  # (B, C · H · W)
             nn.Unflatten(1, image_shape),  # (B, C, H, W)
         )
@@ -64,8 +66,21 @@ def hidden_widths(width: int | Sequence[int], depth: int) -> list[int]:
     return list(width)
 
 
-def hidden_layers(widths: Sequence[int], activation: Callable[[], nn.Module]) -> list[nn.Module]:
+def hidden_layers(
+    widths: Sequence[int], activation: Callable[[], nn.Module], norm: Callable[[int], nn.Module]
+) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), activation()]
+        layers += [nn.Linear(inputs, outputs), nn.Sequential(OnePixel(norm(outputs)), activation())]
     return layers
+
+
+class OnePixel(nn.Module):
+    """A norm of feature maps on vectors (B, C), each taken for an image of one pixel."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x[:, :, None, None]).flatten(1)

@@ -1,12 +1,14 @@
 """Residual networks with pre-activation blocks (He et al. 2016, arXiv:1603.05027; layout as in SNGAN)."""
 
 from collections.abc import Callable
+from itertools import pairwise
+from math import prod
 from typing import Annotated
 
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from .pyramid import channels, halvings
+from .pyramid import channels, resolutions
 
 
 class Encoder(nn.Sequential):
@@ -21,14 +23,15 @@ class Encoder(nn.Sequential):
         norm: Callable[[int], nn.Module],
     ) -> None:
         image_channels, height, image_width = image_shape
-        widths = channels(width, halvings(height, image_width))
+        sides = resolutions(height, image_width)
+        widths = channels(width, stages=len(sides) - 1)
         blocks = [
-            ResidualBlock(inputs, outputs, activation, norm, after=nn.AvgPool2d(2))
-            for inputs, outputs in zip([widths[0], *widths[:-1]], widths, strict=True)
+            ResidualBlock(inputs, outputs, activation, norm, after=halving(large, small))
+            for inputs, outputs, (large, small) in zip([widths[0], *widths[:-1]], widths, pairwise(sides), strict=True)
         ]
         super().__init__(
             nn.Conv2d(image_channels, widths[0], 3, padding=1),  # (B, widths[0], H, W)
-            *blocks,  # (B, widths[-1], H / 2^stages, W / 2^stages)
+            *blocks,  # (B, widths[-1], *sides[-1])
             ResidualBlock(widths[-1], widths[-1], activation, norm),
             norm(widths[-1]),
             activation(),
@@ -50,21 +53,25 @@ class Decoder(nn.Sequential):
         norm: Callable[[int], nn.Module],
     ) -> None:
         image_channels, height, image_width = image_shape
-        stages = halvings(height, image_width)
-        widths = channels(width, stages)[::-1]
-        base = (widths[0], height >> stages, image_width >> stages)
+        base, *larger = resolutions(height, image_width)[::-1]
+        widths = channels(width, stages=len(larger))[::-1]
         blocks = [
-            ResidualBlock(inputs, outputs, activation, norm, before=nn.Upsample(scale_factor=2))
-            for inputs, outputs in zip(widths, [*widths[1:], widths[-1]], strict=True)
+            ResidualBlock(inputs, outputs, activation, norm, before=nn.Upsample(side))
+            for inputs, outputs, side in zip(widths, [*widths[1:], widths[-1]], larger, strict=True)
         ]
         super().__init__(
-            nn.Linear(latent_dim, base[0] * base[1] * base[2]),
-            nn.Unflatten(1, base),  # (B, widths[0], H / 2^stages, W / 2^stages)
+            nn.Linear(latent_dim, widths[0] * prod(base)),
+            nn.Unflatten(1, (widths[0], *base)),  # (B, widths[0], *base)
             *blocks,  # (B, widths[-1], H, W)
             norm(widths[-1]),
             activation(),
             nn.Conv2d(widths[-1], image_channels, 3, padding=1),  # (B, C, H, W)
         )
+
+
+def halving(large: tuple[int, int], small: tuple[int, int]) -> nn.Module:
+    """Means of 2x2 pixels; where a side is odd, of up to three in a row, which overlap, so that no pixel is lost."""
+    return nn.AvgPool2d(2) if large == (2 * small[0], 2 * small[1]) else nn.AdaptiveAvgPool2d(small)
 
 
 class ResidualBlock(nn.Module):

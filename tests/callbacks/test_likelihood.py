@@ -1,7 +1,7 @@
 """Likelihoods of unseen images: against closed forms, for any number of samples and any batch."""
 
 import json
-from math import log, pi
+from math import log
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +15,7 @@ from callbacks.likelihood_scores import LikelihoodScores, log_likelihood, poster
 from datamodules.image_datamodule import LabelledImages
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
-from lightning_modules.likelihoods import DiscretizedLogisticLikelihood, GaussianLikelihood
+from lightning_modules.likelihoods import GaussianLikelihood
 from lightning_modules.values import Batch, Latents
 
 SHAPE, PIXELS, LATENTS = (1, 4, 4), 16, 3
@@ -36,7 +36,7 @@ class LinearGaussian(nn.Module):
         covariance = self.weight @ self.weight.T + self.scale**2 * torch.eye(PIXELS)
         return MultivariateNormal(torch.full((PIXELS,), self.bias), covariance).log_prob(images.flatten(1))
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
         images = batch.images
         precision = self.weight.T @ self.weight / self.scale**2 + torch.eye(LATENTS)
         mean = (images.flatten(1) - self.bias) @ self.weight / self.scale**2 @ precision.inverse()
@@ -105,16 +105,22 @@ def test_any_number_of_samples_in_batches_of_any_size(num_samples: int, batch_si
 
 
 @torch.no_grad()
-def test_parts_add_up_by_logsumexp():
+def test_weights_add_up_by_logsumexp():
     class Known:
-        def __init__(self) -> None:
-            self.drawn = iter(range(10))
-
-        def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
-            return torch.tensor([float(next(self.drawn)) for _ in range(num_samples)])[:, None]
+        def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
+            return torch.arange(float(num_samples))[:, None]
 
     found = log_likelihood(Known(), tiny_bytes(1), num_samples=10, batch_size=4, device=CPU)
     assert found.item() == pytest.approx(torch.arange(10.0).logsumexp(0).item() - log(10), rel=1e-6)
+
+
+@torch.no_grad()
+def test_prior_is_made_once_for_all_samples_of_an_image():
+    """VampPrior's components are posteriors: a network's work, which many small parts of 5,000 draws share."""
+    model, made = vae("model/prior=vamp", "model.prior.num_components=5"), []
+    model.in_use(model.encoder).register_forward_hook(lambda *call: made.append(len(call[2])))
+    log_likelihood(model, tiny_bytes(3), num_samples=5000, batch_size=500, device=CPU)
+    assert sum(size == 5 for size in made) == 3 and len(made) == 6
 
 
 @torch.no_grad()
@@ -247,9 +253,9 @@ def test_likelihoods_are_computed_in_full_precision(monkeypatch: pytest.MonkeyPa
     datamodule.setup()
     weigh = model.log_importance_weights
 
-    def watched(batch: Batch, num_samples: int) -> Tensor:
+    def watched(batch: Batch, num_samples: int, at_once: int) -> Tensor:
         seen.add((torch.is_autocast_enabled("cpu"), torch.backends.cudnn.allow_tf32))
-        return weigh(batch, num_samples)
+        return weigh(batch, num_samples, at_once)
 
     model.log_importance_weights = watched
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -260,37 +266,3 @@ def test_likelihoods_are_computed_in_full_precision(monkeypatch: pytest.MonkeyPa
 def test_kl_bars_stand_in_descending_order():
     (axes,) = draw_kl(torch.tensor([0.1, 3.0, 0.0, 1.0])).axes
     assert [round(bar.get_height(), 3) for bar in axes.patches] == [3.0, 1.0, 0.1, 0.0]
-
-
-# The likelihood over bytes
-
-
-@pytest.mark.parametrize("scale", [0.003, 0.1, 2.0])
-@pytest.mark.parametrize("mean", [-0.3, 0.0, 0.4, 1.0])
-def test_masses_of_all_bytes_sum_to_one(scale: float, mean: float):
-    likelihood = DiscretizedLogisticLikelihood(scale)
-    values = torch.arange(256.0).view(256, 1, 1, 1) / 255
-    log_mass = likelihood.log_prob(torch.full((256, 1, 1, 1), mean), values)
-    assert log_mass.logsumexp(0).item() == pytest.approx(0, abs=2e-3)
-    assert torch.isfinite(log_mass).all()
-
-
-def test_mass_of_a_byte_is_the_logistics_over_its_bin():
-    likelihood = DiscretizedLogisticLikelihood(0.05)
-    x, mean, scale = 100 / 255, 0.42, 0.05
-
-    def cdf(at: float) -> float:
-        return float(torch.sigmoid(torch.tensor((at - mean) / scale, dtype=torch.double)))
-
-    expected = log(cdf(x + 0.5 / 255) - cdf(x - 0.5 / 255))
-    found = likelihood.log_prob(torch.full((1, 1, 1, 1), mean), torch.full((1, 1, 1, 1), x))
-    assert found.item() == pytest.approx(expected, abs=1e-4)
-
-
-def test_samples_are_bytes_spread_as_the_logistic():
-    likelihood = DiscretizedLogisticLikelihood(0.05)
-    torch.manual_seed(0)
-    drawn = likelihood.sample(torch.full((20_000, 1, 1, 1), 0.5))
-    assert torch.equal((drawn * 255).round() / 255, drawn) and drawn.min() >= 0 and drawn.max() <= 1
-    assert drawn.std().item() == pytest.approx(0.05 * pi / 3**0.5, rel=0.03)
-    assert drawn.mean().item() == pytest.approx(0.5, abs=0.003)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from math import log
 from pathlib import Path
 from statistics import fmean
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from torch import Tensor, nn
 
 from callbacks.sample_scores import VAL_SEED
 from jobs.building import build_callbacks, build_trainer
+from lightning_modules.clippings import NoClipping
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
+from lightning_modules.schedules import ConstantSchedule
 from lightning_modules.values import Batch, Latents
+from run_folder import judgements
 from scoring.features import ModelSamples
 from scoring.fidelity import RealFeatures
 
@@ -71,7 +75,10 @@ class Witness(GenerativeModel):
     likelihood_kind, is_over_bytes = "grey", True
 
     def __init__(self) -> None:
-        super().__init__(SHAPE, (LATENTS,), num_classes=None, ema_half_life=0.0, ema_ramp_up=0.0)
+        super().__init__(
+            SHAPE, (LATENTS,), num_classes=None, ema_half_life=0.0, ema_ramp_up=0.0,
+            schedule=ConstantSchedule(), clipping=NoClipping(),
+        )  # fmt: skip
         self.layer = nn.Linear(1, 1)
         self.read: dict[tuple[str, str], set[str]] = defaultdict(set)
 
@@ -120,7 +127,7 @@ class Witness(GenerativeModel):
         count = 1 + ["train", "val", "test"].index(source)
         return Latents(torch.rand(len(batch.images), LATENTS) * (torch.arange(LATENTS) < count))
 
-    def log_importance_weights(self, batch: Batch, num_samples: int) -> Tensor:
+    def log_importance_weights(self, batch: Batch, num_samples: int, at_once: int) -> Tensor:
         self.note("log_importance_weights", batch.images)
         return -grey(batch).expand(num_samples, -1)
 
@@ -147,14 +154,15 @@ class Witnessed:
         cfg = composed(
             "data=digits", "trainer.max_epochs=2", "trainer.accelerator=cpu", "every_n_epochs=1",
             "trainer.log_every_n_steps=1", f"scores.repeats={REPEATS}", "callbacks.likelihood.batch_size=64",
-            "callbacks.sample_grid.rows=2", "callbacks.reconstruction_grid.rows=1",
+            "callbacks.sample_grid.rows=2", "callbacks.reconstruction_grid.rows=1", "callbacks.health.judged_from=0",
             run_dir=folder,
         )  # fmt: skip
         cfg.scores.extractor = {"_target_": f"{__name__}.WatchedPixels", "_partial_": True}
         trainer = build_trainer(cfg, self.model, build_callbacks(cfg, self.data), purge_step=None)
         self.scored: dict[str, set[str]] = {}  # whose images the extractor saw, in fit and in test
         WatchedPixels.shown = set()
-        trainer.fit(self.model, datamodule=self.data)
+        with patch.object(judgements, "EARLY_UNTIL", 0):
+            trainer.fit(self.model, datamodule=self.data)
         self.scored["fit"], WatchedPixels.shown = WatchedPixels.shown, set()
         best = str(folder / "checkpoints" / "best.ckpt")
         trainer.test(self.model, datamodule=self.data, ckpt_path=best, verbose=False)
@@ -202,6 +210,7 @@ def test_every_reader_of_a_split_reads_its_own(run: Witnessed):
         ("encode", "fit"): {"val"},  # reconstructions
         ("encode", "test"): {"val", "test"},  # reconstructions, and active units
         ("log_importance_weights", "test"): {"test"},
+        ("kl_by_dimension", "fit"): {"val"},
         ("kl_by_dimension", "test"): {"test"},
     }
     # While training nobody looks at test. At the end training images are the floor, and the nearest ones.

@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
-from small_data import idx, small, write_imagenette, write_images, write_mnist_format
+from small_data import PLAIN, idx, small, write_imagenette, write_images, write_mnist_format
 from torch import Tensor
 
 from datamodules import imagenette
@@ -55,13 +55,13 @@ class Small:
             known[self.shipped](tmp_path / "data", monkeypatch)
 
     def __call__(self, seed: int = 0, split_seed: int = 0) -> ImageDataModule:
-        datamodule = self.shipped(**self.options, batch_size=7, seed=seed, split_seed=split_seed, device="auto")
+        datamodule = self.shipped(**self.options, batch_size=7, seed=seed, split_seed=split_seed, **PLAIN)
         datamodule.prepare_data()
         datamodule.setup()
         return datamodule
 
     def _mnist_format(self, root: Path) -> None:
-        raw = self.shipped(str(root), batch_size=1, seed=0, split_seed=0, device="cpu").folder / "raw"
+        raw = self.shipped(str(root), batch_size=1, seed=0, split_seed=0, **PLAIN).folder / "raw"
         contents = write_mnist_format(raw, shipped=self.shipped)
         self.shipped, self.options = small(self.shipped, raw), {"root": str(root)}
         tensors = {name: torch.from_numpy(array.copy()) for name, array in contents.items()}
@@ -186,7 +186,7 @@ def test_digits_have_their_counts_and_their_grey_levels():
 
 
 def digits(seed: int = 0, split_seed: int = 0) -> Digits:
-    datamodule = Digits(batch_size=100, seed=seed, split_seed=split_seed, device="auto")
+    datamodule = Digits(batch_size=100, seed=seed, split_seed=split_seed, **PLAIN)
     datamodule.setup()
     return datamodule
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import DATA_ROOT, needs_real
 from PIL import Image
-from small_data import write_image, write_images
+from small_data import PLAIN, write_image, write_images
 
 from datamodules import disk_cache, folder, image_files
 from datamodules.decoding import decode_file
@@ -47,7 +47,7 @@ def folder_at(root: Path, **changes) -> Folder:
             "num_val": None,
             "num_test": None,
             "memory_share": 0.25,
-            "device": "auto",
+            **PLAIN,
             **changes,
         }
     )
@@ -427,7 +427,7 @@ def test_real_imagenette_as_a_folder_is_imagenette(tmp_path: Path):
     datamodule = read(root, num_val=1000, memory_share=0.0)
     assert [len(datamodule.split(split).images) for split in SPLITS] == [8469, 1000, 3925]
     assert datamodule.num_classes == 10
-    imagenette = Imagenette(root=str(tmp_path), image_size=8, batch_size=4, seed=0, split_seed=0, device="auto")
+    imagenette = Imagenette(root=str(tmp_path), image_size=8, batch_size=4, seed=0, split_seed=0, **PLAIN)
     imagenette.setup()
     for splits in (("test",), ("train", "val")):  # each draws its own images as val
         ours, theirs = ([(image.numpy().tobytes(), int(label)) for split in splits

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from small_data import write_image, write_images
+from small_data import PLAIN, write_image, write_images
 
 from datamodules import folder_splits
 from datamodules.folder import Folder
@@ -16,7 +16,7 @@ def split(root: Path, seed: int = 0, num_val: int | None = None, num_test: int |
 
 
 def summary(root: Path) -> str:
-    datamodule = Folder(root=str(root), image_size=8, channels=3, batch_size=4, seed=0, split_seed=0, device="auto",
+    datamodule = Folder(root=str(root), image_size=8, channels=3, batch_size=4, seed=0, split_seed=0, **PLAIN,
                         background="white", num_val=None, num_test=None, memory_share=0.25)  # fmt: skip
     datamodule.setup()
     return datamodule.summary

@@ -9,7 +9,7 @@ from conftest import DATA_ROOT, needs_real
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_data import write_imagenette
+from small_data import PLAIN, write_imagenette
 
 from datamodules import imagenette
 from datamodules.decoding import decode_file
@@ -30,7 +30,7 @@ def small_imagenette(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def imagenette_at(root: Path, image_size: int = 16) -> Imagenette:
-    return Imagenette(root=str(root), image_size=image_size, batch_size=16, seed=0, split_seed=0, device="auto")
+    return Imagenette(root=str(root), image_size=image_size, batch_size=16, seed=0, split_seed=0, **PLAIN)
 
 
 def refuse(*_, **__):

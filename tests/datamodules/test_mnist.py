@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA_ROOT, needs_real
-from small_data import FILES, idx, small, write_mnist_format
+from small_data import FILES, PLAIN, idx, small, write_mnist_format
 
 from datamodules.image_datamodule import DataError
 from datamodules.mnist import KMNIST, MNIST, FashionMNIST, MNISTFormat
@@ -20,7 +20,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
 
 
 def at(root: Path, shipped: type[MNISTFormat] = MNIST, **changes) -> MNISTFormat:
-    return shipped(**{"root": str(root), "batch_size": 16, "seed": 0, "split_seed": 0, "device": "auto", **changes})
+    return shipped(**{"root": str(root), "batch_size": 16, "seed": 0, "split_seed": 0, **PLAIN, **changes})
 
 
 @pytest.fixture(params=SETS, ids=SETS.values())
@@ -220,7 +220,7 @@ class Bars(MNISTFormat):
 
 def test_set_of_other_sizes_names_and_labels_is_a_class_of_facts(tmp_path: Path):
     write_mnist_format(tmp_path / "bars" / "raw", shipped=Bars)
-    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, device="cpu")
+    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, **PLAIN)
     datamodule.prepare_data()
     datamodule.setup()
     assert [len(datamodule.split(split).images) for split in SPLITS] == [50, 10, 20]
@@ -229,7 +229,7 @@ def test_set_of_other_sizes_names_and_labels_is_a_class_of_facts(tmp_path: Path)
 
 
 def test_set_that_is_from_nowhere_is_not_downloaded(tmp_path: Path):
-    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, device="cpu")
+    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, **PLAIN)
     with pytest.raises(DataError, match=r"^bars: .*lacks bars-train-images.*from nowhere to be downloaded"):
         datamodule.prepare_data()
     assert not list(tmp_path.iterdir())
@@ -240,7 +240,7 @@ def test_label_below_or_above_the_classes_is_refused(label: int, tmp_path: Path)
     raw = tmp_path / "bars" / "raw"
     write_mnist_format(raw, shipped=Bars)
     (raw / "bars-test-labels-idx1-ubyte").write_bytes(idx(np.full(20, label, np.uint8)))
-    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, device="cpu")
+    datamodule = Bars(str(tmp_path), batch_size=5, seed=0, split_seed=0, **PLAIN)
     with pytest.raises(DataError, match=rf"bars-test-labels-idx1-ubyte has the label {label}, expected 1 to 3"):
         datamodule.prepare_data()
 

@@ -10,6 +10,7 @@ from conftest import RICH, composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
+from small_data import PLAIN
 
 from callbacks.latent_fit import fit_latents
 from datamodules.digits import Digits
@@ -120,7 +121,7 @@ def test_classifier_runs_can_be_evaluated(train_in):
 
 @pytest.mark.parametrize(
     ("stated", "writer"),
-    [({}, "0.1"), ({"format": 1, "version": "0.1.7"}, "0.1.7"), ({"format": 3, "version": "0.9"}, "0.9")],
+    [({}, "0.1"), ({"format": 1, "version": "0.1.7"}, "0.1.7"), ({"format": 9, "version": "0.9"}, "0.9")],
 )
 def test_run_of_a_version_with_another_format_is_refused_naming_it(stated: dict, writer: str, train_in):
     run = train_in("run", *MLP)
@@ -146,7 +147,8 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     again(run, *other_density)
     assert (run / "evaluation" / "metrics.json").read_bytes() == own
     first, other = (
-        json.loads((run / "evaluation" / name / "metrics.json").read_text()) for name in ("", "gaussian_mixture")
+        json.loads((run / "evaluation" / name / "metrics.json").read_text())
+        for name in ("", "density-gaussian_mixture")
     )
     fids = [record["scores"]["test/fid_reference"] for record in (first, other)]
     assert [fid["latents"] for fid in fids] == ["gaussian", "gaussian_mixture of 3"]
@@ -156,13 +158,13 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     assert first["scores"]["test/nll"] == other["scores"]["test/nll"]  # the prior's
     names = {"samples_fixed_final.png", "interpolation_slerp_final.png"}
     for name in names:
-        pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "gaussian_mixture")]
+        pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "density-gaussian_mixture")]
         assert pictures[0].read_bytes() != pictures[1].read_bytes()
     # Samples are of the density that was asked for, fitted as it was for the scores.
     again(run, *other_density, "samples=20", f"out={tmp_path / 'samples.npz'}", "seed=3")
     cfg = OmegaConf.load(run / "config.yaml")
     density = composed(f"run={run}", *other_density, config="evaluate").model.density
-    model, _ = restored_model(cfg, run, density=density)
+    model, _ = restored_model(cfg, run, asked={"density": density})
     datamodule = build_datamodule(cfg.data)
     datamodule.setup()
     assert not model.latents_are_fitted and cfg.model.density._target_.endswith("GaussianDensity")
@@ -177,7 +179,7 @@ def test_own_density_fitted_anew_is_the_run_s(train_in):
     run = train_in("run", *MLP, "model/density=gaussian_mixture", "model.density.num_components=2")
     again(run, "model/density=gaussian_mixture", "model.density.num_components=2")
     trained = json.loads((run / "metrics.json").read_text())
-    evaluated = json.loads((run / "evaluation" / "gaussian_mixture" / "metrics.json").read_text())
+    evaluated = json.loads((run / "evaluation" / "density-gaussian_mixture" / "metrics.json").read_text())
     assert evaluated["scores"] == trained["scores"]
 
 
@@ -191,7 +193,7 @@ def test_density_is_refused_for_models_that_have_none_and_for_other_latents(trai
 
 
 def digits_as(folder: Path, kind: str, count: int = 300) -> Path:
-    datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
+    datamodule = Digits(batch_size=100, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     images = datamodule.split("train").images[:count, 0].numpy()
     if kind == "npz":
@@ -320,3 +322,37 @@ def test_scores_of_images_do_not_overwrite_earlier_ones(tmp_path: Path):
     score_images(images, tmp_path / "scored")
     with pytest.raises(UserError, match=r"already holds a run.*folder="):
         score_images(images, tmp_path / "scored")
+
+
+def test_a_gans_latents_are_truncated_where_that_is_asked_for(train_in, tmp_path: Path):
+    run = train_in("run", "model=gan", *MLP)
+    for threshold in (0.5, 1e-6):
+        again(run, f"model.truncation={threshold}")
+    trained = json.loads((run / "metrics.json").read_text())
+    assert not (run / "evaluation" / "metrics.json").exists()  # which would speak for the run
+    half, least = (
+        json.loads((run / "evaluation" / f"truncation-{threshold}" / "metrics.json").read_text())
+        for threshold in (0.5, 1e-6)
+    )
+    assert trained["scores"]["test/fid_reference"]["latents"] == "prior"
+    assert half["scores"]["test/fid_reference"]["latents"] == "prior, truncated at 0.5"
+    assert least["scores"]["test/fid_reference"]["latents"] == "prior, truncated at 1e-06"
+    # All samples are nearly one image; the real ones are those of the run.
+    assert least["sample_diversity"] < 0.01 < half["sample_diversity"] < trained["sample_diversity"]
+    assert half["protocols"] == trained["protocols"] and half["checkpoint"] == trained["checkpoint"]
+
+    again(run, "model.truncation=1e-6", "samples=20", f"out={tmp_path / 'samples.npz'}")
+    samples = np.load(tmp_path / "samples.npz")["arr_0"].astype(int)
+    assert np.abs(samples - samples[:1]).max() <= 1
+
+
+def test_a_change_that_a_model_cannot_have_is_refused(train_in, tmp_path: Path):
+    run = train_in("run", "model=vae", *MLP, "scores=none")
+    with pytest.raises(UserError, match=r"model\.truncation: lightning_modules\.vae\.VAE has no such option"):
+        again(run, "model.truncation=0.7")
+    gan = train_in("gan", "model=gan", *MLP, "scores=none")
+    with pytest.raises(UserError, match=r"model\.truncation: expected more than 0 or null, got -1"):
+        again(gan, "model.truncation=-1")
+    images = digits_as(tmp_path, "npz")
+    with pytest.raises(UserError, match=r"model\.truncation: images= has no model that could be changed"):
+        evaluate(composed(f"images={images}", "data=digits", "model.truncation=0.7", config="evaluate"))

@@ -9,7 +9,7 @@ import pytest
 from conftest import TinyImages, composed
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
-from small_data import write_image, write_images
+from small_data import PLAIN, write_image, write_images
 
 from datamodules.folder import Folder
 from datamodules.image_datamodule import ImageDataModule
@@ -24,7 +24,7 @@ SMALL = ["data=folder", "data.image_size=8", "network=mlp", "network.encoder.wid
 
 def folder_at(root: Path, **changes) -> ImageDataModule:
     given = {"root": str(root), "image_size": 8, "channels": 3, "batch_size": 4, "seed": 0, "split_seed": 0,
-             "device": "auto", "background": "white", "num_val": None, "num_test": None,
+             **PLAIN, "background": "white", "num_val": None, "num_test": None,
              "memory_share": 0.25}  # fmt: skip
     datamodule = Folder(**{**given, **changes})
     datamodule.setup()

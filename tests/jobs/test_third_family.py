@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 from foundation.errors import ConfigError
 from jobs.building import build_model
 from jobs.config_check import check
+from lightning_modules.clippings import Clipping
 from lightning_modules.generative_model import Encodes, GenerativeModel, HasLikelihood
+from lightning_modules.schedules import Schedule
 from lightning_modules.values import Batch, Latents
 from train import train
 
@@ -37,9 +39,11 @@ class Autoencoder(GenerativeModel):
         ema_ramp_up: Annotated[float, Ge(0)],
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
+        schedule: Schedule,
+        clipping: Clipping,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
     ) -> None:
-        super().__init__(image_shape, (rows, columns), None, ema_half_life, ema_ramp_up)
+        super().__init__(image_shape, (rows, columns), None, ema_half_life, ema_ramp_up, schedule, clipping)
         self.encoder = encoder(image_shape=self.image_shape, num_outputs=rows * columns)
         self.decoder = decoder(image_shape=self.image_shape, latent_dim=rows * columns)
         self.register_buffer("mean", torch.zeros(rows, columns))
@@ -85,6 +89,11 @@ class Unordered(Autoencoder):
 
 
 YAML = """
+defaults:
+  - schedule: constant
+  - clipping: none
+  - _self_
+
 _target_: {target}
 _partial_: true
 _convert_: all

@@ -13,11 +13,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks.checkpoints import RunCheckpoint
+from callbacks.epoch_seed import EpochSeed
 from callbacks.export_reference import ExportReference
 from callbacks.run_recorder import RunRecorder
 from foundation.errors import UserError
+from lightning_modules.schedules import OneCycleSchedule
 from run_folder.curves import read_rows
-from scoring.scorer import Scorer
+from scoring.scorer import Glance, Scorer
 from train import train
 
 MLP = ["network=mlp", "network.encoder.width=32", "network.decoder.width=32"]
@@ -190,7 +192,7 @@ def test_resumed_density_and_learned_prior_are_those_of_the_uninterrupted_run(tr
 
 def test_best_checkpoint_of_an_earlier_part_counts_after_resuming(train_in, monkeypatch: pytest.MonkeyPatch):
     values = iter([1.0, 5.0, 4.0, 3.0])  # the best epoch is the first
-    monkeypatch.setattr(Scorer, "distance", lambda *_: next(values))
+    monkeypatch.setattr(Scorer, "glance", lambda *_: Glance(next(values), None, None))
     part = train_in("part", *MLP, "trainer.max_epochs=2")
     resumed = train_in("resumed", *MLP, "trainer.max_epochs=4", f"ckpt_path={part}/checkpoints/last.ckpt")
     best = torch.load(resumed / "checkpoints" / "best.ckpt", weights_only=True)
@@ -324,7 +326,7 @@ def test_best_checkpoint_is_kept_only_after_epochs_that_are_scored(
         save(self, trainer, filepath)
 
     monkeypatch.setattr(RunCheckpoint, "_save_checkpoint", noted)
-    monkeypatch.setattr(Scorer, "distance", lambda *_: next(values))
+    monkeypatch.setattr(Scorer, "glance", lambda *_: Glance(next(values), None, None))
     train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2")
     assert kept == [
         ("last.ckpt", 1), ("best.ckpt", 2), ("last.ckpt", 2), ("last.ckpt", 3), ("best.ckpt", 4), ("last.ckpt", 4),
@@ -382,8 +384,37 @@ def test_models_train_in_mixed_precision(choices: list[str], train_in):
     assert json.loads((run / "metrics.json").read_text())["scores"]["test/fid_reference"]["value"] > 0
 
 
-def test_run_whose_learning_rates_span_it_is_not_prolonged(train_in):
-    part = train_in("part", "model=classifier", *MLP, "trainer.max_epochs=2")
+@pytest.mark.parametrize("choices", [["model=classifier"], ["model=gan", "model/schedule=cosine"]], ids=" ".join)
+def test_run_whose_learning_rates_span_it_is_not_prolonged(choices: list[str], train_in):
+    part = train_in("part", *choices, *MLP, "trainer.max_epochs=2")
     last = f"ckpt_path={part / 'checkpoints' / 'last.ckpt'}"
     with pytest.raises(UserError, match=r"learning rates depend on trainer\.max_epochs: resume it with the same"):
-        train_in("longer", "model=classifier", *MLP, "trainer.max_epochs=4", last)
+        train_in("longer", *choices, *MLP, "trainer.max_epochs=4", last)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_resumed_schedules_clippings_and_drawn_images_repeat_the_uninterrupted_run(model: str, train_in, monkeypatch):
+    """A run over its whole length that was stopped in its second epoch, and the same one that was not."""
+    options = [f"model={model}", *MLP, "model/schedule=one_cycle", "model/clipping=norm", "model.clipping.max_norm=0.1"]
+    options += ["scores=none", "trainer.max_epochs=4", "trainer.log_every_n_steps=5"]
+    options += ["model/constraint=weight_clipping", "model.constraint.bound=0.1"] if model == "gan" else []
+    options += ["data.horizontal_flip=true", "data.binarize=true"]
+    whole = train_in("whole", *options)
+
+    def stop(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            raise RuntimeError("stopped")
+        seed(self, trainer, pl_module)
+
+    seed = EpochSeed.on_train_epoch_start
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(EpochSeed, "on_train_epoch_start", stop)
+        train_in("part", *options)
+    resumed = train_in("resumed", *options, f"ckpt_path={whole.parent}/part/checkpoints/last.ckpt")
+    assert_same_weights(whole, resumed)
+    name = {"vae": "learning_rate/decoder", "gan": "learning_rate/generator"}[model]
+    rates = [[(x, row[name]) for x, row in read_rows(run / "metrics.csv") if name in row] for run in (whole, resumed)]
+    assert rates[0] == rates[1] and len({rate for _, rate in rates[0]}) == len(rates[0]) >= 9
+    schedule = OneCycleSchedule(rise=0.3, first=0.04, final=4e-6)
+    assert rates[0] == [(x, pytest.approx(0.001 * schedule.factor(x, 4 * 1197), rel=1e-6)) for x, _ in rates[0]]

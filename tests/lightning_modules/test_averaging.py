@@ -127,7 +127,7 @@ def test_vae_encodes_decodes_draws_and_measures_with_its_averages_outside_traini
         "encode": lambda one: one.encode(batch).z,
         "decode": lambda one: one.decode(Latents(z)),
         "sample_latents": lambda one: one.sample_latents(5).z,
-        "log_importance_weights": lambda one: one.log_importance_weights(batch, 3),
+        "log_importance_weights": lambda one: one.log_importance_weights(batch, 3, 100),
         "objective": lambda one: one.objective(batch)["elbo"],
     }
     for method, call in methods.items():

@@ -1,15 +1,17 @@
-"""Constraints on the discriminator: its layers' largest singular values."""
+"""Constraints on the discriminator: its layers' largest singular values, and its weights' bounds."""
 
 import pytest
 import torch
-from small_models import build, fit, random_batch
+from lightning import Callback
+from small_models import build, fit, random_batch, same, weights
 from torch import nn
 
-from lightning_modules.constraints import CONSTRAINED, NoConstraint, SpectralNorm
+from lightning_modules.constraints import CONSTRAINED, NoConstraint, SpectralNorm, WeightClipping
 
 NETWORKS = {
     "mlp": ["network=mlp"],
     "conv": ["network=conv", "network.encoder.width=2", "network.decoder.width=2"],
+    "fixup": ["network=fixup", "network.encoder.width=2", "network.decoder.width=2"],
     "resnet": ["network=resnet", "network.encoder.width=2", "network.decoder.width=2"],
 }
 
@@ -74,8 +76,64 @@ def test_constraint_holds_after_training_and_in_a_checkpoint():
     assert torch.equal(other.eval().critic(random_batch()), model.critic(random_batch()))
 
 
+def test_layer_that_starts_at_zero_starts_elsewhere_under_the_constraint():
+    network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    nn.init.zeros_(network[1].weight)
+    SpectralNorm(power_iterations=1)(network)
+    assert singular_values(network)[1] == pytest.approx(1, abs=1e-3)
+    assert network(torch.rand(5, 4)).isfinite().all()
+
+
 def test_no_constraint_changes_nothing():
     network = nn.Linear(3, 2)
-    names = list(network.state_dict())
+    names, before = list(network.state_dict()), weights(network)
     NoConstraint()(network)
-    assert list(network.state_dict()) == names
+    NoConstraint().project(network)
+    assert list(network.state_dict()) == names and same(before, network)
+
+
+def test_a_step_leaves_what_spectral_norm_divides():
+    model = build("model=gan", "model/constraint=spectral_norm")
+    before = weights(model.discriminator)
+    model.constraint.project(model.discriminator)
+    assert same(before, model.discriminator)
+
+
+def test_weights_beyond_the_bound_are_set_to_it_and_others_stay():
+    network = nn.Linear(3, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[-2.0, 0.125, 0.75]]))
+        network.bias.fill_(3.0)
+    WeightClipping(bound=0.5).project(network)
+    assert network.weight.tolist() == [[-0.5, 0.125, 0.5]] and network.bias.item() == 0.5
+
+
+class LargestWeights(Callback):
+    """Keeps the largest weight of each network after every batch."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[float]] = {"generator": [], "discriminator": []}
+
+    def on_train_batch_end(self, trainer, pl_module, *_) -> None:
+        for name, values in self.seen.items():
+            values.append(max(p.abs().max().item() for p in pl_module.networks[name].parameters()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_weights_are_within_the_bound_when_built_and_after_every_step(name: str):
+    model = build("model=gan", "model/constraint=weight_clipping", "model.constraint.bound=0.03", *NETWORKS[name])
+    largest = LargestWeights()
+    largest.on_train_batch_end(None, model)
+    fit(model, None, largest, max_epochs=3)
+    bound = torch.tensor(0.03).item()  # in float32
+    assert largest.seen["discriminator"] == [bound] * 7  # some are at it
+    assert min(largest.seen["generator"]) > 0.05
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_every_step_of_the_discriminator_is_projected_once(steps: int):
+    model = build("model=gan", f"model.n_critic={steps}")
+    projected: list[nn.Module] = []
+    model.constraint.project = projected.append
+    fit(model, max_epochs=3)
+    assert projected == [model.discriminator] * 6

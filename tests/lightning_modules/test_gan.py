@@ -4,10 +4,12 @@ import pytest
 import torch
 from conftest import TinyImages
 from lightning import Callback
+from scipy.stats import kstest, truncnorm
 from small_models import SHAPE, build, fit, random_batch, same, weights
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from callbacks.epoch_seed import EpochSeed
 from jobs.composition import PROJECT
 from lightning_modules.values import Batch
 
@@ -207,3 +209,28 @@ def test_every_network_and_the_penalty_are_compiled(monkeypatch: pytest.MonkeyPa
     model.compile_networks()
     assert compiled == [(model.generator, "reduce-overhead"), (model.discriminator, "reduce-overhead")]
     assert model.penalty == ("compiled", penalty)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 2.0])
+def test_truncated_latents_are_a_normal_without_its_tails(threshold: float):
+    model = build("model=gan", f"model.truncation={threshold}").eval()
+    torch.manual_seed(0)
+    z = model.sample_latents(2000).z
+    assert z.abs().max() <= threshold and z.shape == (2000, *model.latent_shape)
+    assert kstest(z.flatten().numpy(), truncnorm(-threshold, threshold).cdf).pvalue > 0.01
+    assert model.latents_from == f"prior, truncated at {threshold:g}"
+
+
+def test_latents_are_truncated_outside_training_alone():
+    truncated, free = build("model=gan", "model.truncation=0.1"), build("model=gan")
+    for module in (truncated, free):  # val, which is drawn for between epochs, is truncated
+        fit(module, None, EpochSeed(0), max_epochs=2)
+    assert same(weights(truncated.generator), free.generator)
+    assert same(weights(truncated.discriminator), free.discriminator)
+    drawn = []
+    for model in (truncated.train(), free.train(), free.eval()):
+        torch.manual_seed(0)
+        drawn.append(model.sample_latents(50).z)
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2]) and drawn[0].abs().max() > 2
+    assert truncated.eval().sample_latents(50).z.abs().max() <= 0.1
+    assert free.latents_from == "prior"

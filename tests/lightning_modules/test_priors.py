@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, StudentT
 
 from lightning_modules.priors import (
+    FlowPrior,
     MixturePrior,
     Prior,
     StandardNormalPrior,
@@ -138,6 +139,66 @@ def test_mixture_begins_near_the_standard_normal():
     assert len(means.unique(dim=0)) == 20  # components that are equal would never part
 
 
+# The flow
+
+
+def flow(latent_dim: int, begun: bool = True) -> FlowPrior:
+    """As it begins, or with other weights."""
+    torch.manual_seed(0)
+    prior = FlowPrior(latent_dim, transforms=3, width=16, depth=2)
+    for parameter in prior.parameters() if not begun else ():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return prior
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 5, 64])
+def test_flow_begins_as_the_standard_normal(latent_dim: int):
+    z = 3 * torch.randn(100, latent_dim)
+    begun = flow(latent_dim).distribution(no_posterior)
+    standard = StandardNormalPrior(latent_dim).distribution(no_posterior)
+    torch.testing.assert_close(begun.log_prob(z), standard.log_prob(z), rtol=1e-5, atol=1e-3)
+    assert begun.sample((7,)).shape == (7, latent_dim) and begun.event_shape == (latent_dim,)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_flows_density_integrates_to_one(latent_dim: int):
+    axis = torch.linspace(-12, 12, 601)
+    grid = torch.cartesian_prod(*[axis] * latent_dim).view(-1, latent_dim)
+    density = flow(latent_dim, begun=False).distribution(no_posterior).log_prob(grid).exp()
+    assert (density.sum() * (axis[1] - axis[0]) ** latent_dim).item() == pytest.approx(1, abs=2e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("latent_dim", [2, 20])
+def test_flows_samples_are_of_its_density(latent_dim: int):
+    """log p of a draw is log N(ε; 0, I) of its noise less the log volume by which autograd says that it was moved."""
+    prior = flow(latent_dim, begun=False).distribution(no_posterior)
+    torch.manual_seed(0)
+    z = prior.sample((5,))
+    torch.manual_seed(0)
+    noise = prior.base.sample((5,))
+    for one, begun in zip(z, noise, strict=True):
+        with torch.enable_grad():
+            jacobian = torch.autograd.functional.jacobian(prior.transform.inv, begun)
+        torch.testing.assert_close(prior.transform.inv(begun), one, rtol=1e-4, atol=1e-4)
+        expected = prior.base.log_prob(begun) - torch.linalg.slogdet(jacobian)[1]
+        torch.testing.assert_close(prior.log_prob(one), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_elbo_trains_the_flow():
+    model = build("model=vae", "model/prior=flow", "model.prior.width=8", "model/rate=constant")
+    before = model.prior.distribution(model.posterior).log_prob(torch.ones(1, 64)).item()
+    optimizer = model.configure_optimizers()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model.objective(random_batch())["loss"].backward()
+        optimizer.step()
+    assert model.prior.distribution(model.posterior).log_prob(torch.ones(1, 64)).item() != pytest.approx(before)
+    assert all(parameter.grad.isfinite().all() for parameter in model.prior.parameters())
+    assert model.networks["prior"] is model.prior
+
+
 # VampPrior
 
 
@@ -188,7 +249,11 @@ def test_conditional_vamp_prior_asks_for_posteriors_with_the_labels_of_its_pseud
 
 
 @pytest.mark.parametrize(
-    ("name", "learned"), [("mixture", {"logits", "means", "log_scales"}), ("vamp", {"logits_of_pixels"})]
+    ("name", "learned"),
+    [
+        ("mixture", {"logits", "means", "log_scales"}),
+        ("vamp", {"logits_of_pixels"}),
+    ],
 )
 def test_elbo_trains_a_learned_prior(name: str, learned: set[str]):
     model = build("model=vae", f"model/prior={name}", "model.prior.num_components=5", "model/rate=constant")
@@ -206,7 +271,7 @@ def test_a_prior_that_learns_nothing_is_no_network():
     assert set(build("model=vae").networks) == {"encoder", "decoder"}
 
 
-@pytest.mark.parametrize("name", ["mixture", "vamp"])
+@pytest.mark.parametrize("name", ["mixture", "vamp", "flow"])
 def test_descending_the_kl_brings_a_learned_prior_to_the_posterior(name: str):
     torch.manual_seed(0)
     target = diagonal_normal(torch.full((64, 2), 2.0), torch.full((64, 2), 0.3))
@@ -214,7 +279,11 @@ def test_descending_the_kl_brings_a_learned_prior_to_the_posterior(name: str):
     def two_pixels(batch: Batch) -> Independent:  # a posterior whose mean is what the pixels say
         return diagonal_normal(batch.images.flatten(1) * 4, torch.full((len(batch.images), 2), 0.3))
 
-    prior: Prior = MixturePrior(2, 3) if name == "mixture" else vamp(TinyImages((1, 1, 2)), 3)
+    prior: Prior = {
+        "mixture": lambda: MixturePrior(2, 3),
+        "vamp": lambda: vamp(TinyImages((1, 1, 2)), 3),
+        "flow": lambda: FlowPrior(2, transforms=3, width=16, depth=1),
+    }[name]()
     optimizer = torch.optim.Adam(prior.parameters(), lr=0.05)
     for _ in range(300):
         loss = kl(target, prior.distribution(two_pixels), target.sample()).mean()

@@ -5,7 +5,7 @@ import torch
 from small_models import build, random_batch
 from torch import Tensor
 
-from lightning_modules.rates import ConstantRate, FreeBitsRate, WarmUpRate
+from lightning_modules.rates import CapacityRate, ConstantRate, FreeBitsRate, WarmUpRate
 
 KL = torch.tensor([[1.0, 0.0, 0.5], [3.0, 0.5, 0.5]])  # (B, D), nats
 TOTAL = (1.5 + 4.0) / 2
@@ -36,9 +36,28 @@ def test_free_bits_press_no_latent_below_its_allowance():
     torch.testing.assert_close(kl.grad, torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]))  # β / B, or nothing
 
 
+@pytest.mark.parametrize(
+    ("images_seen", "capacity"), [(0, 0.0), (250, 1.25), (550, 2.75), (999, 4.995), (1000, 5.0), (10**6, 5.0)]
+)
+def test_capacity_grows_linearly_and_what_lies_off_it_is_paid(images_seen: int, capacity: float):
+    rate = CapacityRate(beta=3.0, nats=5.0, images=1000)
+    assert rate(KL, images_seen).item() == pytest.approx(3 * abs(TOTAL - capacity), rel=1e-4)
+
+
+@pytest.mark.parametrize(("images_seen", "sign"), [(0, 1.0), (10**6, -1.0)])
+def test_capacity_presses_the_kl_down_above_it_and_up_below(images_seen: int, sign: float):
+    kl = KL.clone().requires_grad_()
+    CapacityRate(beta=3.0, nats=5.0, images=1000)(kl, images_seen).backward()
+    torch.testing.assert_close(kl.grad, torch.full((2, 3), sign * 3 / 2))
+
+
 RATES = {
     "constant": (["model.rate.beta=3"], lambda kl: 3 * kl.sum(dim=1).mean()),
     "warm_up": (["model.rate.beta=3", "model.rate.images=200"], lambda kl: 1.5 * kl.sum(dim=1).mean()),
+    "capacity": (
+        ["model.rate.beta=3", "model.rate.nats=8", "model.rate.images=200"],
+        lambda kl: 3 * (kl.sum(dim=1).mean() - 4).abs(),
+    ),
     "free_bits": (["model.rate.beta=3", "model.rate.nats=0.2"], lambda kl: 3 * kl.mean(dim=0).clamp(min=0.2).sum()),
 }
 

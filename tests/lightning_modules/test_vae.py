@@ -81,7 +81,7 @@ def test_importance_weights_are_log_joint_minus_log_posterior_of_each_draw():
     model = build("model=vae", "model/prior=mixture", "model.latent_dim=3").eval()
     batch = random_batch(5)
     torch.manual_seed(0)
-    found = model.log_importance_weights(batch, 7)
+    found = model.log_importance_weights(batch, 7, 100)
     assert found.shape == (7, 5)
     torch.manual_seed(0)
     posterior, prior = model.posterior(batch), model.prior.distribution(model.posterior)

@@ -13,9 +13,11 @@ from jobs.run_start import save_config
 from reports import write_report
 from reports.data_sets import DataSet, data_sets_of
 from reports.flags import fall_at_the_end, flags_of
-from reports.models import models_of
+from reports.models import learning_settings, models_of
+from reports.page import markdown_row
 from reports.ranking import direction
 from reports.run_folders import find_runs
+from reports.tables import Cell
 
 FIDS = {"gan": [3.0, 3.5, 4.0], "vae": [9.0, 9.25, 10.25]}
 
@@ -170,7 +172,7 @@ HEALTHY = {
 def test_collapsed_runs_are_flagged_and_counted(kind: str, tmp_path: Path):
     sweep(tmp_path)
     scores, details = COLLAPSES[kind]
-    change(tmp_path / "vae_1", scores, **details)
+    change(tmp_path / "vae_1", scores, **details, images_seen=20_000)
     data_set = reported(tmp_path)
     table = next(table for table in data_set.tables if table.title == "To be careful with")
     assert [[cell.text for cell in row[:3]] for row in table.rows] == [["vae (mlp)", kind, "1"]]
@@ -196,6 +198,82 @@ def test_a_few_missing_modes_and_notes_are_flagged_without_being_a_collapse(tmp_
         ("missing modes", "10 % of the classes are all but absent", False),
         ("a score says little, or is left out", "no nearest_train: duplicates (reference)", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "curves", "flagged"),
+    [
+        (19_999, "step,val/loss\n9,2\n", ["too short to judge"]),
+        (20_000, "step,val/loss\n9,2\n", ["samples are all but identical", "no active latent"]),
+        (60_000, "step,train/loss\n9,2\n", ["too short to judge"]),  # val was never scored
+    ],
+)
+def test_a_run_that_is_too_short_is_called_that_rather_than_collapsed(
+    seen: int, curves: str, flagged: list[str], tmp_path: Path
+):
+    run = make_run(tmp_path / "run", "vae", "digits", 0, 3.0)
+    change(run, sample_diversity=0.01, kl_by_dimension=[0.0, 0.0], images_seen=seen)
+    (run / "metrics.csv").write_text(curves)
+    data_set = reported(tmp_path)
+    flags = flags_of(data_set.models[0].runs[0])
+    assert [flag.kind for flag in flags] == flagged
+    assert bool(data_set.models[0].collapsed) == ("too short to judge" not in flagged)
+    if seen == 19_999:
+        assert flags[0].text == (
+            "after 19,999 images samples are all but identical (their pixels' spread is 0.01 of the real images'), "
+            "no active latent (none carries 0.1 nat, the most 0: reconstructions know nothing of their images)"
+        )
+
+
+NOTICED = {"text": "seen", "images_seen": 9000, "epoch": 3, "measured": 0.6, "threshold": 0.5}
+
+
+def test_what_was_noticed_while_training_is_shown_once(tmp_path: Path):
+    run = make_run(tmp_path, "vae", "digits", 0, 3.0)
+    health = [NOTICED | {"kind": kind} for kind in ("missing modes", "exploding gradients")]
+    change(run, {"missing_modes_reference": {"value": 0.8}}, health=health, images_seen=30_000)
+    (found,) = find_runs([tmp_path])
+    assert [(flag.kind, flag.text, flag.is_collapse) for flag in flags_of(found)] == [
+        ("missing modes", "80 % of the classes are all but absent; noticed in epoch 3, after 9,000 images", True),
+        ("exploding gradients", "in epoch 3, after 9,000 images: seen", False),
+    ]
+    change(run, {"missing_modes_reference": {"value": 0.0}})  # it has recovered
+    (found,) = find_runs([tmp_path])
+    assert [(flag.text, flag.is_collapse) for flag in flags_of(found)] == [
+        ("in epoch 3, after 9,000 images: seen", False)
+    ] * 2
+
+
+def test_a_run_that_health_stopped_is_lost_and_says_why(tmp_path: Path):
+    sweep(tmp_path)
+    run = make_run(tmp_path / "vae_3", "vae", "digits", 3, None)
+    end = {"status": "stopped by health", "message": "missing modes in epoch 3", "model": "vae", "seed": 3}
+    (run / "status.json").write_text(json.dumps(end | {"health": [NOTICED | {"kind": "missing modes"}]}))
+    data_set = reported(tmp_path)
+    assert "(3 of 4 seeds; 1 stopped by health)" in data_set.headline.text
+    table = next(table for table in data_set.tables if table.title == "Runs that need a look")
+    assert [cell.text for cell in table.rows[0]][3::2] == ["stopped by health", "missing modes in epoch 3"]
+
+
+def test_a_seed_with_two_flags_of_one_kind_is_counted_once(tmp_path: Path):
+    change(make_run(tmp_path, "vae", "digits", 0, 3.0), notes={"reference": ["one", "two"]})
+    data_set = reported(tmp_path)
+    table = next(table for table in data_set.tables if table.title == "To be careful with")
+    assert (table.rows[0][2].text, table.rows[0][2].detail) == ("0", "1 of 1 seeds")
+
+
+@pytest.mark.parametrize(("values", "crowned"), [((0.0, 0.0), False), ((0.0, 0.2), True), ((0.2, 0.2), True)])
+def test_the_worst_that_a_score_can_be_is_not_crowned(values: tuple[float, float], crowned: bool, tmp_path: Path):
+    for model, value in zip(("gan", "vae"), values, strict=True):
+        scores = {"coverage_reference": {"value": value}, "missing_modes_reference": {"value": 1 - value}}
+        change(make_run(tmp_path / model, model, "digits", 0, 3.0), scores)
+    for score in ("coverage", "missing_modes"):
+        assert any(best for *_, best in cells(reported(tmp_path), "Scores", score).values()) == crowned
+
+
+def test_a_markdown_cell_keeps_its_lines_apart():
+    cells = [Cell("2", "2 collapsed; 1 | a"), Cell("0.5", best=True), Cell("<b>")]
+    assert markdown_row(cells) == "| 2<br>2 collapsed; 1 \\| a | **0.5** | &lt;b> |"
 
 
 def test_a_curve_falls_steeply_at_the_end_by_what_its_last_fifth_loses():
@@ -279,6 +357,12 @@ def test_runs_whose_choices_are_unknown_are_named_by_their_classes(tmp_path: Pat
     ]
 
 
+def test_budget_of_parameters_is_one_setting_unless_a_model_has_its_own():
+    of_network = {"network.parameters": 1e6}
+    assert learning_settings(of_network | {"model.parameters": 1e6}) == of_network
+    assert learning_settings(of_network | {"model.parameters": 2e6}) == of_network | {"model.parameters": 2e6}
+
+
 def test_a_run_keeps_every_choice_as_it_was_typed(tmp_path: Path):
     save_config(
         composed("model=vae", "model/likelihood=gaussian_learned", "network=resnet", run_dir=tmp_path), tmp_path
@@ -291,7 +375,7 @@ def test_a_run_keeps_every_choice_as_it_was_typed(tmp_path: Path):
 
 def test_every_seed_is_a_dot(tmp_path: Path):
     sweep(tmp_path)
-    change(tmp_path / "vae_1", sample_diversity=0.0)
+    change(tmp_path / "vae_1", sample_diversity=0.0, images_seen=20_000)
     text = write_report([tmp_path]).read_text()
     figures = [attributes for tag, attributes in Page(text).tags if tag == "figure" and "aria-label" in attributes]
     labels = [attributes["aria-label"] for attributes in figures]

@@ -30,9 +30,9 @@ KINDS = [*((key, value, True) for key, value in DECIDING.items()),
 @pytest.mark.parametrize(
     ("key", "decides"),
     [*((key, True) for key in DECIDING), *((key, False) for key in DECIDING_NOTHING), ("seed", True),
-     ("trainer.max_epochs", True), ("data", True), ("data.root", False), ("data.rooted", True), ("callbacks", False),
+     ("trainer.max_epochs", True), ("data", True), ("data.root", False), ("data.rooted", True), ("callbacks", True),
      ("callbacks.best_checkpoint", True), ("callbacks.best_checkpoint.dirpath", False), ("a.new.key", True),
-     ("hydra.sweep.dir", False)],
+     ("callbacks.early_stopping.patience", True), ("hydra.sweep.dir", False)],
 )  # fmt: skip
 def test_everything_decides_but_what_is_listed(key: str, decides: bool):
     assert decides_weights(key) == decides

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from PIL import Image
 from random_extractors import WRITERS, PlainDINOv2, extractor_of
 from safetensors.torch import load_file
+from small_data import PLAIN
 from torch import Tensor, nn
 from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP
@@ -130,7 +131,7 @@ def test_saved_reference_is_the_loaded_one_in_half_precision(tmp_path: Path):
 
 
 def test_shipped_digits_weights_have_the_accuracy_they_state():
-    datamodule = Digits(batch_size=500, seed=0, split_seed=0, device="auto")
+    datamodule = Digits(batch_size=500, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     assert accuracy_of("digits", datamodule) >= 0.98
 
@@ -138,7 +139,7 @@ def test_shipped_digits_weights_have_the_accuracy_they_state():
 @pytest.mark.slow
 @needs_real("MNIST")
 def test_shipped_mnist_weights_have_the_accuracy_they_state():
-    datamodule = MNIST(root=str(DATA_ROOT), batch_size=500, seed=0, split_seed=0, device="auto")
+    datamodule = MNIST(root=str(DATA_ROOT), batch_size=500, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     assert accuracy_of("mnist", datamodule) >= 0.994
 
@@ -147,7 +148,7 @@ def test_shipped_mnist_weights_have_the_accuracy_they_state():
 @needs_real("imagenette2-160")
 def test_shipped_imagenette_weights_have_the_accuracy_they_state(tmp_path: Path):
     (tmp_path / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
-    datamodule = Imagenette(root=str(tmp_path), image_size=64, batch_size=500, seed=0, split_seed=0, device="auto")
+    datamodule = Imagenette(root=str(tmp_path), image_size=64, batch_size=500, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     assert accuracy_of("imagenette", datamodule) >= 0.85
 

@@ -15,10 +15,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from conftest import DATA_ROOT, Pixels, TinyImages, composed, needs_real
+from small_data import PLAIN
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from callbacks.checkpoints import RunCheckpoint
+from callbacks.early_stopping import EarlyStopping
 from callbacks.sample_scores import SampleScores
 from datamodules.digits import Digits
 from datamodules.image_datamodule import ImageDataModule
@@ -35,7 +37,7 @@ from scoring.features import GivenSamples, ModelSamples, batches_of, features_of
 from scoring.fidelity import RealFeatures
 from scoring.protocol import content_hash, short_hash
 from scoring.published import published_num_fakes, published_scores, published_under
-from scoring.scorer import Scorer
+from scoring.scorer import PixelSpread, Scorer
 
 SHAPE = (1, 8, 8)
 
@@ -213,16 +215,17 @@ def test_a_split_of_one_image_is_refused(split: str, images: Pictured):
         score(images)
 
 
-def test_checkpoints_of_little_data_are_chosen_by_kid(tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_little_data_has_kid_choose_checkpoints_and_stop_runs(tmp_path: Path, capsys: pytest.CaptureFixture):
     few, many = Pictured(tmp_path / "few"), Pictured(tmp_path / "many")
     few.num_val = 4
     for datamodule, chosen_by in ((few, "val/kid_pixels"), (many, "val/fid_pixels")):
         checkpoint = RunCheckpoint(str(tmp_path), "best", monitor="val/fid_pixels")
         scores, last = score(datamodule), RunCheckpoint(str(tmp_path), "last")
-        trainer = SimpleNamespace(callbacks=[scores, checkpoint, last], is_global_zero=True)
+        stopping = EarlyStopping("val/fid_pixels", "min", patience=1, min_delta=0.0)
+        trainer = SimpleNamespace(callbacks=[scores, checkpoint, stopping, last], is_global_zero=True)
         scores.setup(trainer, gan(), "fit")
         scores.setup(trainer, gan(), "test")
-        assert checkpoint.monitor == scores.chosen_by == chosen_by and last.monitor is None
+        assert checkpoint.monitor == stopping.monitor == scores.chosen_by == chosen_by and last.monitor is None
     said = "val/kid_pixels chooses the checkpoint: an fid needs as many images as the extractor has features, 5, "
     assert capsys.readouterr().out == f"{said}and val has 4\n"
 
@@ -303,6 +306,34 @@ def test_sample_diversity_is_the_spread_of_pixels_over_that_of_real_images(image
     assert scorer_of(images).report(half, repeats=1).sample_diversity == pytest.approx(float(expected))
     real.zero_()
     assert scorer_of(images).report(half, repeats=1).sample_diversity is None
+
+
+def test_a_glance_at_one_draw_shows_its_distance_its_diversity_and_its_missing_modes(images: Pictured):
+    real, scorer = images.split("val").images, scorer_of(images)
+    images.split("val").labels.copy_(real.flatten(1)[:, :3].argmax(dim=1))  # the extractor is right
+    same = GivenSamples(real[:1].repeat(len(real), 1, 1, 1), 3)
+    samples = ModelSamples(gan(), 3)
+    drawn = torch.cat([make() for make in samples.draw(len(real), seed=3)])
+    spread = drawn.double().std(dim=0, correction=0).mean() / real.double().std(dim=0, correction=0).mean()
+    glance = scorer.glance(samples, "val", seed=3)
+    assert glance.distance == scorer.distance(samples, "val", seed=3)
+    assert glance.sample_diversity == pytest.approx(float(spread), rel=1e-9)
+    shown = set(drawn.flatten(1)[:, :3].argmax(dim=1).tolist())
+    present = set(images.split("val").labels.tolist())
+    assert glance.missing_modes == pytest.approx(len(present - shown) / len(present))
+    identical = scorer.glance(same, "val", seed=3)
+    assert identical.sample_diversity == 0
+    assert identical.missing_modes == pytest.approx((len(present) - 1) / len(present))
+
+
+def test_pixels_spread_the_same_whatever_the_batches_and_counts_the_first():
+    pixels = torch.randint(0, 256, (50, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for at_most, counted in ((None, 50), (20, 20), (90, 50)):
+        spread = PixelSpread(at_most)
+        handed_on = torch.cat([make() for make in spread.watching(batches_of(pixels, 7))])
+        assert torch.equal(handed_on, pixels) and spread.count == counted
+        expected = pixels[:counted].double().std(dim=0, correction=0).mean()
+        assert spread.deviation == pytest.approx(float(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["twice", "black"])
@@ -464,7 +495,7 @@ def test_published_protocol_sets_the_number_of_fakes_and_refuses_what_it_does_no
     assert published_num_fakes("lucic2018", None) == published_num_fakes("lucic2018", 10_000) == 10_000
     with pytest.raises(ConfigError, match=r"asks for 10,000 fakes, not scores\.num_fakes=500"):
         score(images, protocol="lucic2018", num_fakes=500)
-    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, device="auto")
+    mnist = MNIST(root="unread", batch_size=100, seed=0, split_seed=0, **PLAIN)
     with pytest.raises(ConfigError, match="asks for extractor inception-v3-compat, not pixels"):
         score(mnist, protocol="lucic2018")
     with pytest.raises(ConfigError, match=r"scores\.protocol: expected null or one of lucic2018, got lucic2019"):
@@ -648,12 +679,12 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("real")
     datamodule: ImageDataModule
     if request.param == "Digits":
-        datamodule = Digits(batch_size=100, seed=0, split_seed=0, device="auto")
+        datamodule = Digits(batch_size=100, seed=0, split_seed=0, **PLAIN)
     elif request.param == "MNIST":
-        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, device="auto")
+        datamodule = MNIST(root=str(DATA_ROOT), batch_size=100, seed=0, split_seed=0, **PLAIN)
     else:
         (folder / "imagenette2-160").symlink_to(DATA_ROOT.resolve() / "imagenette2-160")
-        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0, device="auto")
+        datamodule = Imagenette(root=str(folder), image_size=64, batch_size=100, seed=0, split_seed=0, **PLAIN)
     datamodule.setup()
     return datamodule
 

@@ -1,0 +1,131 @@
+"""What a sick training shows in its terms and gradient norms: each class follows one symptom from look to look."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from math import isfinite
+from statistics import median
+from typing import NamedTuple
+
+from .gradient_norms import NORM
+
+REMEMBERED = 100  # looks, over which a norm's median runs
+TELLS_BELOW = 1e-4  # difference of two mean probabilities: float32 has seven digits
+APART = 0.98  # of D(x) and D(G(z))
+SQUASHED = 1e-3  # from 0 or 1: there a probability says nothing of its logit
+
+
+class Symptom(NamedTuple):
+    """What was seen in the latest look, and what may help."""
+
+    kind: str
+    text: str
+    measured: float
+    threshold: float
+    advice: str
+
+
+class Watch(ABC):
+    """Sees the scalars of every look: the terms of the steps by name, and gradient_norm/<network>."""
+
+    @abstractmethod
+    def look(self, scalars: Mapping[str, float]) -> Symptom | None:
+        """What has become certain with this look, if anything."""
+
+
+class Streak:
+    """How often in a row something was so."""
+
+    def __init__(self, needed: int) -> None:
+        self.needed, self.length = needed, 0
+
+    def is_full(self, holds: bool) -> bool:
+        self.length = self.length + 1 if holds else 0
+        return self.length >= self.needed
+
+
+class ExplodingGradients(Watch):
+    """A norm that is no finite number; or more than `factor` times its median before, `patience` looks in a row."""
+
+    advice = "a lower learning rate, or a penalty (model/penalty=r1)"
+
+    def __init__(self, factor: float, patience: int) -> None:
+        self.factor, self.patience = factor, patience
+        self.norms: dict[str, deque[float]] = {}  # those that were usual
+        self.streaks: dict[str, Streak] = {}
+
+    def look(self, scalars: Mapping[str, float]) -> Symptom | None:
+        found = [self.look_at(name, norm) for name, norm in scalars.items() if name.startswith(NORM)]
+        return next(filter(None, found), None)
+
+    def look_at(self, name: str, norm: float) -> Symptom | None:
+        network = name.removeprefix(NORM)
+        if not isfinite(norm):
+            text = f"the norm of the {network}'s gradient is {norm}"
+            return Symptom("exploding gradients", text, norm, self.factor, self.advice)
+        norms = self.norms.setdefault(name, deque(maxlen=REMEMBERED))
+        usual = median(norms) if norms else norm
+        is_usual = not norm > self.factor * usual > 0
+        if is_usual:
+            norms.append(norm)
+        if not self.streaks.setdefault(name, Streak(self.patience)).is_full(not is_usual):
+            return None
+        text = f"the norm of the {network}'s gradient is {norm:.2g}, {norm / usual:.2g} times its median"
+        return Symptom("exploding gradients", text, norm / usual, self.factor, self.advice)
+
+
+class SaturatedDiscriminator(Watch):
+    """Real and fake are fully apart, and the generator's gradient is gone: `share` of what it was, or less.
+
+    What it was is its norm in the first look, or the median of those while they were not apart, if that is more.
+    `patience` looks in a row. A verdict apart is no harm by itself: of a Wasserstein critic it means nothing, and
+    under most losses the generator still learns from it.
+    """
+
+    advice = "model/loss=non_saturating, model/penalty=r1 or a lower learning rate of the discriminator"
+
+    def __init__(self, share: float, patience: int) -> None:
+        self.share = share
+        self.streak = Streak(patience)
+        self.first: float | None = None
+        self.norms: deque[float] = deque(maxlen=REMEMBERED)  # while they were not apart
+
+    def look(self, scalars: Mapping[str, float]) -> Symptom | None:
+        if not {"d_real", "d_fake", f"{NORM}generator"} <= scalars.keys():
+            return None
+        norm, difference = scalars[f"{NORM}generator"], scalars["d_real"] - scalars["d_fake"]
+        if not isfinite(norm):
+            return None
+        if difference <= APART:
+            self.norms.append(norm)
+        self.first = norm if self.first is None else self.first
+        usual = max(self.first, median(self.norms) if self.norms else 0.0)
+        if not self.streak.is_full(difference > APART and norm <= self.share * usual):
+            return None
+        text = (
+            f"D(x) is {scalars['d_real']:.3g} and D(G(z)) {scalars['d_fake']:.2g}, and the norm of the generator's "
+            f"gradient {norm:.2g}, before {usual:.2g}"
+        )
+        return Symptom("saturated discriminator", text, norm / usual if usual else 0.0, self.share, self.advice)
+
+
+class BlindDiscriminator(Watch):
+    """It takes fakes for no less real than real images, `patience` looks in a row.
+
+    A discriminator that has met its match still finds some difference most of the time.
+    """
+
+    advice = "a higher learning rate of the discriminator, a wider one, or a lighter penalty (model.penalty.weight)"
+
+    def __init__(self, patience: int) -> None:
+        self.streak = Streak(patience)
+
+    def look(self, scalars: Mapping[str, float]) -> Symptom | None:
+        if not {"d_real", "d_fake"} <= scalars.keys():
+            return None
+        real, fake = scalars["d_real"], scalars["d_fake"]
+        says_nothing = max(real, fake) < SQUASHED or min(real, fake) > 1 - SQUASHED
+        if not self.streak.is_full(real - fake < TELLS_BELOW and not says_nothing):
+            return None
+        text = f"D(x) is {real:.3g} and D(G(z)) {fake:.3g}"
+        return Symptom("discriminator tells nothing apart", text, real - fake, TELLS_BELOW, self.advice)
