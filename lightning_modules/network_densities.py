@@ -18,6 +18,8 @@ from .observing import drawing_from
 from .priors import diagonal_normal, kl
 from .values import Latents
 
+SCALE_SPEED = 10  # of the second stage's scale, over that of weights: Adam moves all by as much in a step
+
 
 class NetworkDensity(FittedDensity):
     """A density whose network is trained, from its own start, on latents that are kept in memory.
@@ -152,8 +154,8 @@ class SmallVAE(nn.Module):
         super().__init__()
         self.encoder = ResidualMLP(dim + num_classes, 2 * dim, width, depth)
         self.decoder = ResidualMLP(dim + num_classes, dim, width, depth)
-        # Small, or the decoder, whose errors are as large as the data at first, would learn to look at no u.
-        self.log_scale = nn.Parameter(torch.tensor(-2.0))
+        # exp(-2) at first: of a decoder with errors as large as the data, no u would be worth its KL.
+        self.slow_log_scale = nn.Parameter(torch.tensor(-2.0 / SCALE_SPEED))
 
     def elbo(self, x: Tensor, classes: Tensor) -> Tensor:
         """(B,), nats, by one draw of u."""
@@ -165,7 +167,9 @@ class SmallVAE(nn.Module):
 
     def likelihood(self, u: Tensor, classes: Tensor) -> Normal:
         """p(x|u), each of x by itself: batch shape (B, D)."""
-        return Normal(self.decoder(torch.cat([u, classes], dim=1)), self.log_scale.exp(), validate_args=False)
+        return Normal(
+            self.decoder(torch.cat([u, classes], dim=1)), (SCALE_SPEED * self.slow_log_scale).exp(), validate_args=False
+        )
 
 
 class FlowMatchingDensity(NetworkDensity):
