@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 from conftest import PROJECT, SMALL_PICTURES
@@ -49,6 +50,7 @@ def test_sweep_has_a_folder_a_job_and_its_memory_does_not_grow(tmp_path: Path):
                 assert sum(all(part in job for part in parts) for job in jobs) == 1
     assert all((tmp_path / "sweep" / job / "metrics.json").is_file() for job in jobs)
     sizes = [int(size) for size in result.stdout.split("RESIDENT")[1].split()]
-    # The first jobs load libraries and warm up allocators; from then on it stays.
-    growth = (sizes[-1] - sizes[8]) / (len(sizes) - 1 - 8)
+    # The first jobs load libraries and warm up allocators; from then on it stays, but for what an allocator holds back
+    # at one moment or another: hence medians.
+    growth = (median(sizes[-5:]) - median(sizes[8:13])) / (len(sizes) - 5 - 8)
     assert growth < 1500, f"{growth:.0f} KiB a job: {sizes}"
