@@ -201,7 +201,7 @@ def test_jobs_run_beside_each_other(launcher: str, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("preset", "model", "jobs"),
-    [("paper", "vae", 20), ("paper", "gan", 20), ("quick", "gan", 10), ("search/imagenette_mlp", "vae", 36)],
+    [("paper", "vanilla_vae", 20), ("paper", "gan", 20), ("quick", "gan", 10), ("search/imagenette_mlp", "gan", 36)],
 )
 def test_presets_compose_and_count_their_jobs(preset: str, model: str, jobs: int):
     check(composed(f"experiment={preset}", f"model={model}"))
@@ -213,10 +213,10 @@ def test_presets_compose_and_count_their_jobs(preset: str, model: str, jobs: int
 
 
 @pytest.mark.parametrize("data", ["mnist", "imagenette"])
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vanilla_vae", "gan"])
 def test_the_paper_s_sweep_trains_what_its_single_experiments_train(model: str, data: str):
     swept, single = (
-        composed("experiment=paper", f"model={model}", f"data={data}"), composed(f"experiment=paper/{model}_{data}")
+        composed("experiment=paper", f"model={model}", f"data={data}"), composed(f"experiment=paper/{model.removeprefix('vanilla_')}_{data}")
     )  # fmt: skip
     for section in ("model", "network", "data", "trainer", "scores", "every_n_epochs"):
         one, other = (OmegaConf.to_container(cfg, resolve=True)[section] for cfg in (swept, single))
