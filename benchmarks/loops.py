@@ -8,6 +8,8 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import torch
 from hydra.utils import instantiate
@@ -22,8 +24,9 @@ from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
 from jobs.building import build_callbacks, build_loggers, build_model
 from lightning_modules.gan import GAN, signed
+from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
-from lightning_modules.vae import VAE
+from lightning_modules.vaegan import VAEGAN
 from lightning_modules.values import Batch
 
 LOOPS = ("project", "bare", "notebook")
@@ -93,10 +96,12 @@ def bare(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int)
 
 def bare_step(model: ImageModel, precision: str) -> Callable[[Batch], Tensor]:
     """One training step without Lightning; returns a loss. Raises ValueError for models that no loop is written for."""
-    if isinstance(model, VAE):
-        return VAEStep(model, precision)
+    if isinstance(model, GenerativeModel) and model.automatic_optimization:
+        return OneOptimizerStep(model, precision)
     if isinstance(model, GAN):
         return GANStep(model, precision)
+    if isinstance(model, VAEGAN):
+        return VAEGANStep(model, precision)
     raise ValueError(f"no bare loop is written for {type(model).__name__}")
 
 
@@ -154,20 +159,54 @@ def timed(step: Callable[[Batch], Tensor], batches: Iterator[Batch], warm_up: in
     return time.perf_counter() - start
 
 
-class VAEStep:
-    """One step on the ELBO. Returns the loss."""
+class OneOptimizerStep:
+    """One step of a model that Lightning would optimize. Returns the loss."""
 
-    def __init__(self, model: VAE, precision: str) -> None:
+    def __init__(self, model: GenerativeModel, precision: str) -> None:
         self.model, self.precision = model, precision
-        self.optimizer = model.configure_optimizers()
+        self.optimizer = cast(torch.optim.Optimizer, model.configure_optimizers())
 
     def __call__(self, batch: Batch) -> Tensor:
         self.model.images_seen += len(batch)
         with autocast(batch.images.device, self.precision):
-            loss = self.model.objective(batch)["loss"]
+            loss = cast(dict[str, Tensor], self.model.training_step((batch.images, batch.labels), 0))["loss"]
         descend(self.optimizer, loss)
         self.model.update_averages()
         return loss
+
+
+class VAEGANStep:
+    """One step of each of the three players, in turn. Returns the discriminator's loss."""
+
+    def __init__(self, model: VAEGAN, precision: str) -> None:
+        self.model, self.precision = model, precision
+        self.players = [model.encoder, model.decoder, model.discriminator]
+        self.optimizers = model.configure_optimizers()
+
+    def __call__(self, batch: Batch) -> Tensor:
+        model = self.model
+        model.images_seen += len(batch)
+        with self.step_of(0), autocast(batch.images.device, self.precision):
+            z, terms = model.encoder_objective(batch)
+            descend(self.optimizers[0], terms["loss_encoder"])
+        with self.step_of(1), autocast(batch.images.device, self.precision):
+            fake, terms = model.decoder_objective(batch, z.detach())
+            descend(self.optimizers[1], terms["loss_decoder"])
+        with self.step_of(2), autocast(batch.images.device, self.precision):
+            terms = model.discriminator_objective(signed(batch), fake.detach())
+            loss = terms["loss_discriminator"] + terms["penalty"]
+            descend(self.optimizers[2], loss)
+        model.update_averages()
+        return loss
+
+    @contextmanager
+    def step_of(self, player: int) -> Iterator[None]:
+        """No gradients for the other players' weights."""
+        for index, network in enumerate(self.players):
+            network.requires_grad_(index == player)
+        yield
+        for network in self.players:
+            network.requires_grad_(True)
 
 
 class GANStep:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from .gradient_norms import NORM
 
 REMEMBERED = 100  # looks, over which a norm's median runs
-TELLS_BELOW = 1e-4  # difference of two mean probabilities: float32 has seven digits
 APART = 0.98  # of D(x) and D(G(z))
 SQUASHED = 1e-3  # from 0 or 1: there a probability says nothing of its logit
 
@@ -112,7 +111,8 @@ class SaturatedDiscriminator(Watch):
 class BlindDiscriminator(Watch):
     """It takes fakes for no less real than real images, `patience` looks in a row.
 
-    A discriminator that has met its match still finds some difference most of the time.
+    A discriminator that has met its match, or whose weights are clipped to little, still finds some difference most of
+    the time.
     """
 
     advice = "a higher learning rate of the discriminator, a wider one, or a lighter penalty (model.penalty.weight)"
@@ -125,7 +125,7 @@ class BlindDiscriminator(Watch):
             return None
         real, fake = scalars["d_real"], scalars["d_fake"]
         says_nothing = max(real, fake) < SQUASHED or min(real, fake) > 1 - SQUASHED
-        if not self.streak.is_full(real - fake < TELLS_BELOW and not says_nothing):
+        if not self.streak.is_full(real <= fake and not says_nothing):
             return None
         text = f"D(x) is {real:.3g} and D(G(z)) {fake:.3g}"
-        return Symptom("discriminator tells nothing apart", text, real - fake, TELLS_BELOW, self.advice)
+        return Symptom("discriminator tells nothing apart", text, real - fake, 0.0, self.advice)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import OneCycleLR
 
 from .densities import FittedDensity
 from .observing import drawing_from
@@ -96,7 +96,7 @@ class AutoregressiveCodes(CodeDensity):
         num_latents: Annotated[int, Ge(1)],
         seed: Annotated[int, Ge(0)],
     ) -> None:
-        """`num_steps`: of AdamW, whose rate falls from `lr` to 0 along a cosine. `seed`: of its start and batches."""
+        """`num_steps`: of AdamW, whose rate makes one cycle up to `lr`. `seed`: of its start and batches."""
         super().__init__(latent_shape, num_latents)
         self.shape_of_network = (self.length, num_codes, num_classes, width)
         self.num_steps, self.batch_size, self.lr, self.seed = num_steps, batch_size, lr, seed
@@ -118,7 +118,7 @@ class AutoregressiveCodes(CodeDensity):
         network.requires_grad_(True)
         generator = torch.Generator().manual_seed(self.seed)
         optimizer = AdamW(network.parameters(), lr=self.lr)
-        schedule = CosineAnnealingLR(optimizer, self.num_steps)
+        schedule = OneCycleLR(optimizer, max_lr=self.lr, total_steps=self.num_steps)
         best, best_state = -float("inf"), network.state_dict()
         for step in range(1, self.num_steps + 1):
             rows = torch.randint(len(latents), (self.batch_size,), generator=generator).to(latents.z.device)

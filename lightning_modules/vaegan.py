@@ -134,9 +134,8 @@ class VAEGAN(VariationalModel, AdversarialModel):
         """
         latents = torch.cat([z, self.latent_prior().sample((len(z),))])
         labels = None if real.labels is None else real.labels.repeat(2)
-        reconstructed, sampled = self.parameters_of(Latents(latents, labels)).chunk(
-            2
-        )  # of one pass: one batch to a norm
+        outputs = self.parameters_of(Latents(latents, labels))  # of one pass: one batch to a norm
+        reconstructed, sampled = outputs.chunk(2)
         half = len(real) // 2
         images = self.images_of(torch.cat([reconstructed[:half], sampled[half:]]))
         fake = signed(real.with_images(images))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import loops, scaling
-from benchmarks.loops import GANStep, NotebookGANStep, VAEStep
+from benchmarks.loops import GANStep, NotebookGANStep, OneOptimizerStep
 from benchmarks.throughput import FlopCounter, matches
 from callbacks.epoch_seed import EpochSeed
 from callbacks.readback import ReadbackQueue
@@ -51,7 +51,7 @@ def test_bare_loop_of_the_benchmark_computes_what_the_project_computes(name: str
     overrides = [f"model={name}", f"network={network}", *SMALL]
     ours, theirs = built(*overrides), built(*overrides)
     fit(ours, datamodule := TinyImages((1, 8, 8)), tmp_path)
-    step = (VAEStep if name == "vae" else GANStep)(theirs.train(), "32-true")
+    step = (OneOptimizerStep if name == "vae" else GANStep)(theirs.train(), "32-true")
     order = datamodule.train_dataloader()
     torch.manual_seed(0)  # as at the start of epoch 0
     for images, labels in order:

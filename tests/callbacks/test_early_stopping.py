@@ -16,7 +16,8 @@ from jobs.resuming import ResumptionFrom
 from jobs.run_start import save_config
 from run_folder.checkpoints import CheckpointError
 from run_folder.settings import as_dict
-from scoring.scorer import Scorer
+from scoring.features import ModelSamples
+from scoring.scorer import Glance, Scorer
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
 STOPPING = [*MLP, "callbacks=early_stopping", "callbacks.early_stopping.patience=2", "trainer.max_epochs=9"]
@@ -27,7 +28,11 @@ REASON = "val/fid_reference was scored 2 times without getting better than 1"
 def scores(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, float]]:
     """Val's score by the epoch after which it is measured, from 1 on."""
     by_epoch = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5, 5: 0.5}
-    monkeypatch.setattr(Scorer, "distance", lambda _, samples, *__: by_epoch[samples.model.images_seen // 1197])
+
+    def glance(scorer: Scorer, samples: ModelSamples, *_) -> Glance:
+        return Glance(by_epoch[samples.model.images_seen // 1197], None, None)
+
+    monkeypatch.setattr(Scorer, "glance", glance)
     yield by_epoch
 
 

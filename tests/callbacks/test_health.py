@@ -93,7 +93,7 @@ def test_a_discriminator_is_saturated_if_it_tells_all_apart_and_the_generator_le
 def test_a_discriminator_is_blind_if_it_never_takes_real_images_for_more_real():
     looks = [judged(0.51, 0.5, 1), *[judged(0.5, 0.5, 1)] * 3, judged(0.4, 0.6, 1), judged(0.501, 0.5, 1)]
     assert found_at(BlindDiscriminator(patience=3), looks) == [3, 4]
-    wavering = [judged(0.5, 0.5, 1), judged(0.49, 0.5, 1), judged(0.5002, 0.5, 1)] * 5
+    wavering = [judged(0.5, 0.5, 1), judged(0.49, 0.5, 1), judged(0.50001, 0.5, 1)] * 5
     assert found_at(BlindDiscriminator(patience=3), wavering) == []
 
 
