@@ -154,8 +154,8 @@ class SmallVAE(nn.Module):
         super().__init__()
         self.encoder = ResidualMLP(dim + num_classes, 2 * dim, width, depth)
         self.decoder = ResidualMLP(dim + num_classes, dim, width, depth)
-        # exp(-2) at first: of a decoder with errors as large as the data, no u would be worth its KL.
-        self.slow_log_scale = nn.Parameter(torch.tensor(-2.0 / SCALE_SPEED))
+        # Below 0 at first: of a decoder with errors as large as the data, no u would be worth its KL.
+        self.slow_log_scale = nn.Parameter(torch.tensor(-0.5 / SCALE_SPEED))
 
     def elbo(self, x: Tensor, classes: Tensor) -> Tensor:
         """(B,), nats, by one draw of u."""
