@@ -215,9 +215,8 @@ def test_presets_compose_and_count_their_jobs(preset: str, model: str, jobs: int
 @pytest.mark.parametrize("data", ["mnist", "imagenette"])
 @pytest.mark.parametrize("model", ["vanilla_vae", "gan"])
 def test_the_paper_s_sweep_trains_what_its_single_experiments_train(model: str, data: str):
-    swept, single = (
-        composed("experiment=paper", f"model={model}", f"data={data}"), composed(f"experiment=paper/{model.removeprefix('vanilla_')}_{data}")
-    )  # fmt: skip
+    swept = composed("experiment=paper", f"model={model}", f"data={data}")
+    single = composed(f"experiment=paper/{model.removeprefix('vanilla_')}_{data}")
     for section in ("model", "network", "data", "trainer", "scores", "every_n_epochs"):
         one, other = (OmegaConf.to_container(cfg, resolve=True)[section] for cfg in (swept, single))
         assert one == other, section
