@@ -60,7 +60,6 @@ class Export(TypedDict):
 
     run: Annotated[str, MinLen(1)]
     out: Annotated[str, MinLen(1)]
-    checkpoint: str | None
 
 
 class Evaluation(TypedDict):

@@ -1,6 +1,7 @@
 """A finished run as a small folder to share, which `evaluate.py run=` takes like the run's own."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
 from run_folder.checkpoints import export_weights, read_checkpoint
-from run_folder.layout import CHECKPOINTS, CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
+from run_folder.layout import CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
 from run_folder.records import RecordError, RunRecord, Score, read_record, write_record
 
 from .config_check import check
@@ -31,12 +32,11 @@ def export(cfg: DictConfig) -> None:
         raise ConfigError(f"run: in {run_dir} {error}; only a finished run can be exported") from error
     if out.exists():
         raise ConfigError(f"out: {out} exists already and is left as it is; give another name")
-    checkpoint = read_checkpoint(
-        run_dir / CHECKPOINTS / cfg.checkpoint if cfg.checkpoint else tested_checkpoint(run_dir)
-    )
+    checkpoint = read_checkpoint(tested_checkpoint(run_dir))  # the one that the record's scores are of
 
     export_weights(checkpoint, out / WEIGHTS)
-    portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), run_dir))
+    folders = [str(config.get("run_dir", run_dir)), str(run_dir.resolve())]  # where it was made, and where it is now
+    portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders))
     write_atomically(out / CONFIG, lambda partial: OmegaConf.save(portable, partial))
     write_record(out / METRICS, record.model_copy(update={"checkpoint": WEIGHTS}))
     for source, name in ((run_dir / DATA, DATA), (run_dir / PICTURES / PICTURE, SAMPLES)):
@@ -48,17 +48,19 @@ def export(cfg: DictConfig) -> None:
     print(f"{out}: {size:.1f} MB\n  python evaluate.py run={out} samples=64 out=samples/")
 
 
-def without_paths(node: Any, run_dir: Path) -> Any:
+def without_paths(node: Any, run_dirs: Sequence[str]) -> Any:
     """A config in which the run folder is `.` and data lies in `data`, whatever machine it was made on."""
     if isinstance(node, dict):
         return {
-            key: "data" if key == "root" and isinstance(value, str) else without_paths(value, run_dir)
+            key: "data" if key == "root" and isinstance(value, str) else without_paths(value, run_dirs)
             for key, value in node.items()
         }
     if isinstance(node, list):
-        return [without_paths(value, run_dir) for value in node]
+        return [without_paths(value, run_dirs) for value in node]
     if isinstance(node, str):
-        return node.replace(str(run_dir.resolve()), ".").replace(str(run_dir), ".")
+        for run_dir in run_dirs:
+            if node == run_dir or node.startswith(f"{run_dir}/"):
+                return f".{node.removeprefix(run_dir)}"
     return node
 
 
@@ -76,8 +78,8 @@ def card(title: str, record: RunRecord, has_picture: bool) -> str:
             *([f"![Samples, not picked]({SAMPLES})", ""] if has_picture else []),
             "```bash",
             f"{record.command or 'python train.py'}   # how it was trained, by version {record.version}",
-            f"python evaluate.py run=zoo/{title} samples=64 out=samples/   # images of it",
-            f"python evaluate.py run=zoo/{title}   # its scores again",
+            "python evaluate.py run=path/to/this samples=64 out=samples/   # images of it",
+            "python evaluate.py run=path/to/this   # its scores again",
             "```",
             "",
             "| score on test | value | floor | protocol | weights, latents |",

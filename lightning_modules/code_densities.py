@@ -115,7 +115,8 @@ class AutoregressiveCodes(CodeDensity):
     def train_network(self, latents: Latents, held_out: Latents) -> None:
         network = self.network
         network.load_state_dict(self.new_network().state_dict())
-        network.requires_grad_(True)
+        network.train().requires_grad_(True)  # cuDNN's recurrent networks have no gradients in evaluation mode
+        checks = {round(self.num_steps * part / CHECKS) for part in range(1, CHECKS + 1)}
         generator = torch.Generator().manual_seed(self.seed)
         optimizer = AdamW(network.parameters(), lr=self.lr)
         schedule = OneCycleLR(optimizer, max_lr=self.lr, total_steps=self.num_steps)
@@ -127,12 +128,14 @@ class AutoregressiveCodes(CodeDensity):
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step % max(1, self.num_steps // CHECKS) == 0:
+            if step in checks:
                 found = self.mean_log_prob(held_out)
                 if found > best:
                     best, best_state = found, {key: value.clone() for key, value in network.state_dict().items()}
+        if best == -float("inf"):
+            raise RuntimeError("the density over codes diverged: held-out codes never had a finite log-likelihood")
         network.load_state_dict(best_state)
-        network.requires_grad_(False)
+        network.eval().requires_grad_(False)
 
     @torch.no_grad()
     def mean_log_prob(self, latents: Latents) -> float:

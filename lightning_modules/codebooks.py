@@ -16,7 +16,8 @@ class Codebook(nn.Module, ABC):
 
     def nearest(self, z: Tensor) -> Tensor:
         """Vectors (…, code_dim) to the codes (…) of those nearest to them."""
-        products = z @ self.vectors.T  # (…, num_codes)
+        with torch.autocast(z.device.type, enabled=False):  # distances need their digits
+            products = z @ self.vectors.T  # (…, num_codes)
         return (self.vectors.square().sum(dim=1) - 2 * products).argmin(dim=-1)  # ‖z − e‖² but for ‖z‖²
 
     def forward(self, codes: Tensor) -> Tensor:

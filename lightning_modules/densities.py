@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from math import log, pi
+from math import isfinite, log, pi
 from typing import Annotated
 from warnings import catch_warnings
 
@@ -172,6 +172,8 @@ class GaussianMixtureDensity(FittedDensity):
         for count in sorted({min(count, len(latents)) for count in self.candidates}):
             fitted = self.fitted(latents, count)
             found = float(mixture_log_prob(*fitted, held_out).mean())
+            if not isfinite(found):
+                raise RuntimeError(f"a mixture of {count} Gaussians has no finite likelihood of held-out latents")
             if found <= best:
                 break
             best = found
