@@ -233,7 +233,7 @@ def test_prior_density_is_the_prior():
 
 def test_model_draws_latents_from_its_density_and_says_so():
     model = build("model=vae", *SMALL_MIXTURE).eval()
-    assert model.latents_from == "gaussian_mixture" and build("model=vae").latents_from == "prior"
+    assert model.latents_from == "gaussian_mixture" and build("model=vanilla_vae").latents_from == "prior"
     with pytest.raises(RuntimeError, match="fit_latents"):
         model.sample_latents(4)
     model.density.means.fill_(50.0)
