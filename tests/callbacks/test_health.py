@@ -218,7 +218,9 @@ def test_a_vae_without_an_active_latent_is_noticed(monkeypatch: pytest.MonkeyPat
     found = {}
     for beta in (0.0, 1e4):
         callback = watch(patience=NEVER)
-        model = build("model=vae", f"model.rate.beta={beta}", "model.optimizer.lr=0.01", "model.ema_half_life=0")
+        model = build(
+            "model=vanilla_vae", f"model.rate.beta={beta}", "model.optimizer.lr=0.01", "model.ema_half_life=0"
+        )
         fit(model, TinyImages(SHAPE), callback, max_epochs=30)
         found[beta] = [entry.kind for entry in callback.found]
     assert "no active latent" not in found[0.0] and "no active latent" in found[1e4]
@@ -230,9 +232,9 @@ def test_a_kl_that_does_not_part_by_latents_is_judged_by_its_total(total: float 
     data.setup()
     metrics = {} if total is None else {"val/kl": torch.tensor(total, dtype=torch.float64)}
     trainer = SimpleNamespace(datamodule=data, callback_metrics=metrics)
-    model = build("model=vae", "model/prior=mixture")
+    model = build("model=vanilla_vae", "model/prior=mixture")
     assert CollapseCheck(8, 8, 0).kl_by_dimension(trainer, model) == expected
-    parted = CollapseCheck(8, 8, 0).kl_by_dimension(trainer, build("model=vae"))
+    parted = CollapseCheck(8, 8, 0).kl_by_dimension(trainer, build("model=vanilla_vae"))
     assert parted is not None and len(parted) == 64
 
 
@@ -246,7 +248,7 @@ def test_a_discriminator_that_does_not_learn_is_noticed():
 def test_an_infinite_gradient_is_noticed_where_it_does_not_skip_its_step(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(health, "gradient_norms", lambda *_: {"gradient_norm/encoder": torch.tensor(math.inf)})
     callback = watch()
-    fit(build("model=vae"), TinyImages(SHAPE), callback)
+    fit(build("model=vanilla_vae"), TinyImages(SHAPE), callback)
     assert [(entry.kind, entry.images_seen, entry.measured) for entry in callback.found] == [
         ("exploding gradients", 4, math.inf)
     ]
@@ -257,7 +259,7 @@ def test_an_infinite_gradient_is_noticed_where_it_does_not_skip_its_step(monkeyp
             trainer.precision_plugin.scaler = SimpleNamespace(unscale_=lambda optimizer: None)
 
     scaled.__class__ = WithScaler
-    fit(build("model=vae"), TinyImages(SHAPE), scaled)
+    fit(build("model=vanilla_vae"), TinyImages(SHAPE), scaled)
     assert scaled.found == []
 
 
@@ -277,7 +279,7 @@ def test_being_looked_at_changes_no_weight(rich: list[str], train_in, monkeypatc
 
 # Warning and stopping
 
-SICK = [*MLP, "model=vae", "model.optimizer.lr=100", "callbacks.health.every_n_batches=1"]
+SICK = [*MLP, "model=vanilla_vae", "model.optimizer.lr=100", "callbacks.health.every_n_batches=1"]
 
 
 def test_a_warned_run_ends_as_any_other_and_its_record_says_what_was_noticed(train_in, capsys):
@@ -294,7 +296,7 @@ def test_an_earlier_checkpoint_that_is_tested_does_not_forget_what_was_noticed_l
     monkeypatch.setattr(health, "gradient_norms", lambda *_: {"gradient_norm/encoder": torch.tensor(math.inf)})
     callback, resumed = watch(), watch()
     earlier = callback.state_dict()
-    fit(build("model=vae"), TinyImages(SHAPE), callback)
+    fit(build("model=vanilla_vae"), TinyImages(SHAPE), callback)
     resumed.load_state_dict(callback.state_dict())
     callback.load_state_dict(earlier)
     for either in (callback, resumed):

@@ -58,7 +58,7 @@ def batch_of(data: LabelledImages) -> Batch:
 
 def vae(*overrides: str):
     torch.manual_seed(0)
-    return build_model(composed("model=vae", "network=mlp", *overrides).model, TinyImages(SHAPE)).eval()
+    return build_model(composed("model=vanilla_vae", "network=mlp", *overrides).model, TinyImages(SHAPE)).eval()
 
 
 @torch.no_grad()

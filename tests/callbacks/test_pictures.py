@@ -77,7 +77,7 @@ def test_slerp_of_parallel_latents_is_the_line():
     torch.testing.assert_close(slerp(start, 3 * start, 5), line(start, 3 * start, 5))
 
 
-@pytest.mark.parametrize("name", ["vae", "gan"])
+@pytest.mark.parametrize("name", ["vanilla_vae", "gan"])
 def test_observing_restores_mode_and_random_state(name: str):
     model, _ = build(name)
     model.train()
@@ -105,7 +105,7 @@ def test_fixed_latents_stay_and_fresh_ones_change():
 
 
 def test_interpolations_have_a_row_for_each_pair():
-    model, datamodule = build("vae")
+    model, datamodule = build("vanilla_vae")
     pictures = Interpolation(seed=0, rows=3, steps=10).draw(model.eval(), datamodule)
     assert set(pictures) == {"interpolation_line", "interpolation_slerp"}
     for picture in pictures.values():
@@ -113,7 +113,7 @@ def test_interpolations_have_a_row_for_each_pair():
 
 
 def test_reconstructions_stand_under_their_originals():
-    model, datamodule = build("vae")
+    model, datamodule = build("vanilla_vae")
     model.decode = lambda latents: torch.zeros(len(latents.z), 1, 8, 8)
     picture = ReconstructionGrid(seed=0, columns=4, rows=2).draw(model.eval(), datamodule)["reconstructions"]
     originals = datamodule.split("val").images[:8] / 255

@@ -172,7 +172,7 @@ def test_bad_checkpoints_are_refused_and_earlier_results_untouched(finished: Pat
     assert code == 1 and "is of a run with model=VAE, not GAN" in message
     code, message = call(*longer, every, "model.latent_dim=5", f"ckpt_path={last}")
     assert code == 1 and "model.latent_dim=64, not 5" in message
-    code, message = call(*longer, every, "model=beta_vae", f"ckpt_path={last}")
+    code, message = call(*longer, every, "model.rate.beta=4.0", f"ckpt_path={last}")
     assert code == 1 and "model.rate.beta=1.0, not 4.0" in message
     code, message = call(*longer, every, "seed=3", f"ckpt_path={last}")
     assert code == 1 and "seed=0, not 3" in message

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from lightning_modules.averaging import ExponentialMovingAverage
 from lightning_modules.values import Latents
 
-AVERAGED = {"vae": {"encoder", "decoder", "likelihood", "prior"}, "gan": {"generator"}}  # by model
+AVERAGED = {"vanilla_vae": {"encoder", "decoder", "likelihood", "prior"}, "gan": {"generator"}}  # by model
 MODELS = list(AVERAGED)
 KEPT = ["model.ema_half_life=20", "model.ema_ramp_up=10"]
-LEARNED_PARTS = {"vae": ["model/prior=mixture", "model/likelihood=gaussian_learned"], "gan": []}
+LEARNED_PARTS = {"vanilla_vae": ["model/prior=mixture", "model/likelihood=gaussian_learned"], "gan": []}
 
 
 def constant(value: float) -> nn.Linear:
@@ -116,9 +116,13 @@ def test_gan_decodes_with_its_average_outside_training():
 
 @torch.no_grad()
 def test_vae_encodes_decodes_draws_and_measures_with_its_averages_outside_training():
-    model = build("model=vae", *KEPT, *LEARNED_PARTS["vae"], "model.latent_dim=3", "model.optimizer.lr=0.05").eval()
-    plain = build("model=vae", *LEARNED_PARTS["vae"], "model.latent_dim=3", "model.ema_half_life=0").eval()
-    for attribute in AVERAGED["vae"]:
+    model = build(
+        "model=vanilla_vae", *KEPT, *LEARNED_PARTS["vanilla_vae"], "model.latent_dim=3", "model.optimizer.lr=0.05"
+    ).eval()
+    plain = build(
+        "model=vanilla_vae", *LEARNED_PARTS["vanilla_vae"], "model.latent_dim=3", "model.ema_half_life=0"
+    ).eval()
+    for attribute in AVERAGED["vanilla_vae"]:
         for parameter in getattr(model, attribute).parameters():
             parameter.add_(100.0)  # raw weights that would be noticed, whichever is used
         getattr(plain, attribute).load_state_dict(model.averages[attribute].module.state_dict())

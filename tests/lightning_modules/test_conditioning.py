@@ -14,7 +14,7 @@ from lightning_modules.conditioning import LabelConditioning, NoConditioning
 from lightning_modules.values import Batch, Latents
 
 LABEL = ["model/conditioning=label", "model.conditioning.embedding_dim=4"]
-MODELS = ["vae", "gan"]
+MODELS = ["vanilla_vae", "gan"]
 
 
 def relabelled(labels: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def test_labels_are_drawn_before_what_is_drawn_of_them(name: str):
 
 @torch.no_grad()
 def test_encoder_and_likelihood_are_told_the_label():
-    model = build("model=vae", *LABEL).eval()
+    model = build("model=vanilla_vae", *LABEL).eval()
     batch = random_batch(6)
     other = replace(batch, labels=relabelled(batch.labels))
     assert (model.posterior(batch).mean - model.posterior(other).mean).abs().amax(1).min() > 1e-5
@@ -72,7 +72,7 @@ def test_encoder_and_likelihood_are_told_the_label():
 
 @torch.no_grad()
 def test_importance_weights_of_a_conditional_vae_are_of_each_image_with_its_own_label():
-    model = build("model=vae", *LABEL, "model.latent_dim=2", "model.ema_half_life=0").eval()
+    model = build("model=vanilla_vae", *LABEL, "model.latent_dim=2", "model.ema_half_life=0").eval()
     model.decoder.vectors.weight.mul_(10)
     batch = random_batch(5)
     torch.manual_seed(0)
@@ -158,7 +158,7 @@ def test_label_embeddings_are_trained(name: str):
     model = build(f"model={name}", *LABEL)
     before = {key: value.clone() for key, value in model.state_dict().items() if "planes" in key or "vectors" in key}
     fit(model)
-    assert len(before) >= (2 if name == "vae" else 1)
+    assert len(before) >= (2 if name == "vanilla_vae" else 1)
     for key, value in before.items():
         assert not torch.equal(value, model.state_dict()[key]), key
 

@@ -12,7 +12,7 @@ LINEAR = ["network.encoder.depth=0", "network.decoder.depth=0", "model/likelihoo
 
 
 def iwae(num_samples: int, *overrides: str):
-    return build("model=vae", "model/objective=iwae", f"model.objective.num_samples={num_samples}", *overrides)
+    return build("model=vanilla_vae", "model/objective=iwae", f"model.objective.num_samples={num_samples}", *overrides)
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def test_with_one_sample_and_an_estimated_kl_the_bound_is_the_elbo(rate: str):
     """Draw by draw: the weight is the log likelihood less the very estimate of the KL."""
     choices = ["model/prior=mixture", "model.prior.num_components=5", f"model/rate={rate}"]
     batch, terms = random_batch(), []
-    for model in (iwae(1, *choices), build("model=vae", *choices)):
+    for model in (iwae(1, *choices), build("model=vanilla_vae", *choices)):
         model.images_seen = 1000
         torch.manual_seed(0)
         terms.append(model.objective(batch))
@@ -39,14 +39,14 @@ def test_with_one_sample_and_an_estimated_kl_the_bound_is_the_elbo(rate: str):
 
 def test_with_one_sample_and_a_closed_kl_the_bound_is_the_elbo_on_average():
     batch = random_batch()
-    estimated, exact = mean_terms(iwae(1), batch), mean_terms(build("model=vae"), batch)
+    estimated, exact = mean_terms(iwae(1), batch), mean_terms(build("model=vanilla_vae"), batch)
     assert estimated["loss"] == pytest.approx(exact["loss"], abs=0.2)
     assert estimated["elbo"] == pytest.approx(exact["elbo"], abs=0.1)
 
 
 def test_reported_terms_stay_the_elbos():
     batch = random_batch()
-    tight, plain = mean_terms(iwae(20), batch), mean_terms(build("model=vae"), batch)
+    tight, plain = mean_terms(iwae(20), batch), mean_terms(build("model=vanilla_vae"), batch)
     for name in ("elbo", "kl", "reconstruction"):
         assert tight[name] == pytest.approx(plain[name], abs=0.1), name
     assert tight["loss"] < plain["loss"] - 0.5
@@ -55,7 +55,7 @@ def test_reported_terms_stay_the_elbos():
 @torch.no_grad()
 def test_bound_rises_with_its_samples_to_the_exact_log_likelihood():
     """A VAE whose networks are linear: p(x) is a Gaussian."""
-    model, batch = build("model=vae", *LINEAR), random_batch()
+    model, batch = build("model=vanilla_vae", *LINEAR), random_batch()
     decoder = next(module for module in model.decoder.modules() if isinstance(module, nn.Linear))
     noise = model.likelihood.log_scale.exp() ** 2 * torch.eye(64)
     exact = MultivariateNormal(decoder.bias, decoder.weight @ decoder.weight.T + noise)

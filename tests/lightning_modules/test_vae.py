@@ -11,7 +11,7 @@ LIKELIHOODS = sorted(path.stem for path in (PROJECT / "conf/model/likelihood").g
 
 
 def test_elbo_is_log_likelihood_minus_kl_summed_over_pixels_and_latents():
-    model = build("model=vae", "model.latent_dim=3").double()
+    model = build("model=vanilla_vae", "model.latent_dim=3").double()
     batch = random_batch(dtype=torch.float64)
     images = batch.images
     torch.manual_seed(1)
@@ -42,25 +42,25 @@ def test_beta_vae_weighs_the_kl_in_the_loss_and_leaves_the_elbo_alone():
 
 
 def test_posteriors_scale_is_never_zero():
-    model = build("model=vae")
+    model = build("model=vanilla_vae")
     with torch.no_grad():
         model.encoder.network[-1].bias.fill_(-1e4)
     assert model.posterior(random_batch()).base_dist.scale.min().item() == pytest.approx(1e-4)
 
 
 def test_encoding_is_the_posterior_mean():
-    model, batch = build("model=vae"), random_batch()
+    model, batch = build("model=vanilla_vae"), random_batch()
     assert torch.equal(model.encode(batch).z, model.posterior(batch).mean)
 
 
 def test_vae_encodes_and_has_a_likelihood_and_gan_has_neither():
-    assert isinstance(build("model=vae"), HasLikelihood) and isinstance(build("model=vae"), Encodes)
+    assert isinstance(build("model=vanilla_vae"), HasLikelihood) and isinstance(build("model=vanilla_vae"), Encodes)
     assert not isinstance(build("model=gan"), Encodes | HasLikelihood)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_every_likelihood_trains_the_vae(likelihood: str):
-    model = build("model=vae", f"model/likelihood={likelihood}")
+    model = build("model=vanilla_vae", f"model/likelihood={likelihood}")
     batch = random_batch()
     optimizer = model.configure_optimizers()
 
@@ -78,7 +78,7 @@ def test_every_likelihood_trains_the_vae(likelihood: str):
 
 @torch.no_grad()
 def test_importance_weights_are_log_joint_minus_log_posterior_of_each_draw():
-    model = build("model=vae", "model/prior=mixture", "model.latent_dim=3").eval()
+    model = build("model=vanilla_vae", "model/prior=mixture", "model.latent_dim=3").eval()
     batch = random_batch(5)
     torch.manual_seed(0)
     found = model.log_importance_weights(batch, 7, 100)

@@ -441,7 +441,7 @@ def test_what_moves_no_number_is_not_in_the_hash(images: Pictured):
 
 
 def test_models_of_either_kind_and_given_images_share_a_protocol(images: Pictured):
-    vae = build_model(composed("model=vae", "network=mlp").model, TinyImages(SHAPE))
+    vae = build_model(composed("model=vanilla_vae", "network=mlp").model, TinyImages(SHAPE))
     given = GivenSamples(images.split("val").images.repeat(2, 1, 1, 1), 16)
     reports = [
         scorer_of(images).report(samples, 1) for samples in (ModelSamples(gan(), 16), ModelSamples(vae, 16), given)
