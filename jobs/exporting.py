@@ -28,8 +28,12 @@ def export(cfg: DictConfig) -> None:
     config = read_config(run_dir)
     try:
         record = read_record(run_dir / METRICS, RunRecord)
-    except (FileNotFoundError, RecordError) as error:
+    except FileNotFoundError as error:
+        raise ConfigError(f"run: {run_dir} has no {METRICS}; only a finished run can be exported") from error
+    except RecordError as error:
         raise ConfigError(f"run: in {run_dir} {error}; only a finished run can be exported") from error
+    if not any(score.latents for score in record.scores.values()):
+        raise ConfigError(f"run: {run_dir} has no scores of images that it makes, which the card of an export is about")
     if out.exists():
         raise ConfigError(f"out: {out} exists already and is left as it is; give another name")
     checkpoint = read_checkpoint(tested_checkpoint(run_dir))  # the one that the record's scores are of

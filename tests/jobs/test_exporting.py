@@ -91,6 +91,9 @@ def test_what_can_not_be_exported_is_refused_and_nothing_is_written(train_in, tm
     (run / "metrics.json").unlink()
     with pytest.raises(ConfigError, match="only a finished run"):
         exported(run, tmp_path / "new")
+    classifier = train_in("classifier", "model=classifier", *MLP)
+    with pytest.raises(ConfigError, match="has no scores of images"):
+        exported(classifier, tmp_path / "new")
     with pytest.raises(ConfigError, match="no run folder"):
         exported(tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists() and not list((tmp_path / "there").iterdir())
