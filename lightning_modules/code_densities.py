@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from .densities import FittedDensity
+from .densities import FittedDensity, classes_of
 from .observing import drawing_from
 from .values import Latents
 
@@ -57,22 +57,20 @@ class IndependentCodes(CodeDensity):
         num_codes = self.log_shares.shape[2]
         counts = torch.full_like(self.log_shares, 1 / num_codes)
         positions = torch.arange(self.length, device=counts.device)
-        rows = self.rows(latents.labels, len(latents)).unsqueeze(1).expand(-1, self.length)
-        places = (rows, positions.expand(len(latents), -1), latents.z.flatten(1))
+        classes = classes_of(latents.labels, len(latents), counts.device).unsqueeze(1).expand(-1, self.length)
+        places = (classes, positions.expand(len(latents), -1), latents.z.flatten(1))
         counts.index_put_(places, counts.new_ones(()), accumulate=True)
         self.log_shares.copy_((counts / counts.sum(dim=2, keepdim=True)).log())
 
     def draw(self, n: int, labels: Tensor | None) -> Tensor:
-        codes = Categorical(logits=self.log_shares[self.rows(labels, n)]).sample()  # (n, length)
+        codes = Categorical(
+            logits=self.log_shares[classes_of(labels, n, self.log_shares.device)]
+        ).sample()  # (n, length)
         return codes.unflatten(1, self.latent_shape)
 
     def log_prob(self, latents: Latents) -> Tensor:
-        logits = self.log_shares[self.rows(latents.labels, len(latents))]
+        logits = self.log_shares[classes_of(latents.labels, len(latents), self.log_shares.device)]
         return Categorical(logits=logits).log_prob(latents.z.flatten(1)).sum(dim=1)
-
-    def rows(self, labels: Tensor | None, n: int) -> Tensor:
-        """Which of the tables each of n images has: (n,)."""
-        return torch.zeros(n, dtype=torch.int64, device=self.log_shares.device) if labels is None else labels
 
 
 class AutoregressiveCodes(CodeDensity):

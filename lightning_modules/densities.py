@@ -113,7 +113,7 @@ class GaussianDensity(FittedDensity):
         self.register_buffer("scale_tril", torch.eye(latent_dim).repeat(num_classes or 1, 1, 1))
 
     def fit_to(self, latents: Latents, held_out: Latents) -> None:
-        z, classes = latents.z.double(), classes_of(latents)
+        z, classes = latents.z.double(), classes_of(latents.labels, len(latents), latents.z.device)
         count, dim = self.means.shape
         members = [z[classes == label] for label in range(count)]
         means = [rows.mean(dim=0) if len(rows) else z.mean(dim=0) for rows in members]
@@ -125,8 +125,7 @@ class GaussianDensity(FittedDensity):
             self.scale_tril[label] = torch.linalg.cholesky(covariance).to(self.means)
 
     def draw(self, n: int, labels: Tensor | None) -> Tensor:
-        which = torch.zeros(n, dtype=torch.int64, device=self.means.device) if labels is None else labels
-        return gaussian_draws(self.means, self.scale_tril, which)
+        return gaussian_draws(self.means, self.scale_tril, classes_of(labels, n, self.means.device))
 
 
 class GaussianMixtureDensity(FittedDensity):
@@ -201,7 +200,7 @@ class GaussianMixtureDensity(FittedDensity):
     def class_weights(self, latents: Latents, log_weights: Tensor, means: Tensor, scale_tril: Tensor) -> Tensor:
         """The logs of p(k|y), (K, C), by EM for given components, from weights that are the same for all classes."""
         log_probs = component_log_probs(means, scale_tril, latents.z)  # (N, K)
-        classes = classes_of(latents)
+        classes = classes_of(latents.labels, len(latents), latents.z.device)
         for _ in range(self.max_iter):
             shares = (log_probs + log_weights.T[classes]).softmax(dim=1)
             # As if each class had one latent more, that is shared as all are: it may have none.
@@ -218,11 +217,9 @@ class GaussianMixtureDensity(FittedDensity):
         return gaussian_draws(self.means, self.scale_tril, component)
 
 
-def classes_of(latents: Latents) -> Tensor:
-    """The class of each latent, (N,); 0 of all where the model knows no labels."""
-    if latents.labels is None:
-        return torch.zeros(len(latents), dtype=torch.int64, device=latents.z.device)
-    return latents.labels
+def classes_of(labels: Tensor | None, n: int, device: torch.device) -> Tensor:
+    """The class of each of n latents, (n,): its label; 0 of all where the model knows no labels."""
+    return torch.zeros(n, dtype=torch.int64, device=device) if labels is None else labels
 
 
 def gaussian_draws(means: Tensor, scale_tril: Tensor, which: Tensor) -> Tensor:
@@ -247,7 +244,8 @@ def component_log_probs(means: Tensor, scale_tril: Tensor, z: Tensor) -> Tensor:
 
 def mixture_log_prob(log_weights: Tensor, means: Tensor, scale_tril: Tensor, latents: Latents) -> Tensor:
     """log p(z|y), (N,), nats, of a mixture whose classes have log weights (K, C)."""
-    return (component_log_probs(means, scale_tril, latents.z) + log_weights.T[classes_of(latents)]).logsumexp(dim=1)
+    classes = classes_of(latents.labels, len(latents), latents.z.device)
+    return (component_log_probs(means, scale_tril, latents.z) + log_weights.T[classes]).logsumexp(dim=1)
 
 
 def first_rows(parts: Iterable[Latents], count: int) -> Latents:
