@@ -51,10 +51,9 @@ def evaluate(cfg: DictConfig) -> None:
 def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
     run_dir = Path(cfg.run)
-    asked = asked_of_model(cfg)
     folder = evaluation_folder(run_dir, cfg)
     run_config = read_run_config(run_dir, cfg)
-    model, path = restored_model(run_config, run_dir, cfg.checkpoint, asked)
+    model, path = restored_model(run_config, run_dir, cfg.checkpoint, asked_of_model(cfg))
     datamodule = instantiate(run_config.data)
     observers = build_testing(run_config, datamodule)
     check_makes_images(model, observers)

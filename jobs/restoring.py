@@ -13,13 +13,13 @@ from torch import Tensor
 from foundation.errors import ConfigError
 from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import read_checkpoint
-from run_folder.layout import CHECKPOINTS, CONFIG, DATA, tested_checkpoint
-from run_folder.records import DataRecord, RecordError, read_record
+from run_folder.layout import CHECKPOINTS, CONFIG, tested_checkpoint
 from run_folder.settings import as_dict
 
 from .building import build_model_for, facts_of
 from .config_check import check_section
 from .resuming import check_weights_fit, shapes_of
+from .run_data import read_data
 
 SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
 
@@ -93,10 +93,7 @@ def with_own_density(checkpoint: dict[str, Any], model: ImageModel) -> dict[str,
 
 def stored_facts(config: DictConfig, run_dir: Path) -> dict[str, Any]:
     """The facts about its data that a run has kept; of a run that kept none, those of its data set."""
-    try:
-        record = read_record(run_dir / DATA, DataRecord) if (run_dir / DATA).is_file() else None
-    except RecordError as error:
-        raise ConfigError(f"in {run_dir} {error}; restore {run_dir / DATA}, or train anew") from error
+    record = read_data(run_dir)
     if record is None or record.image_shape is None or record.class_names is None:
         return facts_of(instantiate(config.data))
     return {

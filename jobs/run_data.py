@@ -26,29 +26,36 @@ def save_data(datamodule: ImageDataModule, run_dir: Path) -> None:
         raise unwritable(error) from error
 
 
+def read_data(run_dir: Path) -> DataRecord | None:
+    """What a run has kept of its data; None if it kept nothing. Raises ConfigError if that can't be read."""
+    path = run_dir / DATA
+    if not path.is_file():
+        return None
+    try:
+        return read_record(path, DataRecord)
+    except RecordError as error:
+        raise ConfigError(f"in {run_dir} {error}; restore {path}, or train anew") from error
+
+
 def check_same_data(datamodule: ImageDataModule, run_dir: Path) -> None:
     """Raise ConfigError, which names what changed, unless the splits hold the images that they held in this run.
 
     Otherwise what the run has learned from could be in test. A run that kept no data.json is not checked.
     """
-    path = run_dir / DATA
-    if not path.is_file():
+    before = read_data(run_dir)
+    if before is None:
         print(f"{run_dir} has no {DATA}: whether these are the images that it learned from is not checked")
         return
-    try:
-        before = read_record(path, DataRecord).splits
-    except RecordError as error:
-        raise ConfigError(f"in {run_dir} {error}; restore {path}, or train anew") from error
     changes = [
         change
         for name, now in record_of(datamodule).splits.items()
-        if (change := change_of(name, before.get(name), now))
+        if (change := change_of(name, before.splits.get(name), now))
     ]
     if changes:
         raise ConfigError(
             f"the data is no longer that of {run_dir}: {'; '.join(changes)}. Give the run its own images again "
             "(data.root=), or train anew. If the files are the same, and this machine's Pillow decodes them otherwise, "
-            f"remove {path}"
+            f"remove {run_dir / DATA}"
         )
 
 
