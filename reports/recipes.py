@@ -126,10 +126,10 @@ def recipes_of(models: Sequence[Model]) -> list[Recipe]:
         origins.setdefault(tuple(own), []).append(origin)
     names = [listed(_unique(experiment or choice for experiment, choice in same)) for same in origins.values()]
     recipes = []
-    for name, (own, same) in zip(names, origins.items(), strict=True):
+    for name, (shared, same) in zip(names, origins.items(), strict=True):
         choices = listed(_unique(choice for _, choice in same))
         is_ambiguous = names.count(name) > 1 and choices != name
-        recipes.append(Recipe(f"{choices} of {name}" if is_ambiguous else name, choices, facts_of(own, models)))
+        recipes.append(Recipe(f"{choices} of {name}" if is_ambiguous else name, choices, facts_of(shared, models)))
     return recipes
 
 

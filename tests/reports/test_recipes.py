@@ -135,7 +135,7 @@ def test_widths_that_a_budget_of_parameters_replaces_are_not_told(tmp_path: Path
         (run / "config.yaml").write_text(yaml.safe_dump(config))
     rows = rows_of(reported(tmp_path / "a", tmp_path / "b"), SEPARATES)
     assert rows["parameters allowed"] == ["—", "1,490,000 a network"]
-    assert rows["encoder width"] == ["8", "as the parameters allow"] and "99" not in str(rows)
+    assert rows["width"] == ["8", "as the parameters allow"] and "99" not in str(rows)
 
 
 def test_what_a_sweep_varies_within_an_experiment_is_in_one_column(tmp_path: Path):
