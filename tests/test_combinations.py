@@ -139,6 +139,12 @@ def test_every_other_choice_composes_and_passes_the_check(override: str):
     check(composition(override)[0])
 
 
+@pytest.mark.parametrize("name", experiments())
+def test_search_that_an_experiment_says_has_found_it_is_an_experiment_too(name: str):
+    search = composition(f"experiment={name}")[0].recipe.search
+    assert search is None or search in experiments()
+
+
 # Training
 
 
