@@ -32,9 +32,7 @@ class Run:
         use_machine(cfg.tf32)
         self.cfg, self.folder = cfg, Path(cfg.run_dir)
         self.resumed_from: str | None = cfg.ckpt_path
-        self.resumption = Resumption.of(
-            cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
-        )
+        self.resumption = Resumption.of(cfg.ckpt_path, cfg.trainer)
         self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
         self.writes = getattr(rank_zero_only, "rank", 0) == 0
