@@ -21,3 +21,7 @@ class WholeEpochs(Callback):
                     counts["completed"] = counts["processed"]
             elif name.endswith("batch_progress"):
                 progress["current"] = dict.fromkeys(progress["current"], 0)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Or, with the flag of the checkpoint's last batch, this epoch would be over already.
+        trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = False

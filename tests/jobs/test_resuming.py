@@ -61,6 +61,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", STEPS)
 def test_run_that_ended_amid_an_epoch_is_continued_as_if_it_had_not(model: str, train_in, tmp_path: Path, capsys):
     options = [f"model={model}", *SMALL, *FAST, "trainer.max_epochs=4", "trainer.log_every_n_steps=2"]
