@@ -282,6 +282,12 @@ def test_every_choice_of_a_part_is_trained_by_lightning(family: str):
         assert all(value.isfinite() for name, value in trainer.callback_metrics.items()), (key, choice)
 
 
+@pytest.mark.parametrize("experiment", [name for name in experiments() if name.startswith("published/")])
+def test_published_settings_learn_and_make_images(experiment: str):
+    size = composition(f"experiment={experiment}")[0].data.get("image_size")
+    images_of_trained(model_config(f"experiment={experiment}"), (3, size, size) if size else (1, 28, 28))
+
+
 @pytest.mark.parametrize("shape", SHAPES[:4], ids=lambda shape: "x".join(map(str, shape)))
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("model", [name for name in MODELS if name not in GENERATIVE])
