@@ -100,7 +100,7 @@ def test_epoch_that_has_not_ended_is_not_scored(killed_in_its_test, scores):
 def test_run_shorter_than_an_epoch_is_tested_by_its_last_weights_and_can_not_be_resumed(train_in):
     run = train_in("run", *SMALL, *FAST, "+trainer.max_steps=2")
     assert record(run)["checkpoint"] == "checkpoints/end.ckpt" and record(run)["epochs"] == 0
-    (images_seen, point), = [(x, row) for x, row in curves(run) if "train/elbo" in row]  # the one of fewer than 12 steps
+    ((images_seen, point),) = [(x, row) for x, row in curves(run) if "train/elbo" in row]  # of fewer than 12
     assert images_seen == 800 and {"train/kl", "gradient_norm/decoder", "learning_rate/encoder"} <= point.keys()
     with pytest.raises(CheckpointError, match=r"end\.ckpt was written amid epoch 1.*Start the run anew"):
         train_in("run", *SMALL, *FAST, "+trainer.max_steps=4", f"ckpt_path={run}/checkpoints/end.ckpt")
