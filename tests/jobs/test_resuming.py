@@ -1,16 +1,22 @@
 """What is left to do of a run that ended early: amid an epoch, before its test, or by early stopping."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import composed
 from lightning import Trainer
+from torch import nn
 
 from foundation.errors import UserError
+from jobs.resuming import ResumptionFrom
+from jobs.run_start import save_config
 from run_folder.checkpoints import CheckpointError
 from run_folder.curves import read_rows
+from run_folder.settings import as_dict
 from scoring.scorer import Glance, Scorer
 
 # Three batches an epoch.
@@ -162,3 +168,27 @@ def test_run_that_was_stopped_early_and_tested_has_nothing_left(train_in, scores
         with pytest.raises(UserError, match=r"stopped early after epoch 2 of \d: nothing is left to train.*patience"):
             train_in("run", *options, f"trainer.max_epochs={length}", f"ckpt_path={run}/checkpoints/last.ckpt")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+class Spanning(nn.Module):
+    schedule_spans_run = True
+
+
+def test_length_may_be_another_unless_learning_rates_depend_on_it(tmp_path: Path):
+    save_config(composed("model=classifier"), tmp_path)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    for longer in ("trainer.max_epochs=200", "+trainer.max_steps=5"):
+        resumption = ResumptionFrom(path, images_seen=1, shapes={})
+        resumption.check_same_run(as_dict(composed("model=classifier", longer)))
+        resumption.check_fits(nn.Module())
+        name = longer.lstrip("+").partition("=")[0]
+        with pytest.raises(
+            CheckpointError, match=rf"learning rates depend on {re.escape(name)}: resume it with the same"
+        ):
+            resumption.check_fits(Spanning())
+    for limit in ("+trainer.max_time=00:00:05:00", "+trainer.max_time={minutes:5}"):
+        resumption = ResumptionFrom(path, images_seen=1, shapes={})
+        resumption.check_same_run(as_dict(composed("model=classifier", limit)))
+        resumption.check_fits(Spanning())
+    with pytest.raises(CheckpointError, match=r"trainer\.limit_train_batches"):
+        resumption.check_same_run(as_dict(composed("model=classifier", "+trainer.limit_train_batches=3")))
