@@ -7,13 +7,17 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from run_folder.layout import END
+
 from .cadence import is_due
 
 
 class RunCheckpoint(ModelCheckpoint):
     """Keeps one file, `<filename>.ckpt`: the latest of every epoch, or the best by `monitor` of those that are scored.
 
-    When a run is resumed in another folder, its best checkpoint so far counts there too.
+    Both are of whole epochs, from which a run can be resumed. Where one ends amid an epoch, by a limit of steps or of
+    time, that which keeps the latest leaves its last weights in a file of their own. When a run is resumed in another
+    folder, its best checkpoint so far counts there too.
     """
 
     def __init__(
@@ -32,8 +36,21 @@ class RunCheckpoint(ModelCheckpoint):
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.monitor is None or is_due(trainer):  # between two scores the monitored value is the earlier one
+        if self.monitor is None:
+            self._keep_latest(trainer, pl_module)
+        elif is_due(trainer):  # between two scores the monitored value is the earlier one
             super().on_train_epoch_end(trainer, pl_module)
+
+    def _keep_latest(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        end = Path(str(self.dirpath), END)
+        if trainer.is_last_batch:
+            if trainer.is_global_zero:
+                end.unlink(missing_ok=True)  # of an earlier part of the run
+            super().on_train_epoch_end(trainer, pl_module)
+            return
+        trainer.save_checkpoint(end)
+        if trainer.is_global_zero:
+            print(f"training ended amid epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", flush=True)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         folder = str(self.dirpath)

@@ -17,8 +17,9 @@ from .trainer_facts import log_every_n_steps
 
 
 class Curves(Callback):
-    """Logs what the steps return: training's every `trainer.log_every_n_steps` batches, with learning
-    rates and gradient norms by network; validation's and test's as means over all images of their split.
+    """Logs what the steps return: training's every `trainer.log_every_n_steps` batches, or the last batch of a run
+    that has fewer, with learning rates and gradient norms by network; validation's and test's as means over all images
+    of their split.
 
     Training does not wait for its curves: on a GPU a point is written once it has come, at the latest with the epoch.
     """
@@ -31,7 +32,7 @@ class Curves(Callback):
         self._count = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
-        if _is_logged_within(trainer, pl_module.optimizers_period):
+        if _is_logged_within(trainer, pl_module.optimizers_period) or _is_before_first_point(trainer):
             self._gradient_norms |= gradient_norms(optimizer, pl_module)
 
     def on_train_batch_end(
@@ -44,8 +45,11 @@ class Curves(Callback):
     ) -> None:
         # The latest of every term: a generator that steps in one batch of several has none in the logged one.
         self._terms |= {f"train/{name}": value.detach() for name, value in outputs.items()}
-        if not _is_logged_within(trainer, 1):
-            return
+        if _is_logged_within(trainer, 1):
+            self._add_point(trainer, pl_module)
+            self._log_arrived(trainer, wait=False)
+
+    def _add_point(self, trainer: Trainer, pl_module: ImageModel) -> None:
         tensors = self._terms | self._gradient_norms
         self._terms, self._gradient_norms = {}, {}
         rates = {
@@ -54,7 +58,6 @@ class Curves(Callback):
             for name in networks_of(optimizer, pl_module)
         }
         self._readbacks.add((TrainingTime.now(trainer, pl_module), rates), tensors)
-        self._log_arrived(trainer, wait=False)
 
     def _log_arrived(self, trainer: Trainer, wait: bool) -> None:
         for (time, rates), scalars in self._readbacks.pop_arrived(wait):
@@ -64,6 +67,11 @@ class Curves(Callback):
         self._log_arrived(trainer, wait=True)
         for logger in trainer.loggers:
             logger.save()
+
+    def on_train_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        if _is_before_first_point(trainer):  # a run of fewer batches than lie between two points has one, its last
+            self._add_point(trainer, pl_module)
+            self.on_train_epoch_end(trainer, pl_module)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: ImageModel, outputs: Mapping[str, Tensor], batch: Any, *_: Any
@@ -98,3 +106,8 @@ class Curves(Callback):
 def _is_logged_within(trainer: Trainer, batches: int) -> bool:
     """Whether the batch in work, or one of the `batches - 1` after it, is one whose scalars are written."""
     return -(trainer.fit_loop.epoch_loop.total_batch_idx + 1) % log_every_n_steps(trainer) < batches
+
+
+def _is_before_first_point(trainer: Trainer) -> bool:
+    """Whether no batch of the run, the one in work included, is one whose scalars are written."""
+    return trainer.fit_loop.epoch_loop.total_batch_idx + 1 < log_every_n_steps(trainer)

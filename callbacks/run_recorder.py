@@ -20,7 +20,7 @@ from run_folder.settings import decides_weights, flattened
 from .checkpoints import best_val_score
 from .early_stopping import why_stopped
 from .score_callback import Measured, gather
-from .trainer_facts import callbacks_of
+from .trainer_facts import callbacks_of, whole_epochs
 
 
 class RunRecorder(Callback):
@@ -74,13 +74,13 @@ class RunRecorder(Callback):
         self, trainer: Trainer, model: ImageModel, measured: Measured, results: Mapping[str, float]
     ) -> RunRecord:
         """The record of a run whose test has ended with these results, some of which are scores."""
-        reason = why_stopped(callbacks_of(trainer))
+        reason = why_stopped(callbacks_of(trainer)) or why_amid_an_epoch(trainer)
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()}
         fields = self.identity | {  # whose choice of scores gives way to what they measured
             "scores": measured.scores,
             "parameters": {"total": sum(counts.values()), **counts},
             "images_seen": self.images_seen,
-            "epochs": trainer.fit_loop.epoch_progress.current.completed,
+            "epochs": whole_epochs(trainer),
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self._peak_memory,
             "best_val_score": best_val_score(callbacks_of(trainer)),
@@ -98,6 +98,13 @@ class RunRecorder(Callback):
     def elapsed(self) -> float:
         """Seconds of earlier parts and, between start and end of a fit, of this one."""
         return self.seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
+
+
+def why_amid_an_epoch(trainer: Trainer) -> str | None:
+    """Why a run has a part of an epoch, besides whole ones; None where it has none."""
+    if trainer.is_last_batch:
+        return None
+    return f"a limit of steps or of time was reached amid epoch {whole_epochs(trainer) + 1}"
 
 
 def peak_memory_bytes() -> int:

@@ -18,3 +18,8 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 def log_every_n_steps(trainer: Trainer) -> int:
     """Batches between two points of a curve."""
     return trainer.log_every_n_steps  # type: ignore[attr-defined]
+
+
+def whole_epochs(trainer: Trainer) -> int:
+    """Epochs that have been trained to their last batch, once a fit has ended."""
+    return trainer.fit_loop.epoch_progress.current.completed - (0 if trainer.is_last_batch else 1)

@@ -16,6 +16,7 @@ from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
 from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
+from callbacks.whole_epochs import WholeEpochs
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
@@ -112,7 +113,7 @@ def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     record = RunRecorder(identity_of(cfg), as_dict(cfg), command_of_run())
-    return [EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_observers(cfg, datamodule), record]
+    return [WholeEpochs(), EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_observers(cfg, datamodule), record]
 
 
 def build_observers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -1,7 +1,9 @@
 """The boundary to the person at the command line: what goes wrong ends as one message and an exit code."""
 
+import io
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -31,15 +33,20 @@ WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
 
 
 REPEAT_AFTER = 5.0  # seconds
-SIGTERM_AND_ITS_REPETITION = (signal.SIGTERM, *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else []))
+ENDING = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}  # what a person calls them
+REPETITION = [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []  # not on Windows
 
 
-class Terminated(SystemExit):
-    """The program was ended by SIGTERM; its exit code is a shell's for that."""
+class Stopped(SystemExit):
+    """The program was ended by a signal; its exit code is a shell's for that."""
 
-    def __init__(self, advice: str) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    def __init__(self, number: int, advice: str) -> None:
+        super().__init__(number, advice)
+        self.code = 128 + number
         self.advice = advice
+
+    def __str__(self) -> str:
+        return f"stopped by {ENDING[signal.Signals(self.args[0])]}"
 
 
 def command_of_run() -> str | None:
@@ -53,12 +60,41 @@ def command_of_run() -> str | None:
     return shlex.join(["python", "train.py", *overrides])
 
 
+def command_to_resume(checkpoint: Path) -> str:
+    """The command that goes on with this job: with its sweep, or with its run, from the checkpoint where there is one.
+
+    Without a checkpoint the run starts anew, in a folder of its own.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        return shlex.join(["python", "train.py", override("sweep.resume", Path(hydra.sweep.dir).resolve())])
+    settled = ("hydra.mode", "hydra.run.dir", "ckpt_path")
+    kept = [given for given in (*hydra.overrides.hydra, *hydra.overrides.task) if setting_of(given) not in settled]
+    places = {"hydra.run.dir": checkpoint.parents[1], "ckpt_path": checkpoint} if checkpoint.is_file() else {}
+    return shlex.join(["python", "train.py", *kept, *(override(name, path) for name, path in places.items())])
+
+
+def override(name: str, path: Path) -> str:
+    """`name=path` as Hydra reads it: what is more than letters, digits and plain signs is quoted."""
+    plain = re.fullmatch(r"[\w./:@%+-]+", str(path), re.ASCII)
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}={path}" if plain else f"{name}='{escaped}'"
+
+
+def print_anywhere() -> None:
+    """Have the output say what its encoding can't as question marks, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 @contextmanager
 def reporting() -> Iterator[None]:
     """Around one job: end the program with its error; in a sweep, whose other jobs still run, only print it.
 
     Hydra raises the error of the first job that failed when the sweep ends.
     """
+    print_anywhere()  # a launcher's other processes come in here
     try:
         yield
     except Exception as error:
@@ -80,6 +116,7 @@ def run(main: Callable[[], None]) -> None:
     HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
     """
     os.environ[TRACEBACK_SWITCH] = "1"  # or Hydra prints errors itself, with a traceback for most
+    print_anywhere()
     register_folder_name()
     try:
         sys.argv[1:] = resumed(sys.argv[1:])
@@ -88,32 +125,38 @@ def run(main: Callable[[], None]) -> None:
         is_hydras = isinstance(error, HydraException)  # some of these are OSErrors too
         # Outside of a job a file's error is that of the run folder, which Hydra makes.
         end_with(unwritable(error) if isinstance(error, OSError) and not is_hydras else error)
-    except Terminated as end:
-        print(f"stopped by SIGTERM; {end.advice}", file=sys.stderr)
+    except Stopped as end:
+        print(f"{end}; {end.advice}", file=sys.stderr)
         raise
+    except KeyboardInterrupt:  # before anything was done that could be lost, or after all was
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextmanager
-def ended_by_sigterm(advice: str) -> Iterator[None]:
-    """SIGTERM ends what is inside at once, with advice what to do next.
+def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C end what is inside at once, with advice what to do next.
 
-    Lightning only notes the signal, looks at its note between batches, and then ends with 0, as if all were done.
+    Lightning only notes the first, looks at its note between batches, and then ends with 0, as if all were done; at
+    the second it ends with 1, and without a word.
     """
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
         yield
         return
+    first: list[int] = []
 
     def end(signum: int, frame: FrameType | None) -> NoReturn:
-        if can_repeat:  # compiled code, in whose call the signal may arrive, can swallow an exception
+        first.append(signum)
+        if REPETITION:  # compiled code, in whose call the signal may arrive, can swallow an exception
             signal.setitimer(signal.ITIMER_REAL, REPEAT_AFTER)
-        raise Terminated(advice)
+        raise Stopped(first[0], advice())
 
-    can_repeat = hasattr(signal, "setitimer")  # not on Windows
-    before = {number: signal.signal(number, end) for number in SIGTERM_AND_ITS_REPETITION}
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # a background job's
+    before = {number: signal.signal(number, end) for number in [*heard, *REPETITION]}
     try:
         yield
     finally:
-        if can_repeat:
+        if REPETITION:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

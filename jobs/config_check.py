@@ -14,7 +14,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from foundation.errors import ConfigError
-from run_folder.settings import as_dict
+from run_folder.layout import CHECKPOINTS
+from run_folder.settings import as_dict, flattened
 
 from .config_types import Evaluation, Export, Network, Recipe, Sweep, Training, library_types
 
@@ -69,6 +70,7 @@ def check(cfg: DictConfig) -> None:
             check_section(name, section)
     check_budget(plain)
     check_cadence(plain)
+    check_kept(plain)
     check_recipe(plain)
 
 
@@ -239,3 +241,30 @@ def check_recipe(plain: Mapping[str, Any]) -> None:
             f"recipe.trials: {recipe['search']} has tried more than one setting. Set recipe.trials to their number, or "
             "recipe.search=null"
         )
+
+
+def check_kept(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a run would not leave, in its folder, what its test needs when it has been trained."""
+    trainer = plain.get("trainer", {})
+    if "_target_" not in trainer:
+        return
+    if trainer.get("fast_dev_run"):
+        raise ConfigError(
+            "trainer.fast_dev_run: it keeps no checkpoint that could be tested. A short run is trainer.max_epochs=1 "
+            "+trainer.limit_train_batches=1"
+        )
+    run_dir = plain["run_dir"]
+    settled = {"trainer.default_root_dir": run_dir}
+    for name in ("best", "last"):
+        callback = f"callbacks.{name}_checkpoint"
+        settled |= {f"{callback}.dirpath": f"{run_dir}/{CHECKPOINTS}", f"{callback}.filename": name}
+        settled[callback] = "RunCheckpoint"  # and not one that keeps fewer
+    given = flattened(plain)
+    for setting, value in settled.items():
+        if given.get(setting, value) not in (value, None):
+            raise ConfigError(
+                f"{setting}: a run is tested, resumed and evaluated by what lies in its own folder, so this is "
+                f"{value}, got {given[setting]}. hydra.run.dir= chooses the folder"
+            )
+    if given.get("callbacks.last_checkpoint.monitor") is not None:
+        raise ConfigError("callbacks.last_checkpoint.monitor: it keeps every epoch's weights, not some. Leave it away")

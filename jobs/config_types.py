@@ -30,6 +30,7 @@ Accelerator = Annotated[str, AfterValidator(_known_accelerator)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+Batches = Annotated[int, Ge(1)] | Annotated[float, Interval(gt=0, le=1)] | None  # so many, or a share of them
 # Fused optimizers refuse an int among their betas.
 Beta = Annotated[float, BeforeValidator(_written_with_point), Interval(ge=0, lt=1)]
 
@@ -103,9 +104,9 @@ TRAINER = {
     "check_val_every_n_epoch": Annotated[int, Ge(1)],
     "log_every_n_steps": Annotated[int, Ge(1)],
     "num_sanity_val_steps": Annotated[int, Ge(-1)],
-    "limit_train_batches": Annotated[int, Ge(1)] | Annotated[float, Interval(gt=0, le=1)] | None,
-    "limit_val_batches": Annotated[int, Ge(0)] | Share | None,
-    "limit_test_batches": Annotated[int, Ge(0)] | Share | None,
+    "limit_train_batches": Batches,
+    "limit_val_batches": Batches,
+    "limit_test_batches": Batches,
     "overfit_batches": Annotated[int, Ge(0)] | Share,
     "accumulate_grad_batches": Annotated[int, Ge(1)],
     "gradient_clip_val": NotNegative | None,

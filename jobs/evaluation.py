@@ -20,7 +20,7 @@ from run_folder.layout import EVALUATION, METRICS
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
 
 from .building import build_observers, check_makes_images
-from .command_line import ended_by_sigterm
+from .command_line import ended_by_signals
 from .config_check import check
 from .given_images import complete, score_images
 from .restoring import read_config, restored_model
@@ -75,7 +75,7 @@ def evaluate_run(cfg: DictConfig) -> None:
     datamodule.setup()
     print(datamodule.summary, flush=True)
     check_same_data(datamodule, run_dir)
-    with ended_by_sigterm("nothing is lost, evaluate again"):
+    with ended_by_signals(lambda: "nothing is lost, evaluate again"):
         trainer.test(model, datamodule=datamodule, verbose=False)
     record_evaluation(trainer, weights, earlier, folder)
 

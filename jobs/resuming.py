@@ -1,11 +1,13 @@
 """Resuming a run from one of its checkpoints, in the same folder or in another."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -14,12 +16,14 @@ from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
-from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, WEIGHTS
+from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIGHTS
+from run_folder.records import finished_record
 from run_folder.settings import as_dict, decides_weights, flattened
 
 from .run_data import check_same_data
 
-MAY_GROW = "trainer.max_epochs"
+MAY_GROW = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+LENGTHS = MAY_GROW[:2]  # that learning rates may depend on
 
 
 class Resumption:
@@ -28,11 +32,11 @@ class Resumption:
     purge_step: int | None = None  # from where on the dashboard drops what an earlier part of the run drew
 
     @staticmethod
-    def of(ckpt_path: str | None, max_epochs: int, may_be_complete: bool) -> "Resumption":
-        """Read the checkpoint to resume from, if there is one. Raises CheckpointError.
+    def of(ckpt_path: str | None, trainer: Mapping[str, Any]) -> "Resumption":
+        """Read the checkpoint to resume from, if there is one, for a run of the trainer's length.
 
-        One that is complete leaves nothing to train: that is refused, unless the run `may_be_complete` but for its
-        test.
+        Raises CheckpointError, also if nothing is left to do. Where nothing is left to train, a run that has not been
+        tested still is.
         """
         if ckpt_path is None:
             return Resumption()
@@ -40,16 +44,15 @@ class Resumption:
         if path.name == WEIGHTS:
             raise CheckpointError(
                 f"{path} holds the weights of an exported run, and no state of its optimizers: it can be evaluated, "
-                f"not resumed. Resume from <run folder>/{CHECKPOINTS}/last.ckpt"
+                f"not resumed. Resume from <run folder>/{CHECKPOINTS}/{LAST}"
             )
         checkpoint = read_checkpoint(path)
-        completed = checkpoint["epoch"] + 1
-        if completed >= max_epochs and not may_be_complete:
-            raise CheckpointError(
-                f"{path} has completed {completed} epochs and trainer.max_epochs is {max_epochs}: nothing is left "
-                "to train. Set a larger trainer.max_epochs, or use evaluate.py for a finished run"
-            )
-        return ResumptionFrom(path, checkpoint["images_seen"], shapes_of(checkpoint["state_dict"]))
+        check_is_of_whole_epochs(checkpoint, path)
+        complete = why_complete(checkpoint, trainer)
+        if complete is not None and is_tested(path.resolve().parent.parent, checkpoint):
+            raise CheckpointError(f"{path} {complete}, or use evaluate.py for a finished run")
+        shapes, epochs = shapes_of(checkpoint["state_dict"]), checkpoint["epoch"] + 1
+        return ResumptionFrom(path, checkpoint["images_seen"], shapes, epochs, is_complete=complete is not None)
 
     def check_fits(self, model: LightningModule) -> None:
         """Raise CheckpointError unless the checkpoint's weights are of this very model."""
@@ -57,7 +60,7 @@ class Resumption:
     def check_same_run(self, config: dict[str, Any]) -> None:
         """Raise CheckpointError unless every setting that decides the weights is as in the resumed run.
 
-        But for `trainer.max_epochs`: a run may be resumed to be made longer.
+        But for the run's length, `MAY_GROW`: a run may be resumed to be made longer.
         """
 
     def check_same_data(self, datamodule: ImageDataModule) -> None:
@@ -74,7 +77,9 @@ class ResumptionFrom(Resumption):
     path: Path
     images_seen: int
     shapes: dict[str, tuple[int, ...]]
-    has_other_length: bool = False  # than the run that is resumed
+    epochs: int = 0  # that the checkpoint has completed
+    is_complete: bool = False  # nothing is left to train: the run is tested
+    other_length: str | None = None  # the setting by which it is of another length than the run that is resumed
 
     @property
     def purge_step(self) -> int:  # type: ignore[override]
@@ -82,9 +87,10 @@ class ResumptionFrom(Resumption):
 
     def check_fits(self, model: LightningModule) -> None:
         check_weights_fit(self.shapes, model, self.path)
-        if self.has_other_length and getattr(model, "schedule_spans_run", False):
+        if self.other_length and getattr(model, "schedule_spans_run", False):
             raise CheckpointError(
-                f"{self.path} is of a run whose learning rates depend on {MAY_GROW}: resume it with the same number"
+                f"{self.path} is of a run whose learning rates depend on {self.other_length}: resume it with the same "
+                "number"
             )
 
     def check_same_run(self, config: dict[str, Any]) -> None:
@@ -94,10 +100,10 @@ class ResumptionFrom(Resumption):
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
         before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
-        self.has_other_length = before.get(MAY_GROW) != now.get(MAY_GROW)
+        self.other_length = next((name for name in LENGTHS if before.get(name) != now.get(name)), None)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
-            if old != new and decides_weights(name) and name != MAY_GROW:
+            if old != new and decides_weights(name) and not may_grow(name):
                 raise CheckpointError(
                     f"{self.path} is of a run with {name}={old}, not {new}. A run is resumed with its own choices; "
                     f"repeat them (they are in {stored}), or start a new run"
@@ -109,9 +115,11 @@ class ResumptionFrom(Resumption):
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
-        best = old_run / CHECKPOINTS / BEST
-        if best.is_file() and not in_place:
-            write_atomically(run_dir / CHECKPOINTS / BEST, lambda partial: shutil.copyfile(best, partial))
+        if not in_place:
+            copy_file(old_run / CHECKPOINTS / BEST, run_dir / CHECKPOINTS / BEST)
+            if self.is_complete:  # no epoch is trained that would write it
+                copy_file(self.path, run_dir / CHECKPOINTS / LAST)
+        print(self.announcement, flush=True)
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
         for images_seen, scalars in read_rows(old_run / CURVES):
@@ -120,6 +128,68 @@ class ResumptionFrom(Resumption):
                     logger.log_metrics(scalars, step=images_seen)
         for logger in rewritten:
             logger.save()
+
+    @property
+    def announcement(self) -> str:
+        """One line: where the run goes on."""
+        if self.is_complete:
+            return f"resuming after epoch {self.epochs}: nothing is left to train, the run is tested"
+        if self.path.with_name(END).is_file():
+            return f"resuming after epoch {self.epochs}; that amid which the run ended is trained from its start"
+        return f"resuming after epoch {self.epochs}"
+
+
+def may_grow(name: str) -> bool:
+    """Whether a run may be resumed with another value of this setting, a dotted name, to be made longer."""
+    return any(f"{name}.".startswith(f"{setting}.") for setting in MAY_GROW)
+
+
+def check_is_of_whole_epochs(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError for a checkpoint that was written amid an epoch, the rest of which can't be made up."""
+    if checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+        return
+    last = path.with_name(LAST)
+    remedy = f"Resume from {last}" if last.is_file() and last != path else "Start the run anew"
+    raise CheckpointError(
+        f"{path} was written amid epoch {checkpoint['epoch'] + 1}, and a run is resumed from the end of an epoch, to "
+        f"come out as if it had not been interrupted. {remedy}"
+    )
+
+
+def why_complete(checkpoint: Mapping[str, Any], trainer: Mapping[str, Any]) -> str | None:
+    """Why a run of the trainer's length has nothing left to train, and what to change; None where something is left."""
+    epochs, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
+    max_epochs, max_steps = trainer["max_epochs"], trainer.get("max_steps", -1)
+    nothing_left = "nothing is left to train. Set a larger"
+    if epochs >= max_epochs:
+        done = f"has completed {epochs} epochs and trainer.max_epochs is {max_epochs}"
+        return f"{done}: {nothing_left} trainer.max_epochs"
+    if 0 <= max_steps <= steps:
+        done = f"has completed {steps} optimizer steps and trainer.max_steps is {max_steps}"
+        return f"{done}: {nothing_left} trainer.max_steps"
+    if was_stopped_early(checkpoint):
+        done = f"was stopped early after epoch {epochs} of {max_epochs}"
+        return f"{done}: {nothing_left} callbacks.early_stopping.patience in a new run"
+    return None
+
+
+def was_stopped_early(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether callbacks/early_stopping.py had ended the training when this was written."""
+    states = [state for name, state in checkpoint["callbacks"].items() if name.startswith("EarlyStopping")]
+    running = EarlyStoppingReason.NOT_STOPPED.value
+    return any(state.get("stopping_reason", running) != running for state in states)
+
+
+def is_tested(run_dir: Path, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether the record in a run's folder is of a run that has come as far as the checkpoint, or further."""
+    record = finished_record(run_dir)
+    return record is not None and (record.images_seen is None or record.images_seen >= checkpoint["images_seen"])
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, if there is one."""
+    if source.is_file():
+        write_atomically(target, lambda partial: shutil.copyfile(source, partial))
 
 
 def shapes_of(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """A run, from the claim of its folder to the summary of its record."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning import Trainer
@@ -10,11 +11,13 @@ from omegaconf import DictConfig
 from callbacks.checkpoints import best_val_score
 from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
+from foundation.atomic import NO_SPACE, DiskFullError, disk_full
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
 
-from .command_line import ended_by_sigterm
+from .batch_check import check_batches
+from .command_line import command_to_resume, ended_by_signals
 from .config_check import check
 from .machine import check_processes, use_machine
 from .resuming import Resumption
@@ -32,9 +35,7 @@ class Run:
         use_machine(cfg.tf32)
         self.cfg, self.folder = cfg, Path(cfg.run_dir)
         self.resumed_from: str | None = cfg.ckpt_path
-        self.resumption = Resumption.of(
-            cfg.ckpt_path, cfg.trainer.max_epochs, may_be_complete=cfg.sweep.resume is not None
-        )
+        self.resumption = Resumption.of(cfg.ckpt_path, cfg.trainer)
         self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
         self.writes = getattr(rank_zero_only, "rank", 0) == 0
@@ -48,14 +49,29 @@ class Run:
             datamodule.prepare_data()
             datamodule.setup()
             print(datamodule.summary, flush=True)
+            check_batches(trainer, model, datamodule)
             self.resumption.check_same_data(datamodule)
             save_config(self.cfg, self.folder)
             save_data(datamodule, self.folder)
             self.resumption.copy_history(self.folder, trainer.loggers)
 
-    def stoppable(self) -> AbstractContextManager[None]:
-        """SIGTERM ends what is inside, with advice how to resume."""
-        return ended_by_sigterm(f"resume with ckpt_path={self.folder / CHECKPOINTS / LAST}")
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """SIGTERM, Ctrl-C and a full disk end what is inside, with the command that goes on with the run."""
+        with ended_by_signals(self.advice):
+            try:
+                yield
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                what = str(error) if isinstance(error, DiskFullError) else disk_full(self.folder)
+                raise DiskFullError(f"{what}. Make room; {self.advice()}") from error
+
+    def advice(self) -> str:
+        """What to do when a run has ended before its time."""
+        last = self.folder / CHECKPOINTS / LAST
+        kept = "go on with" if last.is_file() else "no epoch had ended yet, start it anew with"
+        return f"{kept}: {command_to_resume(last)}"
 
     def tested_checkpoint(self) -> str:
         """The checkpoint that speaks for the run: the best on val, or the last where val was never scored."""

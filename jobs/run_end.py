@@ -10,6 +10,8 @@ from callbacks.health import HealthError
 from run_folder.layout import CONFIG, STATUS
 from run_folder.records import EndRecord, project_version, write_record
 
+from .command_line import Stopped
+
 
 @contextmanager
 def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
@@ -32,7 +34,9 @@ def recording_end(run_dir: Path, identity: dict[str, Any]) -> Iterator[None]:
 
 def status_of(error: BaseException) -> tuple[str, str]:
     """The status that an error stands for, and its message."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):  # at SIGTERM
+    if isinstance(error, Stopped):
+        return "stopped", str(error)
+    if isinstance(error, KeyboardInterrupt | SystemExit):
         return "stopped", f"stopped from outside ({type(error).__name__})"
     if isinstance(error, HealthError):
         return "stopped by health", str(error)

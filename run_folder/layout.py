@@ -10,11 +10,12 @@ CURVES = "metrics.csv"
 PICTURES = "pictures"
 EVALUATION = "evaluation"  # what evaluate.py adds to a run
 CHECKPOINTS = "checkpoints"
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST = "best.ckpt", "last.ckpt"  # by val's score; of the last whole epoch, from which a run is resumed
+END = "end.ckpt"  # of a run that ended amid an epoch: its last weights
 WEIGHTS = "weights.safetensors"  # of a run that was exported, in the place of its checkpoints
 
 
 def tested_checkpoint(run_dir: Path) -> Path:
-    """The best checkpoint by the val score; the last one where val was never scored; an exported run's weights."""
-    candidates = [run_dir / CHECKPOINTS / BEST, run_dir / CHECKPOINTS / LAST, run_dir / WEIGHTS]
-    return next((path for path in candidates if path.is_file()), candidates[1])
+    """The best checkpoint by the val score; the run's last weights where val was never scored; an exported run's."""
+    checkpoints = [run_dir / CHECKPOINTS / name for name in (BEST, END, LAST)]
+    return next((path for path in [*checkpoints, run_dir / WEIGHTS] if path.is_file()), checkpoints[-1])

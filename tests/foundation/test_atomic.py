@@ -1,5 +1,6 @@
 """Atomic writing: the old file or the new one, never a part, whoever else writes at the same time."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from foundation import atomic
-from foundation.atomic import write_atomically
+from foundation.atomic import DiskFullError, write_atomically
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077], ids=oct)
@@ -92,3 +93,35 @@ def test_content_is_on_disk_before_the_old_file_goes(tmp_path: Path, monkeypatch
     monkeypatch.setattr(atomic.os, "fsync", fsync)
     write_atomically(path, lambda partial: partial.write_text("new"))
     assert synced == [b"new"]
+
+
+def full(code: int = errno.ENOSPC) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_is_named_and_the_old_file_kept(code: int, tmp_path: Path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write(partial: Path) -> None:
+        raise full(code)
+
+    with pytest.raises(
+        DiskFullError, match=rf"^{path}: no room is left on the disk /.* \(.* GB\).* is kept$"
+    ) as caught:
+        write_atomically(path, write)
+    assert isinstance(caught.value, OSError) and caught.value.errno == errno.ENOSPC
+    assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
+
+
+def test_full_disk_is_found_behind_whatever_the_writer_says_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def write(partial: Path) -> None:
+        raise RuntimeError("unexpected pos 832 vs 726")  # torch's word for it
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):  # on a disk with room it is something else
+        write_atomically(tmp_path / "file.txt", write)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(full()))
+    with pytest.raises(DiskFullError) as caught:
+        write_atomically(tmp_path / "file.txt", write)
+    assert "unexpected pos" in str(caught.value.__cause__)

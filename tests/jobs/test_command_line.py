@@ -1,7 +1,10 @@
 """Bad input: exit code, one clear message, no traceback, nothing trained, nothing lost."""
 
 import errno
+import json
 import os
+import pickle
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,11 +26,12 @@ import train
 from foundation.errors import ConfigError
 from jobs.command_line import (
     TRACEBACK_SWITCH,
-    Terminated,
+    Stopped,
     end_with,
-    ended_by_sigterm,
+    ended_by_signals,
     is_the_users,
     message_of,
+    override,
     run,
 )
 from jobs.run_start import claim, save_config
@@ -119,6 +123,14 @@ def assert_refused(result: tuple[int, str], *told: str) -> None:
         (["data=mnist", "scores=inception"], ["6726825d.pth", "scores.extractor.weights=", "scores=reference"]),
         (["scores.extractor._target_=callbacks.nothing"], ["callbacks.nothing"]),
         (["ckpt_path=none.ckpt"], ["none.ckpt", "last.ckpt"]),
+        (["+trainer.fast_dev_run=true"], ["trainer.fast_dev_run", "trainer.max_epochs=1"]),
+        (["trainer.default_root_dir=other"], ["trainer.default_root_dir", "hydra.run.dir="]),
+        (["callbacks.best_checkpoint.dirpath=other"], ["callbacks.best_checkpoint.dirpath", "hydra.run.dir="]),
+        (["callbacks.last_checkpoint.filename=latest"], ["callbacks.last_checkpoint.filename", "is last, got latest"]),
+        (["callbacks.last_checkpoint._target_=lightning.pytorch.callbacks.ModelCheckpoint"], ["RunCheckpoint"]),
+        (["+callbacks.last_checkpoint.monitor=val/elbo"], ["callbacks.last_checkpoint.monitor"]),
+        (["+trainer.limit_val_batches=0"], ["trainer.limit_val_batches", "at least 1", "0"]),
+        (["+trainer.limit_test_batches=0.0"], ["trainer.limit_test_batches", "more than 0", "0.0"]),
         (["hydra.run.dir=/dev/null/run"], ["/dev/null/run: Not a directory", "hydra.run.dir="]),
         (["trainer.max_epochs="], ["max_epochs"]),
         (["model=[vae"], ["[vae"]),
@@ -213,7 +225,7 @@ def test_run_folder_that_can_not_be_written_is_refused_with_the_remedy(tmp_path:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(OmegaConf, "save", full)
-    with pytest.raises(ConfigError, match=r"^No space left on device\. .*hydra\.run\.dir="):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/config\.yaml: no room is left on .*hydra\.run\.dir="):
         save_config(OmegaConf.create({"seed": 0}), tmp_path)
     with pytest.raises(ConfigError, match=r"^/dev/null/run: Not a directory\. .*hydra\.run\.dir="):
         save_config(OmegaConf.create({"seed": 0}), Path("/dev/null/run"))
@@ -330,41 +342,94 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
     assert "error: seed: expected a whole number, got 'x'" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_sigterm_whose_exception_is_swallowed_ends_the_program_all_the_same(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_whose_exception_is_swallowed_ends_the_program_all_the_same(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("jobs.command_line.REPEAT_AFTER", 0.05)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     swallowed = 0
-    with pytest.raises(Terminated), ended_by_sigterm("resume"):
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-        except Terminated:
-            swallowed += 1
-        time.sleep(10)
-    assert swallowed == 1
-    time.sleep(0.2)  # nothing comes after the end
+    try:
+        with pytest.raises(Stopped) as caught, ended_by_signals(lambda: "resume"):
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(1)
+            except Stopped:
+                swallowed += 1
+            time.sleep(10)
+        assert swallowed == 1 and caught.value.code == 128 + number and caught.value.advice == "resume"
+        assert pickle.loads(pickle.dumps(caught.value)).code == 128 + number  # a launcher's processes send it on
+        time.sleep(0.2)  # nothing comes after the end
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def start(tmp_path: Path, *overrides: str) -> subprocess.Popen:
+    """train.py as a shell starts it, for which Ctrl-C is not ignored."""
+    return subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), *SHORT, *overrides], cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def stop(process: subprocess.Popen, number: signal.Signals, sign: Path) -> str:
+    """Send a signal once a file is there; returns the standard error."""
+    deadline = time.monotonic() + 300
+    while not sign.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    time.sleep(1.0)  # into the middle of it
+    process.send_signal(number)
+    _, message = process.communicate(timeout=120)
+    return message
 
 
 @pytest.mark.parametrize(
-    ("overrides", "sign"),
+    ("number", "name", "overrides", "sign"),
     [
-        (["trainer.max_epochs=10_000"], "run/checkpoints/last.ckpt"),
-        (["scores.repeats=1_000_000"], "run/pictures/loss_curves.png"),
+        (signal.SIGTERM, "SIGTERM", ["trainer.max_epochs=10_000"], "checkpoints/last.ckpt"),
+        (signal.SIGINT, "Ctrl-C", ["trainer.max_epochs=10_000"], "checkpoints/last.ckpt"),
+        (signal.SIGTERM, "SIGTERM", ["scores.repeats=1_000_000"], "pictures/loss_curves.png"),
     ],
-    ids=["while training", "while testing"],
+    ids=["SIGTERM while training", "Ctrl-C while training", "SIGTERM while testing"],
 )
-def test_terminated_run_says_so_and_can_be_resumed(overrides: list[str], sign: str, tmp_path: Path):
-    program = [sys.executable, str(PROJECT / "train.py"), *SHORT, *overrides, "hydra.run.dir=run"]
-    with subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / sign).exists():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.1)
-        time.sleep(1.0)  # into the middle of it
-        process.send_signal(signal.SIGTERM)
-        _, message = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM; resume with ckpt_path=" in message
-    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["images_seen"] > 0
+def test_stopped_run_says_the_command_that_goes_on_and_it_does(
+    number: signal.Signals, name: str, overrides: list[str], sign: str, tmp_path: Path
+):
+    folder = tmp_path / "a run's, = folder"
+    with start(tmp_path, *overrides, override("hydra.run.dir", folder)) as process:
+        message = stop(process, number, folder / sign)
+    assert process.returncode == 128 + number, message
+    assert f"stopped by {name}; go on with: python train.py " in message and "Traceback" not in message
+    assert json.loads((folder / "status.json").read_text())["message"] == f"stopped by {name}"
+    images_seen = read_checkpoint(folder / "checkpoints" / "last.ckpt")["images_seen"]
+    assert images_seen > 0
+    command = shlex.split(message.split("go on with: ")[1])
+    if name == "Ctrl-C":
+        return  # it is the same command
+    shorter = [f"trainer.max_epochs={images_seen // 1197 + 1}"] if "max_epochs" in overrides[0] else []
+    again = [sys.executable, str(PROJECT / "train.py"), *command[2:], *shorter, "scores.repeats=1"]
+    result = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "metrics.json").exists() and not (folder / "status.json").exists()
+
+
+def test_run_that_is_stopped_before_its_first_checkpoint_starts_anew(tmp_path: Path):
+    """What keeps its first epoch from ending is never needed again, and its folder is not in the way."""
+    with start(tmp_path, "trainer.max_epochs=2", "data.batch_size=1", "hydra.run.dir=run") as process:
+        message = stop(process, signal.SIGINT, tmp_path / "run" / "tensorboard")
+    assert process.returncode == 130 and "no epoch had ended yet, start it anew with: python train.py " in message
+    assert "hydra.run.dir" not in message and "data.batch_size=1" in message
+
+
+def test_output_that_can_not_encode_a_sign_loses_no_run(tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), *SHORT, "scores.repeats=2", "hydra.run.dir=run"], cwd=tmp_path,
+        capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert b"testing last.ckpt ?" in result.stdout and b"   ? " in result.stdout  # "...", and a score's spread
+    assert (tmp_path / "run" / "metrics.json").is_file()
 
 
 @pytest.mark.parametrize(
