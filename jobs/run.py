@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lightning import Trainer
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
@@ -16,7 +15,7 @@ from run_folder.settings import as_dict
 
 from .command_line import ended_by_sigterm
 from .config_check import check
-from .machine import check_processes, use_machine
+from .machine import check_processes, use_machine, writes
 from .resuming import Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
@@ -37,7 +36,7 @@ class Run:
         )
         self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
-        self.writes = getattr(rank_zero_only, "rank", 0) == 0
+        self.writes = writes()
         if self.writes:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 
