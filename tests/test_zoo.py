@@ -1,4 +1,4 @@
-"""The trained runs in zoo/: each is what its experiment states, small, and good for images that a classifier can read."""
+"""The trained runs in zoo/: each is what its experiment states, small, and its images can be read by a classifier."""
 
 import json
 from pathlib import Path
