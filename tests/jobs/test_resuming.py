@@ -86,6 +86,7 @@ def test_run_that_ended_amid_an_epoch_is_continued_as_if_it_had_not(model: str, 
     again = train_in("again", *options, f"+trainer.max_steps={steps}", last)
     assert_same_weights(weights(again, "end.ckpt"), weights(part, "end.ckpt"))
     assert curves(again) == curves(part)
+    assert_same_weights(weights(again, "last.ckpt"), weights(part, "last.ckpt"))  # to go on from
     capsys.readouterr()
     resumed = train_in("resumed", *options, last)
     assert "resuming after epoch 2; that amid which the run ended is trained from its start" in capsys.readouterr().out
