@@ -68,7 +68,7 @@ class Resumption:
         """Raise ConfigError unless the splits hold the images that they held in the resumed run."""
 
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
-        """Bring the resumed run's best checkpoint and its curves up to this point into the run folder."""
+        """Bring the resumed run's checkpoints and its curves up to this point into the run folder."""
 
 
 @dataclass
@@ -122,8 +122,7 @@ class ResumptionFrom(Resumption):
             check_undamaged(best, f"remove it, and {self.path.name} is tested or a later, better one")
         if not in_place:
             copy_file(best, run_dir / CHECKPOINTS / BEST)
-            if self.is_complete:  # no epoch is trained that would write it
-                copy_file(self.path, run_dir / CHECKPOINTS / LAST)
+            copy_file(self.path, run_dir / CHECKPOINTS / LAST)  # to go on from, should no other epoch end
         print(self.announcement, flush=True)
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]

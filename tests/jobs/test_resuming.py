@@ -23,6 +23,7 @@ from scoring.scorer import Glance, Scorer
 SMALL = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16", "data.batch_size=400"]
 FAST = ["scores=none", "callbacks.likelihood=null", "callbacks.sample_grid=null", "callbacks.interpolation=null",
         "callbacks.reconstruction_grid=null"]  # fmt: skip
+PRIOR = ["model/density=prior"]  # whose fit takes no time
 STEPS = {"vae": 1, "gan": 2}  # of all optimizers, in a batch
 
 
@@ -71,6 +72,7 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
 @pytest.mark.parametrize("model", STEPS)
 def test_run_that_ended_amid_an_epoch_is_continued_as_if_it_had_not(model: str, train_in, tmp_path: Path, capsys):
     options = [f"model={model}", *SMALL, *FAST, "trainer.max_epochs=4", "trainer.log_every_n_steps=2"]
+    options += PRIOR if model == "vae" else []
     whole = train_in("whole", *options)
     steps = 7 * STEPS[model]  # two epochs and a batch
     part = train_in("part", *options, f"+trainer.max_steps={steps}")
@@ -86,6 +88,7 @@ def test_run_that_ended_amid_an_epoch_is_continued_as_if_it_had_not(model: str, 
     again = train_in("again", *options, f"+trainer.max_steps={steps}", last)
     assert_same_weights(weights(again, "end.ckpt"), weights(part, "end.ckpt"))
     assert curves(again) == curves(part)
+    assert_same_weights(weights(again, "last.ckpt"), weights(part, "last.ckpt"))  # to go on from
     capsys.readouterr()
     resumed = train_in("resumed", *options, last)
     assert "resuming after epoch 2; that amid which the run ended is trained from its start" in capsys.readouterr().out
@@ -98,18 +101,20 @@ def test_run_that_ended_amid_an_epoch_is_continued_as_if_it_had_not(model: str, 
 
 
 def test_epoch_that_has_not_ended_is_not_scored(killed_in_its_test, scores):
-    run = killed_in_its_test("run", *SMALL, "+trainer.max_steps=4")  # a score of 1,597 images would be a KeyError
+    run = killed_in_its_test(
+        "run", *SMALL, *PRIOR, "+trainer.max_steps=4"
+    )  # a score of 1,597 images would be a KeyError
     assert not list((run / "pictures").glob("*_epoch_0002.png"))
     assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
 
 
 def test_run_shorter_than_an_epoch_is_tested_by_its_last_weights_and_can_not_be_resumed(train_in):
-    run = train_in("run", *SMALL, *FAST, "+trainer.max_steps=2")
+    run = train_in("run", *SMALL, *FAST, *PRIOR, "+trainer.max_steps=2")
     assert record(run)["checkpoint"] == "checkpoints/end.ckpt" and record(run)["epochs"] == 0
     ((images_seen, point),) = [(x, row) for x, row in curves(run) if "train/elbo" in row]  # of fewer than 12
     assert images_seen == 800 and {"train/kl", "gradient_norm/decoder", "learning_rate/encoder"} <= point.keys()
     with pytest.raises(CheckpointError, match=r"end\.ckpt was written amid epoch 1.*Start the run anew"):
-        train_in("run", *SMALL, *FAST, "+trainer.max_steps=4", f"ckpt_path={run}/checkpoints/end.ckpt")
+        train_in("run", *SMALL, *FAST, *PRIOR, "+trainer.max_steps=4", f"ckpt_path={run}/checkpoints/end.ckpt")
 
 
 def test_a_limit_of_time_may_be_lifted(train_in, monkeypatch: pytest.MonkeyPatch):
@@ -118,7 +123,7 @@ def test_a_limit_of_time_may_be_lifted(train_in, monkeypatch: pytest.MonkeyPatch
     def due(timer: Timer, trainer: Trainer, *_: Any) -> None:
         trainer.should_stop = trainer.global_step >= 4  # in the second epoch
 
-    options = [*SMALL, *FAST]
+    options = [*SMALL, *FAST, *PRIOR]
     whole = train_in("whole", *options)
     with monkeypatch.context() as patch:
         patch.setattr(Timer, "on_train_batch_end", due)
@@ -130,7 +135,7 @@ def test_a_limit_of_time_may_be_lifted(train_in, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("place", ["part", "another"])
 def test_trained_run_that_was_not_tested_is_tested(place: str, train_in, killed_in_its_test, scores, tmp_path, capsys):
-    options = [*SMALL, "callbacks.likelihood=null", "scores.repeats=1", "scores.num_train=null"]
+    options = [*SMALL, *PRIOR, "callbacks.likelihood=null", "scores.repeats=1", "scores.num_train=null"]
     whole = train_in("whole", *options)
     part = killed_in_its_test("part", *options)
     assert not (part / "metrics.json").exists()
@@ -151,15 +156,15 @@ def test_trained_run_that_was_not_tested_is_tested(place: str, train_in, killed_
 def test_run_made_longer_and_killed_in_its_test_is_tested_all_the_same(train_in, killed_in_its_test, tmp_path: Path):
     """The record of its shorter part is none of it."""
     last = f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt"
-    train_in("run", *SMALL, *FAST, "trainer.max_epochs=1")
-    run = killed_in_its_test("run", *SMALL, *FAST, last)
+    train_in("run", *SMALL, *FAST, *PRIOR, "trainer.max_epochs=1")
+    run = killed_in_its_test("run", *SMALL, *FAST, *PRIOR, last)
     assert record(run)["epochs"] == 1
-    train_in("run", *SMALL, *FAST, last)
+    train_in("run", *SMALL, *FAST, *PRIOR, last)
     assert record(run)["epochs"] == 2
 
 
 def test_run_that_was_stopped_early_and_tested_has_nothing_left(train_in, scores):
-    options = [*SMALL, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.likelihood=null",
+    options = [*SMALL, *PRIOR, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.likelihood=null",
                "scores.repeats=1"]  # fmt: skip
     run = train_in("run", *options, "trainer.max_epochs=4")
     assert record(run)["epochs"] == 2
