@@ -7,15 +7,15 @@ from typing import Any
 
 from lightning import LightningModule
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.curves import read_rows
+from run_folder.kept_config import read_plain
 from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, WEIGHTS
-from run_folder.settings import as_dict, decides_weights, flattened
+from run_folder.settings import decides_weights, flattened
 
 from .run_data import check_same_data
 
@@ -93,7 +93,10 @@ class ResumptionFrom(Resumption):
             raise CheckpointError(
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
-        before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
+        try:
+            before, now = flattened(read_plain(stored)), flattened(config)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path} can't be resumed from: {stored} can't be read: {error}") from error
         self.has_other_length = before.get(MAY_GROW) != now.get(MAY_GROW)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)

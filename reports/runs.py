@@ -7,9 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from run_folder.curves import read_rows
+from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
 from run_folder.records import EndRecord, EvaluationRecord, HealthRecord, RecordError, RunRecord, Score, read_record
 from run_folder.settings import flattened
@@ -26,6 +25,8 @@ UNREADABLE = (
     AttributeError,
     OverflowError,
 )  # what damaged files may raise
+
+LONGEST = 300  # characters of a name or a message: more is no help to a reader
 
 Curve = list[tuple[int, float | None, float]]  # (training images seen, seconds or None, value)
 
@@ -68,7 +69,8 @@ class Run:
         curves: dict[str, Curve] = {}
         try:
             rows = read_rows(self.folder / CURVES)
-        except (OSError, ValueError, TypeError, KeyError, UnicodeDecodeError):
+        except (OSError, ValueError) as error:
+            self.remarks.append(f"no curves: {_one_line(error)}")
             return {}
         for images_seen, scalars in rows:
             for name, value in scalars.items():
@@ -86,17 +88,19 @@ class Run:
         return self.costs[name] / unit if name in self.costs else None
 
     def picture(self, name: str) -> Path | None:
+        """A picture in the folder, or None; one that is a link to elsewhere is not the run's to show."""
         path = self.folder / PICTURES / f"{name}.png"
-        return path if path.is_file() else None
+        return path if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()) else None
 
 
 def read_run(folder: Path, name: str) -> Run:
     """The run in a folder, with the status "damaged" and a message if its config or record can't be read."""
     run = Run(folder, name, FINISHED)
+    _ = run.curves  # first: what is wrong with them is remarked
     try:
         _read_config(run)
         _read_result(run)
-    except (*UNREADABLE, yaml.YAMLError) as error:
+    except UNREADABLE as error:
         run.status, run.message = "damaged", _one_line(error)
         run.scores, run.protocols = {}, {}
     return run
@@ -104,12 +108,12 @@ def read_run(folder: Path, name: str) -> Run:
 
 def _read_config(run: Run) -> None:
     path = run.folder / CONFIG
-    if not path.is_file():
+    if not path.exists():
         return
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_plain(path)
         choices = config["choices"]
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{CONFIG} can't be read: {_one_line(error)}") from error
     run.config = flattened(config)
     run.typed = {
@@ -208,11 +212,11 @@ def _identify(run: Run, identity: Mapping[str, Any]) -> None:
     """Take over what is known of the model, the data and the seed."""
     for name in ("model", "network", "data", "experiment"):
         if identity.get(name) is not None:
-            setattr(run, name, str(identity[name]))
+            setattr(run, name, str(identity[name])[:LONGEST])
     if type(identity.get("seed")) is int:  # a run can have failed because of any other
         run.seed = identity["seed"]
 
 
 def _one_line(error: Exception) -> str:
-    message = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
-    return " ".join(message.split())
+    message = " ".join((f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)).split())
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]}…"

@@ -25,11 +25,17 @@ class CheckpointError(UserError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR; states the format."""
+    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR; states the format.
+
+    Loads tensors and plain values alone, whatever the environment has torch do where it is not told.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         stated = checkpoint | {"format": FORMAT, "version": project_version()}
         write_atomically(Path(path), lambda partial: torch.save(stated, partial))
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
+        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

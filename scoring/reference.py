@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from foundation.errors import ConfigError
 from lightning_modules.classifier import ClassifierNetwork
+from run_folder.choices import check_named, choices_in
 
 REFERENCE_FOLDER = Path(__file__).parent / "reference_weights"
 OTHERWISE = {1: "mnist.safetensors", 3: "imagenette.safetensors"}  # by channels, for data of other classes
@@ -26,15 +27,17 @@ def save_reference(network: ClassifierNetwork, facts: dict[str, str], path: Path
 
 
 def load_reference(path: Path) -> tuple[ClassifierNetwork, dict[str, str]]:
-    """A classifier in float32, and the facts in its file."""
+    """A classifier in float32, and the facts in its file. Raises ConfigError if its encoder is none of conf/network."""
     with safe_open(path, framework="pt") as file:
         facts = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    encoder = json.loads(facts["encoder"])
+    check_named(encoder, path, choices_in(), place="network.encoder")
     network = ClassifierNetwork(
         image_shape=tuple(json.loads(facts["image_shape"])),
         num_classes=len(json.loads(facts["class_names"])),
         num_features=json.loads(facts["num_features"]),
-        encoder=instantiate(json.loads(facts["encoder"])),
+        encoder=instantiate(encoder),
     )
     network.load_state_dict(weights)
     return network, facts
