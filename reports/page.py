@@ -32,7 +32,7 @@ MOST_PIXELS = 2**25  # of a file
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet would compute
 
 
-MARKUP = re.compile(r"[|`\[\]]|^[#>*+-](?= )")
+MARKUP = re.compile(r"\||\](?=[(\[])|^[#>*+-](?= )")  # the end of a cell, a link or a picture, the start of a list
 
 
 class Picture(NamedTuple):
@@ -78,7 +78,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         loader=PackageLoader("reports"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.filters |= {"row": markdown_row, "plain": markdown_text}
+    pages.filters |= {"row": markdown_row, "plain": markdown_text, "code": markdown_code}
     shared = {"summary": summary_of(runs), "data_sets": data_sets}
     page = pages.get_template("index.html.j2").render(sections=list(map(section_of, data_sets)), **shared)
     text = pages.get_template("report.md.j2").render(shared)
@@ -152,12 +152,17 @@ def markdown_row(cells: Sequence[Cell]) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Any text on one line, without what Markdown or HTML would make of it: tags, links, pictures, code, cells."""
-    return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;"))
+    """Any text on one line, without what Markdown or HTML would make of it: tags, links, pictures, cells, lists."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()).replace("<", "&lt;"))
+
+
+def markdown_code(text: object) -> str:
+    """Any text between two backticks."""
+    return f"`{markdown_text(str(text).replace('`', ''))}`"
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts, headings among them, a spreadsheet shows and does not compute: an apostrophe is put first."""
+    """A table whose texts and headings a spreadsheet shows and does not compute: an apostrophe is put first."""
     shown = table.map(_as_text)
     return shown.rename(columns=_as_text)
 
