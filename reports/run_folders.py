@@ -33,7 +33,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _run_folders(top: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(top):
-        if (CONFIG in files and not _of_another_program(Path(folder) / CONFIG)) or STATUS in files:
+        if (CONFIG in (*files, *below) and not _of_another_program(Path(folder) / CONFIG)) or STATUS in files:
             below.clear()  # what evaluate.py and loggers write belongs to the run
             yield Path(folder)
         below[:] = [name for name in below if not name.startswith(".")]

@@ -38,6 +38,11 @@ class Column(NamedTuple):
     protocol: str  # its hash
 
 
+def is_usable(value: float) -> bool:
+    """Whether a number can be reckoned with: squares of larger ones, and reciprocals of smaller ones, are infinite."""
+    return isfinite(value) and (value == 0 or 1e-100 < abs(value) < 1e100)
+
+
 @dataclass
 class Run:
     """One training, or the images of another program, as far as they are known from its folder."""
@@ -74,7 +79,7 @@ class Run:
             return {}
         for images_seen, scalars in rows:
             for name, value in scalars.items():
-                if isfinite(value):
+                if is_usable(value):
                     curves.setdefault(name, []).append((images_seen, scalars.get("seconds"), value))
         return curves
 
@@ -126,12 +131,12 @@ def _read_config(run: Run) -> None:
 
 def _read_result(run: Run) -> None:
     """Status, scores and costs. Raises RecordError or ValueError for what can't be read."""
-    if (run.folder / STATUS).is_file():
+    if (run.folder / STATUS).exists():
         end = read_record(run.folder / STATUS, EndRecord)
         _identify(run, end.model_dump(include=IDENTITY))
         run.status, run.message = end.status, end.message
         run.health = end.health or []
-    elif (run.folder / METRICS).is_file():
+    elif (run.folder / METRICS).exists():
         record = read_record(run.folder / METRICS, RunRecord)
         _identify(run, record.model_dump(include=IDENTITY))
         run.costs = _costs_of(record)
@@ -147,7 +152,7 @@ def _read_result(run: Run) -> None:
 
 def _costs_of(record: RunRecord) -> dict[str, float]:
     known = {name: float(cost) for name in COSTS if (cost := getattr(record, name)) is not None}
-    costs = {name: cost for name, cost in known.items() if isfinite(cost)}
+    costs = {name: cost for name, cost in known.items() if is_usable(cost)}
     if record.parameters:
         costs["parameters"] = float(record.parameters["total"])
     return costs
@@ -156,7 +161,7 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
 def _read_evaluation(run: Run, record: RunRecord) -> None:
     """Add what evaluate.py scored later, if it was of the weights that the run was tested with."""
     path = run.folder / EVALUATION / METRICS
-    if not path.is_file():
+    if not path.exists():
         return
     try:
         evaluation = read_record(path, EvaluationRecord)
@@ -176,8 +181,9 @@ def _add_scores(run: Run, record: RunRecord | EvaluationRecord, source: str) -> 
         if column.protocol not in record.protocols:
             raise ValueError(f"{source} is incomplete: no {column.protocol}")
     for column, score in scores.items():
-        if isfinite(score.value):
-            run.scores.setdefault(column, score)
+        if is_usable(score.value):
+            beside = {name: _finite(getattr(score, name)) for name in ("std", "floor")}
+            run.scores.setdefault(column, score.model_copy(update=beside))
         else:
             run.remarks.append(f"{column.score} is {float(score.value)}: left out of the tables")
     run.protocols = {column.protocol: record.protocols[column.protocol] for column in scores} | run.protocols
@@ -200,7 +206,7 @@ def _add_details(run: Run, record: RunRecord | EvaluationRecord) -> None:
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and isfinite(value) else None
+    return float(value) if isinstance(value, int | float) and is_usable(value) else None
 
 
 def setting_filled_by(group: str) -> str:
