@@ -80,7 +80,7 @@ class Run:
         for images_seen, scalars in rows:
             for name, value in scalars.items():
                 if is_usable(value):
-                    curves.setdefault(name, []).append((images_seen, scalars.get("seconds"), value))
+                    curves.setdefault(name, []).append((images_seen, _finite(scalars.get("seconds")), value))
         return curves
 
     @property
@@ -153,7 +153,7 @@ def _read_result(run: Run) -> None:
 def _costs_of(record: RunRecord) -> dict[str, float]:
     known = {name: float(cost) for name in COSTS if (cost := getattr(record, name)) is not None}
     costs = {name: cost for name, cost in known.items() if is_usable(cost)}
-    if record.parameters:
+    if record.parameters and is_usable(record.parameters["total"]):
         costs["parameters"] = float(record.parameters["total"])
     return costs
 
