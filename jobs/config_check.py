@@ -16,13 +16,13 @@ from pydantic_core import ErrorDetails
 from foundation.errors import ConfigError
 from run_folder.settings import as_dict
 
-from .config_types import Evaluation, Export, Network, Sweep, Training, library_types
+from .config_types import Evaluation, Export, Network, Recipe, Sweep, Training, library_types
 
 CONF = Path(__file__).parents[1] / "conf"
 # What the config has besides the values that have a type of their own; `report` is the paper experiments'.
 SECTIONS = (
-    "model", "network", "data", "trainer", "callbacks", "logger", "scores", "choices", "sweep", "report", "experiment",
-    "every_n_epochs",
+    "model", "network", "data", "trainer", "callbacks", "logger", "scores", "choices", "sweep", "recipe", "report",
+    "experiment", "every_n_epochs",
 )  # fmt: skip
 HYDRAS_OWN = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -61,13 +61,15 @@ def check(cfg: DictConfig) -> None:
     schema = schema_of(plain)
     check_known(plain, schema)
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
-    check_values("sweep.", plain.get("sweep", {}), typing.get_type_hints(Sweep))
+    check_closed("sweep", plain.get("sweep", {}), Sweep)
+    check_closed("recipe", plain.get("recipe", {}), Recipe)
     check_values("network.", plain.get("network", {}), typing.get_type_hints(Network, include_extras=True))
     for name, section in sections(plain):
         if "_target_" in section:
             check_section(name, section)
     check_budget(plain)
     check_cadence(plain)
+    check_recipe(plain)
 
 
 def schema_of(plain: Mapping[str, Any]) -> type:
@@ -88,6 +90,20 @@ def check_known(plain: Mapping[str, Any], schema: type) -> None:
                 f"did you mean {' or '.join(near)}?" if near else "python train.py --cfg job prints all that there are"
             )
             raise ConfigError(f"{key}: there is no such setting; {advice}")
+
+
+def check_closed(name: str, section: Any, schema: type) -> None:
+    """Raise ConfigError unless a section without a `_target_` has these keys alone, and values of their types.
+
+    Hydra refuses other keys on a command line, but not in an experiment's yaml.
+    """
+    if not isinstance(section, dict):
+        raise ConfigError(f"{name}: expected a mapping, got {json.dumps(section)}")
+    types = typing.get_type_hints(schema, include_extras=True)
+    for key in section:
+        if key not in types:
+            raise ConfigError(f"{name}.{key}: there is no such setting. {name} has: {', '.join(types)}")
+    check_values(f"{name}.", section, types)
 
 
 def check_choices(plain: Mapping[str, Any]) -> None:
@@ -212,4 +228,14 @@ def check_cadence(plain: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"trainer.check_val_every_n_epoch: val is run whenever it is scored, every_n_epochs={every}, got {val}. "
             "Set every_n_epochs alone"
+        )
+
+
+def check_recipe(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a search is named that has tried a single setting: its number was forgotten."""
+    recipe = plain.get("recipe", {})
+    if recipe.get("search") is not None and recipe["trials"] == 1:
+        raise ConfigError(
+            f"recipe.trials: {recipe['search']} has tried more than one setting. Set recipe.trials to their number, or "
+            "recipe.search=null"
         )

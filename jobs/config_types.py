@@ -38,6 +38,13 @@ class Sweep(TypedDict):
     resume: str | None
 
 
+class Recipe(TypedDict):
+    """How a run's settings were found."""
+
+    trials: Annotated[int, Ge(1)]
+    search: Annotated[str, MinLen(1)] | None
+
+
 class Network(TypedDict):
     """What every network has besides its encoder and decoder."""
 

@@ -103,4 +103,4 @@ def row_of(name: str, score: Score) -> str:
     spread = "" if score.std is None else f" ± {score.std:.2g}"
     floor = "" if score.floor is None else f"{score.floor:.4g}"
     cells = [name.removeprefix("test/"), f"{score.value:.4g}{spread}", floor, f"`{score.protocol}`"]
-    return f"| {' | '.join(cells)} | {score.weights}, {score.latents} |"
+    return f"| {' | '.join(cells)} | {', '.join(filter(None, (score.weights, score.latents)))} |"

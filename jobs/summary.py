@@ -53,8 +53,7 @@ def score_table(
             if score.protocol == key
         ]
         for published in published_under(protocol):
-            deviation = f"{published.value} ± {published.std}"
-            lines.append(f"  published {published.score}, {published.model}: {deviation} ({published.source})")
+            lines.append(f"  published {published.score}, {published.model}: {published.text} ({published.source})")
     return lines + [f"  {name}: {note}" for name, of_these in notes.items() for note in of_these]
 
 

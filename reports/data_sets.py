@@ -9,6 +9,7 @@ from .headline import Headline, headline_of
 from .models import Model, models_of
 from .other_images import remark_other_images
 from .ranking import deciding_column, rank
+from .recipes import found_table, separation_tables
 from .runs import FINISHED, Column, Run
 from .tables import (
     Table,
@@ -44,6 +45,7 @@ def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
 def data_set_of(name: str, runs: list[Run]) -> DataSet:
     remark_other_images(runs)
     models = models_of(runs)
+    separations = separation_tables(models)  # in the order of the folders that were given, not of the scores
     columns = list(dict.fromkeys(column for run in runs if run.status == FINISHED for column in run.scores))
     deciding = deciding_column(columns, models)
     others = []
@@ -56,6 +58,8 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         *([comparison_table(models[0], others, deciding)] if deciding and others else []),
         flags_table(models),
         costs_table(models),
+        found_table(models),
+        *separations,
         unfinished_table(models),
         differences_table(models),
     ]

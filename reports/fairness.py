@@ -28,7 +28,7 @@ def held_equal(first: Model, second: Model, models: Sequence[Model], column: Col
     """A sentence each on what was held equal, what was not, and what is unknown."""
     facts = facts_of(first, second, models, column)
     known = [fact for fact in facts if fact.is_known]
-    equal = [f"{fact.name} ({fact.values[0]})" for fact in known if fact.is_equal]
+    equal = [f"{fact.name} ({' and '.join(dict.fromkeys(fact.values))})" for fact in known if fact.is_equal]
     unequal = [f"{fact.name} ({' against '.join(fact.values)})" for fact in known if not fact.is_equal]
     unknown = [fact.name for fact in facts if not fact.is_known]
     sentences = (("Held equal", equal), ("Not equal", unequal), ("Not known", unknown))
@@ -44,6 +44,7 @@ def facts_of(first: Model, second: Model, models: Sequence[Model], column: Colum
         _words("weights scored", both, lambda model: weights_of(model, column)),
         _words("latents drawn from", both, lambda model: latents_of(model, column)),
         _settings_tried(both, models),
+        _trials(both),
     ]
 
 
@@ -87,3 +88,30 @@ def _settings_tried(both: tuple[Model, Model], models: Sequence[Model]) -> Fact:
     tried = [sum(model.family == one.family and bool(model.settings) for model in models) for one in both]
     first, second = (str(number) if number else UNKNOWN for number in tried)
     return Fact("settings tried of each family, in this report", (first, second), first == second)
+
+
+def _trials(both: tuple[Model, Model]) -> Fact:
+    """How many settings were tried before the report, on val, and by what search."""
+    first, second = (trials_of(model) for model in both)
+    values = (tried(both[0]), tried(both[1]))
+    return Fact("settings tried on val for each recipe", values, first == second)
+
+
+def trials_of(model: Model) -> list[int] | None:
+    """How many settings its recipe was chosen from; None where a run doesn't say. One number, unless runs disagree."""
+    stated = {run.trials for run in model.runs if run.config}
+    known = sorted(trials for trials in stated if trials is not None)
+    return known if known and len(known) == len(stated) else None
+
+
+def tried(model: Model) -> str:
+    """The same in words, with what tried them: `30 by search/mnist`."""
+    trials, searches = trials_of(model), searches_of(model)
+    if trials is None:
+        return UNKNOWN
+    return " by ".join(filter(None, [listed(list(map(str, trials))), listed(searches)]))
+
+
+def searches_of(model: Model) -> list[str]:
+    """What its recipe was found by; empty where nothing is stated."""
+    return list(dict.fromkeys(run.search for run in model.runs if run.search))

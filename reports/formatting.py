@@ -51,8 +51,8 @@ def of_seeds(counted: int, total: int, lost: Mapping[str, int]) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    """`a`, `a and b`, `a, b and c`; nothing of nothing."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def size_of_difference(comparison: Comparison) -> str:

@@ -28,8 +28,13 @@ class Model:
 
     @property
     def family(self) -> str:
-        """What it is a setting of, such as `gan`."""
-        return self.runs[0].model or self.name
+        """The class of model that it is a setting of, such as GAN; its choice where the class is not known."""
+        return str(self.settings.get("model") or self.runs[0].model or self.name)
+
+    @property
+    def experiments(self) -> list[str]:
+        """Those that its runs came from."""
+        return list(dict.fromkeys(run.experiment for run in self.runs if run.experiment))
 
     @property
     def finished(self) -> list[Run]:
@@ -143,12 +148,22 @@ def _make_names_unique(models: Sequence[Model]) -> None:
     """
     configured = [model for model in models if model.settings]
     for namesakes in _by_name(configured):
-        _add_differences(namesakes, [_named_settings(model, namesakes) for model in namesakes])
+        if any(model.experiments != namesakes[0].experiments for model in namesakes):
+            _add_experiments(namesakes)
+    for namesakes in _by_name(configured):
+        _add_differences(namesakes, [named_settings(model, namesakes) for model in namesakes])
     count: dict[str, int] = {}
     for model in configured:
         count[model.name] = count.get(model.name, 0) + 1
         if count[model.name] > 1:
             model.name += f" #{count[model.name]}"
+
+
+def _add_experiments(models: Sequence[Model]) -> None:
+    """Add to the names of models the experiments that they came from."""
+    for model in models:
+        if model.experiments:
+            model.name += f" of {' and '.join(model.experiments)}"
 
 
 def _by_name(models: Sequence[Model]) -> list[list[Model]]:
@@ -159,7 +174,7 @@ def _by_name(models: Sequence[Model]) -> list[list[Model]]:
     return [namesakes for namesakes in by_name.values() if len(namesakes) > 1]
 
 
-def _named_settings(model: Model, namesakes: Sequence[Model]) -> dict[str, Any]:
+def named_settings(model: Model, namesakes: Sequence[Model]) -> dict[str, Any]:
     """A model's settings, each part as its choice was typed (`gaussian_learned`) where that is known of all."""
     known = [key for key in model.settings if all(key in other.typed for other in namesakes if key in other.settings)]
     return model.settings | {key: model.typed[key] for key in known}
@@ -168,8 +183,8 @@ def _named_settings(model: Model, namesakes: Sequence[Model]) -> dict[str, Any]:
 def _add_differences(models: Sequence[Model], settings: Sequence[Mapping[str, Any]]) -> None:
     """Add to the names of models the settings in which they differ."""
     keys = [same[0] for same in differences(settings)]
-    shown = [key for key in keys if not _is_detail(key, keys)]
-    short = {key: _shortened(key, shown) for key in shown}
+    shown = [key for key in keys if not is_detail(key, keys)]
+    short = {key: shortened(key, shown) for key in shown}
     for model, named in zip(models, settings, strict=True):
         model.name = ", ".join([model.name, *(f"{short[key]}={named[key]}" for key in shown if key in named)])
     for namesakes in _by_name(models):  # of the same parts, which differ in their details
@@ -193,12 +208,12 @@ def is_trained(model: Model) -> bool:
     return "model" in model.settings
 
 
-def _is_detail(key: str, others: list[str]) -> bool:
+def is_detail(key: str, others: list[str]) -> bool:
     """Whether a setting belongs to an object that is another of these settings itself, which says enough."""
     return any(key.startswith(f"{other}.") for other in others)
 
 
-def _shortened(key: str, others: list[str]) -> str:
+def shortened(key: str, others: list[str]) -> str:
     """As many of a key's last words as tell it from the others."""
     words = key.split(".")
     for count in range(1, len(words) + 1):

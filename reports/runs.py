@@ -84,6 +84,18 @@ class Run:
         return curves
 
     @property
+    def trials(self) -> int | None:
+        """How many settings were tried on val before these were chosen, as the config states; None: it doesn't."""
+        trials = self.config.get("recipe.trials")
+        return trials if type(trials) is int and trials > 0 else None
+
+    @property
+    def search(self) -> str | None:
+        """What tried them."""
+        search = self.config.get("recipe.search")
+        return None if search is None else str(search)
+
+    @property
     def images_per_second(self) -> float | None:
         seen, seconds = self.costs.get("images_seen"), self.costs.get("seconds")
         return seen / seconds if seen and seconds else None

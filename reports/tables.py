@@ -168,7 +168,7 @@ def published_rows(columns: Sequence[Column], protocols: Mapping[str, Any]) -> l
     for column in columns:
         for score in published_under(protocols.get(column.protocol, {})):
             if f"test/{score.score}" == column.score:
-                value = Cell(f"{score.value} ± {score.std}")
+                value = Cell(score.text)
                 label = Cell(f"published: {score.model}", "; ".join(filter(None, [score.source, score.remark])))
                 cells = [value if other == column else Cell("") for other in columns]
                 rows.append([label, Cell(""), Cell(""), *cells])

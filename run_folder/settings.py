@@ -10,6 +10,8 @@ DECIDES_NOTHING = (
     # Where things lie, and what they are called.
     "run_dir", "ckpt_path", "sweep", "hydra", "choices", "trainer.default_root_dir",
     "data.root", "scores.extractor.weights", "scores.extractor.url",  # the weights' sha256_prefix does decide
+    # How the settings were found.
+    "recipe",
     # What is written down and drawn.
     "callbacks", "logger", "trainer.logger", "trainer.log_every_n_steps", "trainer.profiler",
     "trainer.enable_checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary",

@@ -12,16 +12,24 @@ PUBLISHED = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(Path(__fi
 
 
 class PublishedScore(NamedTuple):
-    """A number from a paper: `score` is its name here; `protocol` is null where none of ours is the source's."""
+    """A number from a paper: `score` is its name here; `protocol` is null where none of ours is the source's.
+
+    `std`: over whatever the source repeats; null where it states none.
+    """
 
     model: str
     data: str
     score: str
     value: float
-    std: float
+    std: float | None
     source: str
     protocol: str | None
     remark: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The value with its standard deviation, as it is shown."""
+        return f"{self.value}" if self.std is None else f"{self.value} ± {self.std}"
 
 
 def published_scores(protocol: str | None) -> list[PublishedScore]:

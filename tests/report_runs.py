@@ -22,6 +22,7 @@ def config_of(folder: Path, model: str, data: str, seed: int, **settings) -> dic
         "seed": seed,
         "run_dir": str(folder),
         "choices": {"model": model, "network": "mlp", "data": data, "experiment": None},
+        "recipe": {"trials": 1, "search": None},
         "trainer": {"max_epochs": 2, "default_root_dir": str(folder)},
         "data": {"_target_": f"datamodules.{data}", "root": str(folder), "seed": seed},
         "network": {"encoder": {"width": 8}, "decoder": {"width": 8}},

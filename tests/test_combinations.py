@@ -139,6 +139,12 @@ def test_every_other_choice_composes_and_passes_the_check(override: str):
     check(composition(override)[0])
 
 
+@pytest.mark.parametrize("name", experiments())
+def test_search_that_an_experiment_says_has_found_it_is_an_experiment_too(name: str):
+    search = composition(f"experiment={name}")[0].recipe.search
+    assert search is None or search in experiments()
+
+
 # Training
 
 
@@ -274,6 +280,12 @@ def test_every_choice_of_a_part_is_trained_by_lightning(family: str):
             names = [name for name in before if name.startswith(f"{role}.")]
             assert any(not torch.equal(before[name], model.state_dict()[name]) for name in names), (key, choice, role)
         assert all(value.isfinite() for name, value in trainer.callback_metrics.items()), (key, choice)
+
+
+@pytest.mark.parametrize("experiment", [name for name in experiments() if name.startswith("published/")])
+def test_published_settings_learn_and_make_images(experiment: str):
+    size = composition(f"experiment={experiment}")[0].data.get("image_size")
+    images_of_trained(model_config(f"experiment={experiment}"), (3, size, size) if size else (1, 28, 28))
 
 
 @pytest.mark.parametrize("shape", SHAPES[:4], ids=lambda shape: "x".join(map(str, shape)))

@@ -166,6 +166,27 @@ def test_value_that_would_fail_after_the_start_is_refused(override: str):
         check(composed(override))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ("recipe.trials=0", "recipe.trials: expected at least 1, got 0"),
+        ("recipe.trials=null", "recipe.trials: expected a whole number, got null"),
+        ("recipe.trials=3 recipe.search=7", "recipe.search: expected a text or null, got 7"),
+        ("recipe.search=search/mnist", "recipe.trials: search/mnist has tried more than one setting"),
+        ("+recipe.trial=3", "recipe.trial: there is no such setting. recipe has: trials, search"),
+        ("recipe=null", "recipe: expected a mapping, got null"),
+    ],
+)  # fmt: skip
+def test_recipe_that_says_no_number_of_trials_is_refused(overrides: str, said: str):
+    with pytest.raises(ConfigError) as error:
+        check(composed(*overrides.split()))
+    assert str(error.value).startswith(said)
+
+
+def test_recipe_that_a_search_has_found_is_accepted():
+    check(composed("recipe.trials=30", "recipe.search=search/mnist"))
+
+
 def test_misspelt_group_that_was_added_is_refused_with_the_nearest():
     cfg = composed("model=gan")
     with open_dict(cfg):

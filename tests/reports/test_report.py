@@ -179,7 +179,8 @@ def test_headlines_say_who_won_by_how_much_and_how_sure(reported: Path):
     ) in text
     assert (
         "Held equal: images seen (6,000), parameters (1,000), seconds of training (90.0), weights scored "
-        "(averaged (EMA)), latents drawn from (prior) and settings tried of each family, in this report (1). "
+        "(averaged (EMA)), latents drawn from (prior), settings tried of each family, in this report (1) and "
+        "settings tried on val for each recipe (1). "
         "fid_reference is by an extractor of unknown accuracy."
     ) in text
     assert "One seed each: no statement on noise is possible. Not compared, for want of this score" in text

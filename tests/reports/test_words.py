@@ -108,7 +108,7 @@ def test_the_second_line_says_what_was_held_equal_and_what_not(tmp_path: Path):
                images_seen=7000, parameters={"total": 1000})  # fmt: skip
     fairness = reported(tmp_path).headline.fairness
     assert fairness == (
-        "Held equal: parameters (1,000) and seconds of training (90.0). "
+        "Held equal: parameters (1,000), seconds of training (90.0) and settings tried on val for each recipe (1). "
         "Not equal: images seen (6,000 against 7,000), weights scored (averaged (EMA) against raw), "
         "latents drawn from (prior against gaussian_mixture) and "
         "settings tried of each family, in this report (2 against 1). "

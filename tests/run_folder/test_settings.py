@@ -22,6 +22,7 @@ DECIDING_NOTHING = {
     "compile": "true", "trainer.accelerator": "cpu", "data.device": "cpu", "callbacks.sample_grid.rows": 3,
     "callbacks.interpolation": "null", "logger.csv": "null", "trainer.log_every_n_steps": 3, "scores.repeats": 2,
     "scores.batch_size": 10, "trainer.enable_model_summary": "true", "run_dir": "elsewhere",
+    "recipe.trials": 9,
 }  # fmt: skip
 KINDS = [*((key, value, True) for key, value in DECIDING.items()),
          *((key, value, False) for key, value in DECIDING_NOTHING.items())]  # fmt: skip
