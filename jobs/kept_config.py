@@ -16,6 +16,7 @@ from run_folder.layout import CONFIG
 from .config_check import check_section, check_values
 from .config_types import LIBRARIES, Training
 
+OPTIMIZERS = tuple(name for name in LIBRARIES if name.startswith("torch.optim."))  # may be typed in place of conf/'s
 SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
 FETCHED_BY = ("weights", "url", "sha256_prefix")  # which file an extractor reads, from where, and what it must be
 
@@ -41,7 +42,7 @@ def read_config(run_dir: Path) -> DictConfig:
 def check_kept(config: Mapping[str, Any], path: Path) -> None:
     """Raise ConfigError unless a config may be built: its targets first, before any of them is imported."""
     check_unresolved(config, path)
-    check_named(config, path, known_choices(), kin=tuple(LIBRARIES))
+    check_named(config, path, known_choices(), kin=OPTIMIZERS)
     check_objects(config, path)
     try:
         types = typing.get_type_hints(Training, include_extras=True)
@@ -106,5 +107,5 @@ def check_source(source: str, root: str | None, path: Path) -> None:
 
 def default_roots() -> set[str]:
     """Where conf/ has the data of any data set."""
-    loaded = [OmegaConf.load(path).get("data", {}) for path in (CONF / "data").glob("*.yaml")]
-    return {data.root for data in loaded if "root" in data and not OmegaConf.is_missing(data, "root")}
+    loaded = [OmegaConf.load(path) for path in (CONF / "data").glob("*.yaml")]
+    return {cfg.data.root for cfg in loaded if "root" in cfg.data and not OmegaConf.is_missing(cfg.data, "root")}

@@ -41,8 +41,8 @@ def huge(path: Path) -> None:
         file.truncate(2**30)  # of a disk it takes nothing
 
 
-def text(content: str | bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content) and None
+def text(content: str | bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def with_value(*keys: str, value: object) -> Callable[[Path], None]:
