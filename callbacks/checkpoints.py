@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from run_folder.checkpoints import CheckpointError
 from run_folder.layout import END
 
 from .cadence import is_due
@@ -55,7 +56,9 @@ class RunCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         folder = str(self.dirpath)
         if Path(folder, f"{self.filename}.ckpt").is_file():
-            super().load_state_dict(_move_paths(state_dict, state_dict["dirpath"], folder))
+            moved = _move_paths(state_dict, state_dict["dirpath"], folder)
+            _check_inside(moved, Path(folder))
+            super().load_state_dict(moved)
 
 
 def best_val_score(callbacks: Sequence[Callback]) -> float | None:
@@ -64,6 +67,14 @@ def best_val_score(callbacks: Sequence[Callback]) -> float | None:
         callback.best_model_score for callback in callbacks if isinstance(callback, RunCheckpoint) and callback.monitor
     ]
     return float(scores[0]) if scores and scores[0] is not None else None
+
+
+def _check_inside(state: dict[str, Any], folder: Path) -> None:
+    """Raise CheckpointError for a file elsewhere: Lightning deletes what it takes for a worse checkpoint."""
+    named = [state.get(f"{which}_model_path") for which in ("best", "last", "kth_best")]
+    for path in filter(None, [*named, *state.get("best_k_models", {})]):
+        if Path(path).resolve().parent != folder.resolve():
+            raise CheckpointError(f"the checkpoint to resume from names {path}, which is not in {folder}")
 
 
 def _move_paths(state: Any, old: str, new: str) -> Any:

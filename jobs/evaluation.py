@@ -16,14 +16,15 @@ from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
-from run_folder.layout import EVALUATION, METRICS
+from run_folder.layout import CONFIG, EVALUATION, METRICS, PICTURES
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
 
 from .building import build_observers, check_makes_images
 from .command_line import ended_by_signals
 from .config_check import check
 from .given_images import complete, score_images
-from .restoring import read_config, restored_model
+from .kept_config import check_scores, check_source, read_config
+from .restoring import restored_model
 from .run_data import check_same_data
 from .run_start import sole_use
 from .samples import check_out, write_samples
@@ -53,9 +54,12 @@ def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
     run_dir = Path(cfg.run)
     folder = evaluation_folder(run_dir, cfg)
+    check_inside(folder, run_dir)
     run_config = read_run_config(run_dir, cfg)
+    if "scores" not in cfg:
+        check_scores(run_config, run_dir / CONFIG)
     model, path = restored_model(run_config, run_dir, cfg.checkpoint, asked_of_model(cfg))
-    datamodule = instantiate(run_config.data)
+    datamodule = build_data(run_config, run_dir, cfg)
     observers = build_testing(run_config, datamodule)
     check_makes_images(model, observers)
     weights = {
@@ -94,7 +98,7 @@ def sample_run(cfg: DictConfig, out: Path) -> None:
         raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
     model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
     if not model.latents_are_fitted:
-        datamodule = instantiate(config.data)
+        datamodule = build_data(config, run_dir, cfg)
         datamodule.prepare_data()
         datamodule.setup()
         check_same_data(datamodule, run_dir)
@@ -127,6 +131,21 @@ def evaluation_folder(run_dir: Path, cfg: DictConfig) -> Path:
     if "density" in named:
         named["density"] = cfg.choices["model/density"]
     return run_dir / EVALUATION / "_".join(f"{name}-{value}" for name, value in named.items())
+
+
+def check_inside(folder: Path, run_dir: Path) -> None:
+    """Raise ConfigError if what is written to a run's evaluation would go elsewhere, by a link in the run folder."""
+    for written in (folder, folder / PICTURES):
+        if not written.resolve().is_relative_to(run_dir.resolve()):
+            raise ConfigError(f"run: {written} is a link to outside of {run_dir}, and would be written to; remove it")
+
+
+def build_data(run_config: DictConfig, run_dir: Path, cfg: DictConfig) -> ImageDataModule:
+    """The data module of a run. Raises ConfigError if its data is not where the run says it was."""
+    datamodule: ImageDataModule = instantiate(run_config.data)
+    if cfg.data.root is None:
+        check_source(datamodule.source, run_config.data.get("root"), run_dir / CONFIG)
+    return datamodule
 
 
 def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

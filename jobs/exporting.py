@@ -11,16 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
 from run_folder.checkpoints import export_weights, read_checkpoint
-from run_folder.config_file import write_config
+from run_folder.kept_config import write_config
 from run_folder.layout import CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
 from run_folder.records import RecordError, RunRecord, Score, read_record, write_record
 
 from .config_check import check
-from .restoring import read_config
+from .kept_config import read_config
 
 CARD = "README.md"
 SAMPLES = "samples.png"
 PICTURE = "samples_fixed_final.png"
+LEFT_OUT = {"root": "data", "weights": None}  # paths of one machine, and what stands for them
 
 
 def export(cfg: DictConfig) -> None:
@@ -58,7 +59,7 @@ def without_paths(node: Any, run_dirs: Sequence[str]) -> Any:
     """A config in which the run folder is `.` and data lies in `data`, whatever machine it was made on."""
     if isinstance(node, dict):
         return {
-            key: "data" if key == "root" and isinstance(value, str) else without_paths(value, run_dirs)
+            key: LEFT_OUT[key] if key in LEFT_OUT and isinstance(value, str) else without_paths(value, run_dirs)
             for key, value in node.items()
         }
     if isinstance(node, list):

@@ -9,17 +9,16 @@ from typing import Any
 from lightning import LightningModule
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
 from run_folder.checkpoints import CheckpointError, check_undamaged, read_checkpoint
-from run_folder.config_file import check_config
 from run_folder.curves import CurvesError, Row, read_rows
+from run_folder.kept_config import read_plain
 from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIGHTS
 from run_folder.records import finished_record
-from run_folder.settings import as_dict, decides_weights, flattened
+from run_folder.settings import decides_weights, flattened
 
 from .run_data import check_same_data
 
@@ -100,8 +99,10 @@ class ResumptionFrom(Resumption):
             raise CheckpointError(
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
-        check_config(stored)
-        before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
+        try:
+            before, now = flattened(read_plain(stored)), flattened(config)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path} can't be resumed from: {stored} can't be read: {error}") from error
         self.other_length = next((name for name in LENGTHS if before.get(name) != now.get(name)), None)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.atomic import remove_orphans
 from foundation.errors import ConfigError
 from foundation.locks import FolderLock
-from run_folder.config_file import write_config
+from run_folder.kept_config import write_config
 from run_folder.layout import CHECKPOINTS, CONFIG, LAST, STATUS
 
 

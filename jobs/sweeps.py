@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
+from run_folder.kept_config import read_plain
 from run_folder.settings import decides_weights, setting_of
 
 OPTION = "sweep.resume="
@@ -86,14 +87,27 @@ def resumed(arguments: Sequence[str]) -> list[str]:
             "jobs' folders lie, such as multirun/<date>/<time>"
         )
     lock_sweep(folder)
-    overrides = OmegaConf.load(folder / RECORD).hydra.overrides
-    began = [*overrides.task, *(kept for kept in overrides.hydra if not kept.startswith("hydra.sweep.dir="))]
+    task, hydra = overrides_of(folder / RECORD)
+    began = [*task, *(kept for kept in hydra if not kept.startswith("hydra.sweep.dir="))]
     added = [argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in began]
     for override in added:
         if not override.startswith(OPTION):
             check_keeps_jobs(override)
     print(f"resuming: python train.py -m {shlex.join(began)}", flush=True)
     return ["--multirun", *(kept for kept in began if not kept.startswith(OPTION)), f"hydra.sweep.dir={folder}", *added]
+
+
+def overrides_of(record: Path) -> tuple[list[str], list[str]]:
+    """What a sweep's jobs, and Hydra, were given on the command line. Raises ConfigError if it can't be read."""
+    try:
+        overrides = read_plain(record)["hydra"]["overrides"]
+        task, hydra = ([str(override) for override in overrides[name]] for name in ("task", "hydra"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"sweep.resume: {record} is not what Hydra wrote when a sweep began ({error})") from error
+    for override in [*task, *hydra]:
+        if override.startswith("-"):  # an option of the command line, such as --config-dir
+            raise ConfigError(f"sweep.resume: {record} has {override[:80]} among its overrides, which is none")
+    return task, hydra
 
 
 def check_keeps_jobs(override: str) -> None:

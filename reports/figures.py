@@ -138,7 +138,7 @@ def average(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False) -> Panel | None:
     if not lines:
         return None
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
+    with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
         figure = Figure(figsize=(4.4, 2.9), layout="constrained")
         axis = figure.add_subplot()
         for line in lines:

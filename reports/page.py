@@ -2,10 +2,12 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
@@ -25,7 +27,12 @@ PICTURES = {  # what is set side by side: the run folder's file, and what it sho
     "interpolation_slerp_final": "Interpolations between two latents, a row each (slerp)",
     "reconstructions_final": "Reconstructions, each row below the val images it is of",
 }
-LARGEST_PICTURE = 760  # pixels a side
+LARGEST_PICTURE = 760  # pixels a side, on the page
+MOST_PIXELS = 2**25  # of a file
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet would compute
+
+
+MARKUP = re.compile(r"\||\](?=[(\[])|^[#>*+-](?= )")  # the end of a cell, a link or a picture, the start of a list
 
 
 class Picture(NamedTuple):
@@ -71,11 +78,11 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         loader=PackageLoader("reports"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.filters |= {"row": markdown_row, "plain": markdown_text}
+    pages.filters |= {"row": markdown_row, "plain": markdown_text, "code": markdown_code}
     shared = {"summary": summary_of(runs), "data_sets": data_sets}
     page = pages.get_template("index.html.j2").render(sections=list(map(section_of, data_sets)), **shared)
     text = pages.get_template("report.md.j2").render(shared)
-    table = results(data_sets)
+    table = without_formulas(results(data_sets))
     write_atomically(out / "results.csv", lambda partial: table.to_csv(partial, index=False))
     write_atomically(out / "report.md", lambda partial: partial.write_text(text, encoding="utf-8"))
     write_atomically(out / "index.html", lambda partial: partial.write_text(page, encoding="utf-8"))
@@ -128,7 +135,9 @@ def gallery(models: Sequence[Model], name: str, title: str) -> list[Picture]:
 
 def embedded(path: Path) -> tuple[str, int, int]:
     """A picture as a data URI, with its width and height: made smaller if need be, never larger."""
-    with Image.open(path) as opened:
+    with Image.open(path, formats=["PNG"]) as opened:
+        if opened.width * opened.height > MOST_PIXELS:  # known from its header, before anything is decoded
+            raise ValueError(f"{opened.width}x{opened.height} pixels")
         picture = opened.convert("RGB")
     picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
@@ -143,5 +152,20 @@ def markdown_row(cells: Sequence[Cell]) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Any text on one line, without what would start a tag or end a cell."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+    """Any text on one line, without what Markdown or HTML would make of it: tags, links, pictures, cells, lists."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()).replace("<", "&lt;"))
+
+
+def markdown_code(text: object) -> str:
+    """Any text between two backticks."""
+    return f"`{markdown_text(str(text).replace('`', ''))}`"
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts and headings a spreadsheet shows and does not compute: an apostrophe is put first."""
+    shown = table.map(_as_text)
+    return shown.rename(columns=_as_text)
+
+
+def _as_text(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from foundation.errors import UserError
+from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, METRICS, PICTURES, STATUS
 
 from .runs import Run, read_run
@@ -34,7 +33,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _run_folders(top: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(top):
-        if (CONFIG in files and not _of_another_program(Path(folder) / CONFIG)) or STATUS in files:
+        if (CONFIG in (*files, *below) and not _of_another_program(Path(folder) / CONFIG)) or STATUS in files:
             below.clear()  # what evaluate.py and loggers write belongs to the run
             yield Path(folder)
         below[:] = [name for name in below if not name.startswith(".")]
@@ -42,10 +41,10 @@ def _run_folders(top: Path) -> Iterator[Path]:
 
 def _of_another_program(config: Path) -> bool:
     try:
-        content = yaml.safe_load(config.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
-    if content is None:
+        content = read_plain(config)
+    except (OSError, ValueError):
+        content = {}
+    if not content:
         # A run's own config can be damaged; what else a run has tells it from another program's.
         return not any((config.parent / name).exists() for name in (METRICS, CURVES, PICTURES, STATUS))
-    return not isinstance(content, dict) or not isinstance(content.get("choices"), dict)
+    return not isinstance(content.get("choices"), dict)

@@ -7,11 +7,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from foundation.errors import ConfigError
-from run_folder.config_file import check_config
 from run_folder.curves import CurvesError, read_rows
+from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
 from run_folder.records import EndRecord, EvaluationRecord, HealthRecord, RecordError, RunRecord, Score, read_record
 from run_folder.settings import flattened
@@ -30,6 +28,8 @@ UNREADABLE = (
     OverflowError,
 )  # what damaged files may raise
 
+LONGEST = 300  # characters of a name or a message: more is no help to a reader
+
 Curve = list[tuple[int, float | None, float]]  # (training images seen, seconds or None, value)
 
 
@@ -38,6 +38,11 @@ class Column(NamedTuple):
 
     score: str  # such as test/fid_reference
     protocol: str  # its hash
+
+
+def is_usable(value: float) -> bool:
+    """Whether a number can be reckoned with: squares of larger ones, and reciprocals of smaller ones, are infinite."""
+    return isfinite(value) and (value == 0 or 1e-100 < abs(value) < 1e100)
 
 
 @dataclass
@@ -76,8 +81,8 @@ class Run:
             return {}
         for images_seen, scalars in rows:
             for name, value in scalars.items():
-                if isfinite(value):
-                    curves.setdefault(name, []).append((images_seen, scalars.get("seconds"), value))
+                if is_usable(value):
+                    curves.setdefault(name, []).append((images_seen, _finite(scalars.get("seconds")), value))
         return curves
 
     @property
@@ -102,18 +107,20 @@ class Run:
         return self.costs[name] / unit if name in self.costs else None
 
     def picture(self, name: str) -> Path | None:
+        """A picture in the folder, or None; one that is a link to elsewhere is not the run's to show."""
         path = self.folder / PICTURES / f"{name}.png"
-        return path if path.is_file() else None
+        return path if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()) else None
 
 
 def read_run(folder: Path, name: str) -> Run:
     """The run in a folder, with the status "damaged" and a message if its config or record can't be read."""
     run = Run(folder, name, FINISHED)
+    _ = run.curves  # first: what is wrong with them is remarked
     try:
         _read_config(run)
         _read_result(run)
         _ = run.curves  # so that what is wrong with them is remarked
-    except (*UNREADABLE, yaml.YAMLError) as error:
+    except UNREADABLE as error:
         run.status, run.message = "damaged", _one_line(error)
         run.scores, run.protocols = {}, {}
     return run
@@ -121,13 +128,12 @@ def read_run(folder: Path, name: str) -> Run:
 
 def _read_config(run: Run) -> None:
     path = run.folder / CONFIG
-    if not path.is_file():
+    if not path.exists():
         return
-    check_config(path)
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_plain(path)
         choices = config["choices"]
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{CONFIG} can't be read: {_one_line(error)}") from error
     run.config = flattened(config)
     run.typed = {
@@ -140,12 +146,12 @@ def _read_config(run: Run) -> None:
 
 def _read_result(run: Run) -> None:
     """Status, scores and costs. Raises RecordError or ValueError for what can't be read."""
-    if (run.folder / STATUS).is_file():
+    if (run.folder / STATUS).exists():
         end = read_record(run.folder / STATUS, EndRecord)
         _identify(run, end.model_dump(include=IDENTITY))
         run.status, run.message = end.status, end.message
         run.health = end.health or []
-    elif (run.folder / METRICS).is_file():
+    elif (run.folder / METRICS).exists():
         record = read_record(run.folder / METRICS, RunRecord)
         _identify(run, record.model_dump(include=IDENTITY))
         run.costs = _costs_of(record)
@@ -161,8 +167,8 @@ def _read_result(run: Run) -> None:
 
 def _costs_of(record: RunRecord) -> dict[str, float]:
     known = {name: float(cost) for name in COSTS if (cost := getattr(record, name)) is not None}
-    costs = {name: cost for name, cost in known.items() if isfinite(cost)}
-    if record.parameters:
+    costs = {name: cost for name, cost in known.items() if is_usable(cost)}
+    if record.parameters and is_usable(record.parameters["total"]):
         costs["parameters"] = float(record.parameters["total"])
     return costs
 
@@ -170,7 +176,7 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
 def _read_evaluation(run: Run, record: RunRecord) -> None:
     """Add what evaluate.py scored later, if it was of the weights that the run was tested with."""
     path = run.folder / EVALUATION / METRICS
-    if not path.is_file():
+    if not path.exists():
         return
     try:
         evaluation = read_record(path, EvaluationRecord)
@@ -190,8 +196,9 @@ def _add_scores(run: Run, record: RunRecord | EvaluationRecord, source: str) -> 
         if column.protocol not in record.protocols:
             raise ValueError(f"{source} is incomplete: no {column.protocol}")
     for column, score in scores.items():
-        if isfinite(score.value):
-            run.scores.setdefault(column, score)
+        if is_usable(score.value):
+            beside = {name: _finite(getattr(score, name)) for name in ("std", "floor")}
+            run.scores.setdefault(column, score.model_copy(update=beside))
         else:
             run.remarks.append(f"{column.score} is {float(score.value)}: left out of the tables")
     run.protocols = {column.protocol: record.protocols[column.protocol] for column in scores} | run.protocols
@@ -214,7 +221,7 @@ def _add_details(run: Run, record: RunRecord | EvaluationRecord) -> None:
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and isfinite(value) else None
+    return float(value) if isinstance(value, int | float) and is_usable(value) else None
 
 
 def setting_filled_by(group: str) -> str:
@@ -226,11 +233,11 @@ def _identify(run: Run, identity: Mapping[str, Any]) -> None:
     """Take over what is known of the model, the data and the seed."""
     for name in ("model", "network", "data", "experiment"):
         if identity.get(name) is not None:
-            setattr(run, name, str(identity[name]))
+            setattr(run, name, str(identity[name])[:LONGEST])
     if type(identity.get("seed")) is int:  # a run can have failed because of any other
         run.seed = identity["seed"]
 
 
 def _one_line(error: Exception) -> str:
-    message = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
-    return " ".join(message.split())
+    message = " ".join((f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)).split())
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]}…"

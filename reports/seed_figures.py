@@ -32,7 +32,7 @@ def seed_panels(models: Sequence[Model], columns: Sequence[Column]) -> list[Pane
 
 
 def _panel(title: str, shown: Sequence[tuple[int, Model]], column: Column) -> Panel:
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
+    with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
         figure = Figure(figsize=(WIDTH, MARGINS + ROW * len(shown)), layout="constrained")
         axis = figure.add_subplot()
         for row, (index, model) in enumerate(shown):

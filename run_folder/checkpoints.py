@@ -30,16 +30,17 @@ class CheckpointError(UserError):
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR.
 
-    A checkpoint states its format, and holds a checksum that is looked at wherever it is loaded.
+    A checkpoint states its format, and holds a checksum that is looked at wherever it is loaded: as tensors and plain
+    values alone, whatever the environment has torch do where it is not told.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         stated = checkpoint | {"format": FORMAT, "version": project_version()}
         write_atomically(Path(path), lambda partial: _save_sealed(stated, partial))
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
         check_undamaged(Path(path), ANOTHER)
-        return super().load_checkpoint(path, *args, **kwargs)
+        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def _save_sealed(checkpoint: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,10 @@ from typing import TextIO
 from foundation.atomic import write_atomically
 from foundation.checksums import PLACE, damage, seal
 from foundation.errors import UserError
+from foundation.given_files import LARGEST_INTEGER, check_is_file
 
+LARGEST = 2**26  # bytes: some 100,000 rows
+MOST_SCALARS = 500
 STEP = "step"
 CHECKSUM = PLACE.partition(":")[0]  # what the name of its column begins with
 
@@ -29,8 +32,9 @@ class CurvesError(UserError):
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a metrics.csv, none if there is no such file. Raises CurvesError."""
-    if not path.is_file():
+    if not path.exists():
         return []
+    check_size(path)
     fault = damage(path)
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
         read, ends_early = _parsed(file)
@@ -42,11 +46,23 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def check_size(path: Path) -> None:
+    """Raise CurvesError for a pipe, a folder or what else is no file, and for one that no run has written."""
+    try:
+        check_is_file(path)
+    except ValueError as error:
+        raise CurvesError(str(error), []) from error
+    if path.stat().st_size > LARGEST:
+        raise CurvesError(f"{path.name} has more than {LARGEST:,} bytes", [])
+
+
 def _parsed(file: TextIO) -> tuple[list[Row | None], bool]:
     """The rows of a table, None for each that is none of metrics.csv; and whether it ends before its file does."""
     rows: list[Row | None] = []
     reader = csv.DictReader(line.replace("\0", "") for line in file)
     try:
+        if len(reader.fieldnames or ()) > MOST_SCALARS:
+            return rows, True
         rows.extend(map(_row_of, reader))
     except csv.Error:
         return rows, True
@@ -57,9 +73,10 @@ def _row_of(fields: Mapping[str | None, str | list[str] | None]) -> Row | None:
     """A row of a table; None: it is none of metrics.csv."""
     try:
         scalars = {str(name): float(str(value)) for name, value in fields.items() if value and name != STEP}
-        return int(str(fields.get(STEP))), scalars
+        step = int(str(fields.get(STEP)))
     except ValueError:
         return None
+    return (step, scalars) if 0 <= step < LARGEST_INTEGER else None
 
 
 def add_rows(path: Path, rows: Sequence[Row], is_new: bool) -> None:

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from annotated_types import Interval
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -18,8 +19,11 @@ from pydantic import (
 from foundation.atomic import write_atomically
 from foundation.checksums import PLACE, damage, seal
 from foundation.errors import UserError
+from foundation.given_files import check_is_file, check_values, read_text
 
 from .layout import METRICS, STATUS
+
+LARGEST = 2**22  # bytes; those of this project have some 10,000
 
 
 class RecordError(UserError):
@@ -34,6 +38,7 @@ def _checked_number(value: Any) -> int | float:
 
 Number = Annotated[int | float, PlainValidator(_checked_number)]  # an int stays one; nan and infinity are numbers
 Seed = Annotated[int | None, BeforeValidator(lambda value: value if type(value) is int else None)]
+Side = Annotated[int, Interval(ge=1, le=2**14)]  # of an image, and its channels
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value is None else str(value))]
 # By name of the scores, such as reference: the share of real test images of which their extractor is right; None
 # where it does not know their classes.
@@ -163,7 +168,7 @@ class DataRecord(Record):
     """data.json, written when a run begins: which images its splits hold, and what a model is built by."""
 
     splits: dict[str, SplitRecord]
-    image_shape: tuple[int, int, int] | None = None  # (C, H, W); none before 0.2
+    image_shape: tuple[Side, Side, Side] | None = None  # (C, H, W); none before 0.2
     class_names: tuple[str, ...] | None = None
 
 
@@ -204,9 +209,11 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path, kind: type[R]) -> R:
     """Raises RecordError for a file that is damaged or incomplete, OSError for one that can't be opened."""
     try:
+        check_is_file(path)
         if fault := damage(path):
             raise RecordError(f"{path.name} is damaged: {fault}. If you changed it, remove its {CHECKSUM!r}")
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path, LARGEST))
+        check_values(path.name, content)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path.name} can't be read: {error}") from error
     if not isinstance(content, dict):

@@ -1,12 +1,14 @@
 """Feature extractors: what two sets of images are compared by. Each says exactly which network it is."""
 
+import io
 import json
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -20,6 +22,8 @@ from . import dinov2
 from .protocol import Protocol
 from .reference import load_reference, reference_file
 from .weight_files import WeightsError, find_weights, sha256
+
+Sha256Prefix = Annotated[str, MinLen(8)]  # of a shorter one, files are made in no time
 
 
 class FeatureExtractor(nn.Module):
@@ -85,7 +89,7 @@ class PretrainedExtractor(FeatureExtractor):
     choice: str  # of scores=, by which the command line knows it
     name: str  # by which torch-fidelity knows it
 
-    def __init__(self, weights: str | None, url: str, sha256_prefix: str) -> None:
+    def __init__(self, weights: str | None, url: str, sha256_prefix: Sha256Prefix) -> None:
         super().__init__()
         path = find_weights(self.choice, weights, url, self.file_name(url), sha256_prefix)
         try:
@@ -124,10 +128,14 @@ class InceptionExtractor(PretrainedExtractor):
     choice, name, num_features, size = "inception", "inception-v3-compat", 2048, 299
 
     def load(self, path: Path) -> nn.Module:
+        # torch-fidelity unpickles whatever is in the file: it gets tensors alone, written anew.
+        tensors = io.BytesIO()
+        torch.save(torch.load(path, map_location="cpu", weights_only=True), tensors)
+        tensors.seek(0)
         return NoTrainInceptionV3(
             name=self.name,
             features_list=[str(self.num_features)],
-            feature_extractor_weights_path=str(path),
+            feature_extractor_weights_path=tensors,  # type: ignore[arg-type]  # for torch.load, which takes both
             antialias=False,  # TensorFlow 1's resizing, which published numbers use
         )
 

@@ -3,15 +3,21 @@
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.folder import machine_memory
 from datamodules.pixels import to_uint8
 from foundation.errors import ConfigError
 
+LARGEST_SHARE = 0.5  # of the memory, that the arrays of an archive may take
+UNREADABLE = (
+    KeyError, OSError, ValueError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError, RuntimeError,
+    BadZipFile, zlib.error,
+)  # fmt: skip
 CUSTOMARY = "arr_0"  # what numpy calls the only array that it is given
 # How far real samples reach, so that a range is not mistaken for a smaller one.
 REACHES_BELOW = -0.5  # in [-1, 1]
@@ -25,6 +31,7 @@ def read_archive(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
     (N, H, W, C), (N, C, H, W) or, of one channel, (N, H, W), where colours may be three equal channels of grey; whole
     numbers from 0 to 255, or floats in [0, 1], [-1, 1] or [0, 255]; under arr_0, or as the only array of such a form.
     """
+    check_size(path)
     arrays = read_arrays(path)
     found = ", ".join(f"{key}: {array.dtype} {array.shape}" for key, array in arrays.items()) or "nothing"
     fitting = {
@@ -47,6 +54,21 @@ def read_archive(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
     return in_channels.contiguous()
 
 
+def check_size(path: Path) -> None:
+    """Raise ConfigError where an archive, unpacked, would take more of the memory than is good; nothing is unpacked."""
+    try:
+        with ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, BadZipFile) as error:
+        raise ConfigError(f"images: {path} can't be read as an .npz of arrays of numbers ({error})") from error
+    limit = LARGEST_SHARE * machine_memory()
+    if size > limit:
+        raise ConfigError(
+            f"images: {path} has {size / 1e9:,.3g} GB of arrays once it is unpacked, more than {limit / 1e9:,.3g} GB, "
+            "half of the memory. Give fewer images, or files in a folder"
+        )
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of numbers in an archive. Raises ConfigError."""
     try:
@@ -56,7 +78,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 with suppress(ValueError):  # of Python's objects, which are not unpickled
                     arrays[key] = archive[key]
             return arrays
-    except (KeyError, OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"images: {path} can't be read as an .npz of arrays of numbers ({error})") from error
 
 

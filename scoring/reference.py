@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from foundation.checksums import PLACE, damage, seal
 from foundation.errors import ConfigError
 from lightning_modules.classifier import ClassifierNetwork
+from run_folder.choices import check_named, choices_in
 
 from .weight_files import WeightsError, sha256
 
@@ -32,16 +33,21 @@ def save_reference(network: ClassifierNetwork, facts: dict[str, str], path: Path
 
 
 def load_reference(path: Path) -> tuple[ClassifierNetwork, dict[str, str]]:
-    """A classifier in float32, and the facts in its file. Raises WeightsError if that is damaged."""
+    """A classifier in float32, and the facts in its file.
+
+    Raises WeightsError if that is damaged, ConfigError if its encoder is none of conf/network.
+    """
     check_undamaged(path)
     with safe_open(path, framework="pt") as file:
         facts = {name: fact for name, fact in file.metadata().items() if name != CHECKSUM}
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    encoder = json.loads(facts["encoder"])
+    check_named(encoder, path, choices_in(), place="network.encoder")
     network = ClassifierNetwork(
         image_shape=tuple(json.loads(facts["image_shape"])),
         num_classes=len(json.loads(facts["class_names"])),
         num_features=json.loads(facts["num_features"]),
-        encoder=instantiate(json.loads(facts["encoder"])),
+        encoder=instantiate(encoder),
     )
     network.load_state_dict(weights)
     return network, facts

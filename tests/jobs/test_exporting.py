@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from jobs.evaluation import evaluate
-from jobs.exporting import export
+from jobs.exporting import export, without_paths
 from jobs.restoring import restored_model
 from run_folder.checkpoints import CheckpointError
 
@@ -75,12 +75,10 @@ def test_an_export_names_no_path_of_the_machine_and_is_small(train_in, tmp_path:
     assert f"| fid_reference | {value:.4g} ± " in files["README.md"].read_text()
 
 
-def test_a_root_of_data_becomes_the_default_one(train_in, tmp_path: Path):
-    run = train_in("run", *MLP)
-    config = OmegaConf.load(run / "config.yaml")
-    config.data.root = str(tmp_path)
-    OmegaConf.save(config, run / "config.yaml")
-    assert OmegaConf.load(exported(run, tmp_path / "exported") / "config.yaml").data.root == "data"
+def test_places_of_data_and_of_weights_become_the_default_ones():
+    config = {"data": {"root": "/here"}, "scores": {"extractor": {"weights": "/here/a.pth", "url": "there"}}}
+    expected = {"data": {"root": "data"}, "scores": {"extractor": {"weights": None, "url": "there"}}}
+    assert without_paths(config, []) == expected
 
 
 def test_what_can_not_be_exported_is_refused_and_nothing_is_written(train_in, tmp_path: Path):

@@ -23,8 +23,8 @@ from run_folder.checkpoints import (
     export_weights,
     read_checkpoint,
 )
-from run_folder.config_file import write_config
 from run_folder.curves import add_rows, read_rows
+from run_folder.kept_config import write_config
 from run_folder.layout import CONFIG, METRICS
 from run_folder.records import RunRecord, read_record, write_record
 from scoring import reference

@@ -1,0 +1,186 @@
+"""A folder that somebody broke, or made to break a report, is a row that says why; the others are reported."""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from report_runs import PROTOCOLS, Page, make_run
+
+from reports import write_report
+from run_folder.curves import read_rows
+from run_folder.kept_config import read_plain
+from run_folder.records import RecordError, RunRecord, read_record
+
+BOMB = "\n".join(
+    ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "choices: {model: vae}"]
+)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.truncate(2**30)  # of a disk it takes nothing
+
+
+def text(content: str | bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def with_value(*keys: str, value: object) -> Callable[[Path], None]:
+    """A record with something else somewhere in it."""
+
+    def change(path: Path) -> None:
+        content = node = json.loads(path.read_text())
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+LONG = 10**400
+DAMAGED = {  # file, what becomes of it, and what the row says
+    "aliases": ("config.yaml", text(BOMB), "reference"),
+    "self reference": ("config.yaml", text("choices: &a {model: *a}"), "reference"),
+    "merged keys": ("config.yaml", text("a: &a {b: 1}\nchoices: {<<: *a}"), "reference"),
+    "tags": ("config.yaml", text("choices: !!python/object/apply:os.system ['true']"), "has the tag"),
+    "deep yaml": ("config.yaml", text("choices: " + "[" * 40 + "]" * 40), "more than 32 values in one another"),
+    "long number": ("config.yaml", text(f"seed: {LONG}\nchoices: {{model: vae}}"), "a whole number of 1329 bits"),
+    "endless number": ("config.yaml", text(f"seed: {'9' * 9999}\nchoices: {{model: vae}}"), "can't be read"),
+    "pipe": ("config.yaml", pipe, "is a pipe"),
+    "device": ("config.yaml", device, "is a device"),
+    "folder": ("config.yaml", folder_instead, "is a folder"),
+    "huge": ("config.yaml", huge, "more than 262,144 bytes"),
+    "bytes": ("config.yaml", text(b"\xff\xfe\x00"), "no text"),
+    "list": ("config.yaml", text("[1, 2]"), "no mapping"),
+    "keys": ("config.yaml", text("1: 2\nchoices: {}"), "no mapping"),
+    "twice": ("config.yaml", text("seed: 1\nseed: 2"), "duplicate"),
+    "record pipe": ("metrics.json", pipe, "is a pipe"),
+    "record device": ("metrics.json", device, "is a device"),
+    "record huge": ("metrics.json", huge, "more than 4,194,304 bytes"),
+    "record deep": ("metrics.json", text("[" * 100_000), "can't be read"),
+    "record nested": ("metrics.json", text('{"a":' + "[" * 100 + "]" * 100 + "}"), "more than 32 values"),
+    "record long": ("metrics.json", with_value("images_seen", value=LONG), "a whole number of 1329 bits"),
+    "record protocols": ("metrics.json", with_value("protocols", "aaaa1111", "n", value=LONG), "a whole number of"),
+    "record bytes": ("metrics.json", text(b"\xff\xfe"), "no text"),
+    "curves field": ("metrics.csv", text("step,a\n1," + "9" * 200_000), "field larger"),
+    "curves columns": ("metrics.csv", text("step," + ",".join(map(str, range(5000))) + "\n1"), "more than 500 columns"),
+    "curves step": ("metrics.csv", text(f"step,a\n{LONG},1"), "a step of"),
+    "curves pipe": ("metrics.csv", pipe, "is a pipe"),
+    "curves huge": ("metrics.csv", huge, "more than 67,108,864 bytes"),
+    "curves nul": ("metrics.csv", text("step,a\n\x00,1"), "metrics.csv can't be read"),
+}  # fmt: skip
+
+
+def reported(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of results.csv by run."""
+    write_report([folder], folder / "report")
+    with open(folder / "report" / "results.csv", newline="") as file:
+        return {Path(row["run"]).name: row for row in csv.DictReader(file)}
+
+
+def test_the_report_of_hostile_folders_has_a_row_for_each_and_the_rest(tmp_path: Path):
+    for seed, model in enumerate(("vae", "gan")):
+        make_run(tmp_path / f"sound {model}", model, "digits", seed, 3.0 + seed)
+    for name, (file, damage, _) in DAMAGED.items():
+        damage(make_run(tmp_path / name, "vae", "digits", 7, 5.0) / file)
+    rows = reported(tmp_path)
+    assert rows.keys() == {*DAMAGED, "sound vae", "sound gan"}
+    for name, (file, _, words) in DAMAGED.items():
+        assert words in rows[name]["message"], (name, rows[name]["message"])
+        assert rows[name]["status"] == ("finished" if file == "metrics.csv" else "damaged"), name
+        assert len(rows[name]["message"]) < 700
+    assert rows["sound vae"]["status"] == "finished" and rows["sound vae"]["message"] == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("scores", "test/fid_reference", "value"), 1e308),
+        (("scores", "test/fid_reference", "std"), 1e308),
+        (("seconds",), 1e-308),
+        (("images_seen",), 1e300),
+        (("model",), "$\\frac{" + "x" * 5000),
+        (("parameters",), {"total": -1e308}),
+        (("kl_by_dimension",), [1e308] * 3),
+        (("notes",), {"x": ["\x00<script>\x1b"]}),
+    ],
+)
+def test_extreme_values_end_no_report(keys: tuple[str, ...], value: object, tmp_path: Path):
+    for seed in range(3):
+        make_run(tmp_path / f"gan {seed}", "gan", "digits", seed, 3.0 + seed / 10)
+        with_value(*keys, value=value)(make_run(tmp_path / f"vae {seed}", "vae", "digits", seed, 5.0) / "metrics.json")
+    assert len(reported(tmp_path)) == 6
+
+
+def test_what_a_reader_would_run_is_text(tmp_path: Path):
+    evil = '=HYPERLINK("http://x")<img src=x onerror=alert(1)>[a](javascript:x)|`$x$'
+    for seed, fid in ((0, 3.0), (1, 4.0)):
+        folder = make_run(tmp_path / f"@run {seed}", evil, "digits", seed, fid, evil=["-1+1", "+x"][seed])
+        with_value("protocols", value={f"`<b>{evil}": PROTOCOLS["aaaa1111"]})(folder / "metrics.json")
+        record = json.loads((folder / "metrics.json").read_text())
+        for score in record["scores"].values():
+            score["protocol"] = f"`<b>{evil}"
+        (folder / "metrics.json").write_text(json.dumps(record))
+    reported(tmp_path)
+    out = tmp_path / "report"
+    with open(out / "results.csv", newline="") as file:
+        for row in csv.reader(file):
+            for cell in row:
+                is_number = cell.lstrip("+-").replace(".", "").isdigit()
+                assert is_number or not cell.startswith(("=", "+", "-", "@", "\t", "\r")), cell
+    markdown = (out / "report.md").read_text()
+    assert "HYPERLINK" in markdown and "<img" not in markdown and "<b>" not in markdown
+    assert "[a](" not in markdown
+    page = Page((out / "index.html").read_text())
+    assert not page.problems and not any("onerror" in dict(attributes) for _, attributes in page.tags)
+    assert {tag for tag, _ in page.tags} >= {"table"} and ("img", {"src": "x"}) not in page.tags
+
+
+def test_pictures_that_are_not_the_runs_are_not_shown(tmp_path: Path):
+    run = make_run(tmp_path / "runs" / "run", "gan", "digits", 0, 3.0)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8), "red").save(secret)
+    for name in ("samples_fixed_final", "interpolation_slerp_final"):
+        (run / "pictures" / f"{name}.png").unlink()
+        (run / "pictures" / f"{name}.png").symlink_to(secret)
+    reported(tmp_path / "runs")
+    assert "data:image" not in (tmp_path / "runs" / "report" / "index.html").read_text()
+
+
+def test_a_picture_of_many_pixels_is_left_out(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    for name in ("samples_fixed_final", "interpolation_slerp_final"):
+        Image.new("1", (8000, 8000)).save(run / "pictures" / f"{name}.png")  # a few kB
+    reported(tmp_path)
+    assert "data:image" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_what_is_sound_is_read_as_it_is(tmp_path: Path):
+    content = {"seed": 2**40, "a": {"b": [1.5, None, True, "x"]}, "choices": {"model/prior": "vamp"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    assert read_plain(tmp_path / "config.yaml") == content
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    assert len(read_rows(run / "metrics.csv")) == 6
+    with pytest.raises(RecordError, match="is a folder"):
+        read_record(tmp_path, RunRecord)
