@@ -164,7 +164,8 @@ def test_run_made_longer_and_killed_in_its_test_is_tested_all_the_same(train_in,
 
 
 def test_run_that_was_stopped_early_and_tested_has_nothing_left(train_in, scores):
-    options = [*SMALL, *PRIOR, "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.likelihood=null",
+    options = [*SMALL, *PRIOR, "callbacks=early_stopping", "callbacks.early_stopping.patience=1",
+               "callbacks.likelihood=null",
                "scores.repeats=1"]  # fmt: skip
     run = train_in("run", *options, "trainer.max_epochs=4")
     assert record(run)["epochs"] == 2
