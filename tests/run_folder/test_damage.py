@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from conftest import composed
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
 
 from datamodules.disk_cache import load_bytes, load_cached, store_bytes, store_cached
 from foundation.errors import ConfigError, UserError
-from jobs.restoring import read_config
+from jobs.kept_config import read_config
 from lightning_modules.classifier import load_weights
 from run_folder.checkpoints import (
     ANOTHER,
@@ -52,8 +53,7 @@ def write_export(path: Path) -> None:
 
 
 def write_run_config(path: Path) -> None:
-    sections = {name: {"a": 1} for name in ("model", "data", "callbacks", "scores")}
-    write_config(path, OmegaConf.create(sections | {"seed": 3}))
+    write_config(path, OmegaConf.create(OmegaConf.to_container(composed("seed=3"), resolve=True)))
 
 
 def write_curves(path: Path) -> None:
