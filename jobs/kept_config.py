@@ -32,6 +32,7 @@ def read_config(run_dir: Path) -> DictConfig:
         raise ConfigError(f"run: {path} is no config that train.py wrote: {error}") from error
     if not SECTIONS.issubset(plain):
         raise ConfigError(f"run: {path} was not written by train.py. Give the folder that train.py named")
+    plain.pop("logger", None)  # nothing that is done with a finished run logs; versions differ in it
     check_kept(plain, path)
     config = OmegaConf.create(plain)
     if config.model.get("initial_weights") is not None:
