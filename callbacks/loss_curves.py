@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning import Callback, Trainer
 
 from lightning_modules.image_model import ImageModel
-from run_folder.curves import read_rows
+from run_folder.curves import CurvesError, read_rows
 from run_folder.layout import CURVES
 
 from .figures import draw_curves, show_figure
@@ -18,12 +18,17 @@ class LossCurves(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if not trainer.is_global_zero or not (Path(trainer.default_root_dir) / CURVES).is_file():
             return
-        figure = draw_curves(read_curves(Path(trainer.default_root_dir) / CURVES))
+        try:
+            curves = read_curves(Path(trainer.default_root_dir) / CURVES)
+        except CurvesError as error:  # no reason to lose the test of a trained model
+            print(f"no loss_curves.png: {error}")
+            return
+        figure = draw_curves(curves)
         show_figure(trainer, pl_module, "loss_curves", figure)
 
 
 def read_curves(path: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """metrics.csv to {name: (images seen, values)}."""
+    """metrics.csv to {name: (images seen, values)}. Raises CurvesError."""
     curves: dict[str, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
     for images_seen, scalars in read_rows(path):
         for name, value in scalars.items():

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foundation.atomic import write_atomically
+from foundation.checksums import PLACE, damage, seal
 
 
 def user_cache() -> Path:
@@ -52,10 +53,13 @@ def store_cached(tensors: Mapping[str, Tensor], name: str, folders: Sequence[Pat
 def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mapped: bool) -> Tensor | None:
     """The uint8 tensor of this shape stored under `name`: in memory, or mapped from its file and not to be written to.
 
-    Of what is in the file only its form is checked: it may be larger than the memory.
+    The whole file is read once, in blocks, for its checksum: whoever uses the images first reads them all too, to
+    hash them (data.json), which takes longer. A file of an earlier version, without a checksum, is made again.
     """
     for folder in folders:
         try:
+            if fault := damage(folder / name, must_have=True):
+                raise ValueError(fault)
             # Not mode "c": what could be written to must fit in the memory, even if nothing is.
             array = np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -82,20 +86,38 @@ def store_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], fill
         reserve(partial)
         fill(torch.from_numpy(array))
         array.flush()
+        with open(partial, "ab") as file:
+            file.write(PLACE.encode())  # behind the array, where numpy does not look
+        seal(partial)
 
-    if _write_to_first(name, folders, write):
+    if path := _write_to_first(name, folders, write):
+        tell_of_others(path)
         return True
     print(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({', '.join(map(str, folders))}).")
     return False
 
 
-def _write_to_first(name: str, folders: Sequence[Path], write: Callable[[Path], Any]) -> bool:
-    """Write a file atomically to the first folder that takes it, and return whether there is one."""
+def _write_to_first(name: str, folders: Sequence[Path], write: Callable[[Path], Any]) -> Path | None:
+    """Write a file atomically to the first folder that takes it, and return where it is; None: there is no such."""
     for folder in folders:
         with suppress(OSError, SafetensorError):
             write_atomically(folder / name, write)
-            return True
-    return False
+            return folder / name
+    return None
+
+
+def tell_of_others(path: Path) -> None:
+    """Say how many caches of other images or settings lie beside a new one, which nobody may need any more.
+
+    They are not removed: runs with other settings, such as another split, may be using them.
+    """
+    others = [other for other in path.parent.glob(f"*{path.suffix}") if other != path]
+    if others:
+        size = sum(other.stat().st_size for other in others) / 1e9
+        print(
+            f"{path.parent} also holds {len(others)} of other images or settings, {size:.2g} GB in all. Any of them "
+            "can be removed: what is needed is made again."
+        )
 
 
 def reserve(path: Path) -> None:

@@ -1,18 +1,23 @@
 """Writing a file so that a crash leaves the old one or the new one, never a part."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EDQUOT, ENOSPC
+from functools import cache
 from pathlib import Path
 from stat import S_IMODE
 from typing import Any
 
 from .errors import UserError
+from .locks import FolderLock, InUseError
 
 NO_SPACE = (ENOSPC, EDQUOT)  # an OSError's numbers for it: of the disk, of a person's share of it
 PROBE = 2**20  # bytes
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")  # a hidden folder in which a file is being written
 
 
 class DiskFullError(UserError, OSError):
@@ -27,16 +32,17 @@ class DiskFullError(UserError, OSError):
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file in the same folder, made if it is missing, then move it into place.
+    """Let `write` fill a file of the same name in a temporary folder beside `path`, then move it into place.
 
-    The new file is on disk before the old one goes. The temporary file has the suffix of `path`, which some writers
-    go by, and a random name: process ids are equal in containers that share a folder. Raises OSError, and
-    DiskFullError whatever the writer makes of a full disk.
+    The new file is on disk before the old one goes. Folders that are missing are made. What killed writers have left
+    in the folder is removed. Raises OSError, and DiskFullError whatever the writer makes of a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
-    mode = _create(partial)
+    _remove_orphans_once(path.parent)
+    folder, lock = _temporary_folder(path)
     try:
+        partial = folder / path.name
+        mode = _create(partial)
         write(partial)
         if S_IMODE(partial.stat().st_mode) != mode:  # some writers put a file in its place that only the owner can read
             partial.chmod(mode)
@@ -48,7 +54,38 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             raise DiskFullError(f"{disk_full(path)}: it was not written, and what it held before is kept") from error
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def remove_orphans(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder; what is being written now is locked, and stays."""
+    with os.scandir(folder) as entries:
+        partial = [Path(entry.path) for entry in entries if PARTIAL.fullmatch(entry.name)]
+    for left in partial:
+        try:
+            lock = FolderLock(left)
+        except (InUseError, OSError):  # also of another user, or gone by now
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        lock.release()
+
+
+@cache  # a folder of many pictures is not listed for each of them
+def _remove_orphans_once(folder: Path) -> None:
+    with suppress(OSError):  # it may be one that can be written to and not be listed
+        remove_orphans(folder)
+
+
+def _temporary_folder(path: Path) -> tuple[Path, FolderLock]:
+    """A new folder that nobody else uses. Process ids would not do: containers that share a folder have equal ones."""
+    while True:
+        folder = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+        folder.mkdir()
+        try:
+            return folder, FolderLock(folder)
+        except (InUseError, FileNotFoundError):  # another took it for an orphan, before it was locked
+            continue
 
 
 def disk_full(path: Path) -> str:

@@ -53,7 +53,10 @@ def command_of_run() -> str | None:
     """The command that makes this run again, without overrides that decide nothing of it; None outside of a command."""
     if not HydraConfig.initialized():
         return None
-    overrides = [o for o in HydraConfig.get().overrides.task if decides_weights(setting_of(o))]
+    hydra_config = HydraConfig.get()
+    overrides = [o for o in hydra_config.overrides.task if decides_weights(setting_of(o))]
+    if hydra_config.sweeper.get("params"):  # an experiment that is a sweep: without this the command would be all of it
+        overrides.append("hydra.mode=RUN")
     return shlex.join(["python", "train.py", *overrides])
 
 

@@ -121,7 +121,6 @@ LIBRARIES: dict[str, dict[str, Any]] = {  # by the full name of a class: its par
     "torch.nn.LeakyReLU": {"negative_slope": NotNegative},
     "torch.nn.ELU": {"alpha": Positive},
     "torch.nn.BatchNorm2d": {"eps": Positive, "momentum": Share | None},
-    "lightning.pytorch.loggers.CSVLogger": {"flush_logs_every_n_steps": Annotated[int, Ge(1)]},
 }
 
 

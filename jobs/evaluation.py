@@ -25,6 +25,7 @@ from .config_check import check
 from .given_images import complete, score_images
 from .restoring import read_config, restored_model
 from .run_data import check_same_data
+from .run_start import sole_use
 from .samples import check_out, write_samples
 from .summary import score_table
 
@@ -62,22 +63,23 @@ def evaluate_run(cfg: DictConfig) -> None:
         "images_seen": model.images_seen,
         "checkpoint_epoch": model.restored_epoch,
     }
-    earlier = read_earlier(folder, weights)
-    trainer = Trainer(
-        default_root_dir=folder,
-        accelerator=cfg.accelerator,
-        devices=1,
-        callbacks=observers,
-        logger=False,
-        enable_progress_bar=False,
-    )
-    datamodule.prepare_data()
-    datamodule.setup()
-    print(datamodule.summary, flush=True)
-    check_same_data(datamodule, run_dir)
-    with ended_by_signals(lambda: "nothing is lost, evaluate again"):
-        trainer.test(model, datamodule=datamodule, verbose=False)
-    record_evaluation(trainer, weights, earlier, folder)
+    with sole_use(folder):
+        earlier = read_earlier(folder, weights)
+        trainer = Trainer(
+            default_root_dir=folder,
+            accelerator=cfg.accelerator,
+            devices=1,
+            callbacks=observers,
+            logger=False,
+            enable_progress_bar=False,
+        )
+        datamodule.prepare_data()
+        datamodule.setup()
+        print(datamodule.summary, flush=True)
+        check_same_data(datamodule, run_dir)
+        with ended_by_signals(lambda: "nothing is lost, evaluate again"):
+            trainer.test(model, datamodule=datamodule, verbose=False)
+        record_evaluation(trainer, weights, earlier, folder)
 
 
 def sample_run(cfg: DictConfig, out: Path) -> None:

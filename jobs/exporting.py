@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
 from run_folder.checkpoints import export_weights, read_checkpoint
+from run_folder.config_file import write_config
 from run_folder.layout import CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
 from run_folder.records import RecordError, RunRecord, Score, read_record, write_record
 
@@ -41,13 +43,13 @@ def export(cfg: DictConfig) -> None:
     export_weights(checkpoint, out / WEIGHTS)
     folders = [str(config.get("run_dir", run_dir)), str(run_dir.resolve())]  # where it was made, and where it is now
     portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders))
-    write_atomically(out / CONFIG, lambda partial: OmegaConf.save(portable, partial))
+    write_config(out / CONFIG, portable)
     write_record(out / METRICS, record.model_copy(update={"checkpoint": WEIGHTS}))
     for source, name in ((run_dir / DATA, DATA), (run_dir / PICTURES / PICTURE, SAMPLES)):
         if source.is_file():
-            shutil.copyfile(source, out / name)
+            write_atomically(out / name, partial(shutil.copyfile, source))
     text = card(out.name, record, has_picture=(out / SAMPLES).is_file())
-    write_atomically(out / CARD, lambda partial: partial.write_text(text))
+    write_atomically(out / CARD, lambda file: file.write_text(text))
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"{out}: {size:.1f} MB\n  python evaluate.py run={out} samples=64 out=samples/")
 
@@ -102,4 +104,4 @@ def row_of(name: str, score: Score) -> str:
     spread = "" if score.std is None else f" ± {score.std:.2g}"
     floor = "" if score.floor is None else f"{score.floor:.4g}"
     cells = [name.removeprefix("test/"), f"{score.value:.4g}{spread}", floor, f"`{score.protocol}`"]
-    return f"| {' | '.join(cells)} | {score.weights}, {score.latents} |"
+    return f"| {' | '.join(cells)} | {', '.join(filter(None, (score.weights, score.latents)))} |"

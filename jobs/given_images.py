@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -20,7 +21,7 @@ from scoring.given_images import read_images
 from scoring.protocol import content_hash
 
 from .building import build_scores
-from .run_start import claim, save_config
+from .run_start import claim, save_config, sole_use
 from .summary import score_table
 
 REFERENCE_SCORES = Path(__file__).parents[1] / "conf" / "scores" / "reference.yaml"
@@ -46,9 +47,22 @@ def score_images(cfg: DictConfig) -> None:
     device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
     images = read_images(Path(cfg.images), datamodule.image_shape, cfg.background)
     (score,) = build_scores(cfg.scores, datamodule)
+    check_count(images, number_needed(score, datamodule), cfg.images)
+    with sole_use(folder):
+        claim(folder, resumed_from=None, option="folder")
+        measure_into(folder, cfg, images, score, datamodule, device)
+
+
+def measure_into(
+    folder: Path,
+    cfg: DictConfig,
+    images: Tensor,
+    score: SampleScores,
+    datamodule: ImageDataModule,
+    device: torch.device,
+) -> None:
+    """Score images (N, C, H, W), and write their record, config and pictures into a folder."""
     needed = number_needed(score, datamodule)
-    check_count(images, needed, cfg.images)
-    claim(folder, resumed_from=None, option="folder")
     datamodule.prepare_data()
     datamodule.setup()
     print(datamodule.summary)

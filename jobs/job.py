@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -10,13 +11,15 @@ from omegaconf import DictConfig
 from run_folder.records import finished_record
 
 from .building import identity_of
+from .machine import writes
 from .run_end import recording_end
-from .run_start import resumable_checkpoint
+from .run_start import resumable_checkpoint, sole_use
 
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """Train, once or for each job of a sweep. Returns the objective, as `train` does."""
-    with recording_end(Path(cfg.run_dir), identity_of(cfg)):
+    run_dir = Path(cfg.run_dir)
+    with sole_use(run_dir) if writes() else nullcontext(), recording_end(run_dir, identity_of(cfg)):
         objective = resume_job(train, cfg) if cfg.sweep.resume else train(cfg)
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()

@@ -6,9 +6,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from foundation.errors import ConfigError
+
+
+def writes() -> bool:
+    """Whether this process is the one, of those that train together, that writes into the run folder."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def use_machine(tf32: bool) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from foundation.errors import ConfigError
 from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import read_checkpoint
+from run_folder.config_file import check_config
 from run_folder.layout import CHECKPOINTS, CONFIG, tested_checkpoint
 from run_folder.settings import as_dict
 
@@ -28,6 +29,7 @@ def read_config(run_dir: Path) -> DictConfig:
     """The config a run was built from. Raises ConfigError."""
     if not (run_dir / CONFIG).is_file():
         raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
+    check_config(run_dir / CONFIG)
     config = OmegaConf.load(run_dir / CONFIG)
     if not isinstance(config, DictConfig) or not SECTIONS.issubset(config):
         raise ConfigError(f"run: {run_dir / CONFIG} was not written by train.py. Give the folder that train.py named")

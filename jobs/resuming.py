@@ -14,8 +14,9 @@ from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import write_atomically
-from run_folder.checkpoints import CheckpointError, read_checkpoint
-from run_folder.curves import read_rows
+from run_folder.checkpoints import CheckpointError, check_undamaged, read_checkpoint
+from run_folder.config_file import check_config
+from run_folder.curves import CurvesError, Row, read_rows
 from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIGHTS
 from run_folder.records import finished_record
 from run_folder.settings import as_dict, decides_weights, flattened
@@ -99,6 +100,7 @@ class ResumptionFrom(Resumption):
             raise CheckpointError(
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
             )
+        check_config(stored)
         before, now = flattened(as_dict(OmegaConf.load(stored))), flattened(config)
         self.other_length = next((name for name in LENGTHS if before.get(name) != now.get(name)), None)
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
@@ -115,13 +117,16 @@ class ResumptionFrom(Resumption):
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
         old_run = self.path.resolve().parent.parent
         in_place = old_run == run_dir.resolve()
+        best = old_run / CHECKPOINTS / BEST
+        if best.is_file():
+            check_undamaged(best, f"remove it, and {self.path.name} is tested or a later, better one")
         if not in_place:
-            copy_file(old_run / CHECKPOINTS / BEST, run_dir / CHECKPOINTS / BEST)
+            copy_file(best, run_dir / CHECKPOINTS / BEST)
             copy_file(self.path, run_dir / CHECKPOINTS / LAST)  # to go on from, should no other epoch end
         print(self.announcement, flush=True)
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
-        for images_seen, scalars in read_rows(old_run / CURVES):
+        for images_seen, scalars in readable_rows(old_run / CURVES, kept_in=run_dir):
             if images_seen <= self.images_seen and not any(name.startswith("test/") for name in scalars):
                 for logger in rewritten:
                     logger.log_metrics(scalars, step=images_seen)
@@ -189,6 +194,17 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a file, if there is one."""
     if source.is_file():
         write_atomically(target, lambda partial: shutil.copyfile(source, partial))
+
+
+def readable_rows(path: Path, kept_in: Path) -> list[Row]:
+    """The rows of a run's curves; of damaged ones those that can be read, of which a copy is kept in a folder."""
+    try:
+        return read_rows(path)
+    except CurvesError as error:
+        copy = kept_in / f"damaged_{path.name}"
+        write_atomically(copy, lambda partial: shutil.copyfile(path, partial))
+        print(f"{error}. The {len(error.rows)} rows that can be read are kept; a copy is {copy}", flush=True)
+        return error.rows
 
 
 def shapes_of(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

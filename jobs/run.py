@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning import Trainer
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
@@ -19,7 +18,7 @@ from run_folder.settings import as_dict
 from .batch_check import check_batches
 from .command_line import command_to_resume, ended_by_signals
 from .config_check import check
-from .machine import check_processes, use_machine
+from .machine import check_processes, use_machine, writes
 from .resuming import Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
@@ -38,7 +37,7 @@ class Run:
         self.resumption = Resumption.of(cfg.ckpt_path, cfg.trainer)
         self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
-        self.writes = getattr(rank_zero_only, "rank", 0) == 0
+        self.writes = writes()
         if self.writes:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 

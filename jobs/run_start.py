@@ -1,6 +1,8 @@
 """Taking a run folder: it holds one run, and that run's config."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EACCES
 from pathlib import Path
 from typing import Any, cast
@@ -8,9 +10,30 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from foundation.atomic import write_atomically
+from foundation.atomic import remove_orphans
 from foundation.errors import ConfigError
+from foundation.locks import FolderLock
+from run_folder.config_file import write_config
 from run_folder.layout import CHECKPOINTS, CONFIG, LAST, STATUS
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Let no other program write into a folder meanwhile, and remove what killed ones have left half-written in it.
+
+    Raises InUseError at once if another does, ConfigError if the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+    except OSError as error:
+        raise unwritable(error) from error
+    try:
+        for below, _, _ in os.walk(folder):
+            remove_orphans(Path(below))
+        yield
+    finally:
+        lock.release()
 
 
 def claim(run_dir: Path, resumed_from: str | None, option: str = "hydra.run.dir") -> None:
@@ -46,7 +69,7 @@ def save_config(cfg: DictConfig, run_dir: Path) -> None:
     plain = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     resolved = OmegaConf.create(plain | {"choices": typed_choices() | plain.get("choices", {})})
     try:
-        write_atomically(run_dir / CONFIG, lambda partial: OmegaConf.save(resolved, partial))
+        write_config(run_dir / CONFIG, resolved)
         (run_dir / STATUS).unlink(missing_ok=True)  # of an earlier part of the run
     except OSError as error:
         raise unwritable(error) from error

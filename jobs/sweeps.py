@@ -1,5 +1,6 @@
 """Sweeps: what their jobs' folders are called, and resuming one that was stopped (sweep.resume=<its folder>)."""
 
+import atexit
 import re
 import shlex
 from collections.abc import Collection, Sequence
@@ -11,13 +12,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, UserError
+from foundation.locks import FolderLock
 from run_folder.settings import decides_weights, setting_of
 
 OPTION = "sweep.resume="
 RECORD = "multirun.yaml"  # Hydra writes it when a sweep begins
 # Which jobs a sweep has and where they lie is settled when it begins.
 SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
+
+
+_locks: dict[Path, FolderLock] = {}  # of this process's sweeps
 
 
 def folder_name(overrides: Sequence[str], number: int, swept: Collection[str] = ()) -> str:
@@ -45,6 +50,19 @@ class FolderNames(Callback):
         swept = [setting_of(override) for override in config.hydra.overrides.task if has_several_values(override)]
         params = config.hydra.sweeper.get("params") or {}  # a sweeper's own, where it has some
         register_folder_name([*swept, *map(setting_of, params)])
+        try:
+            lock_sweep(Path(config.hydra.sweep.dir))
+        except UserError as error:  # of any other exception of a callback Hydra would only warn
+            raise SystemExit(f"error: {error}") from error
+
+
+def lock_sweep(folder: Path) -> None:
+    """Keep other programs out of a sweep's folder until this process ends. Raises InUseError."""
+    folder = folder.resolve()
+    if folder not in _locks:
+        folder.mkdir(parents=True, exist_ok=True)
+        _locks[folder] = FolderLock(folder)
+        atexit.register(_locks[folder].release)
 
 
 def has_several_values(override: str) -> bool:
@@ -55,7 +73,8 @@ def has_several_values(override: str) -> bool:
 def resumed(arguments: Sequence[str]) -> list[str]:
     """The arguments of train.py; with sweep.resume= among them, those that began that sweep come first.
 
-    Raises ConfigError if the folder is not that of a sweep, or if an added argument would make other jobs.
+    Raises ConfigError if the folder is not that of a sweep, or if an added argument would make other jobs, and
+    InUseError if another program runs that sweep.
     """
     folders = [argument.removeprefix(OPTION) for argument in arguments if argument.startswith(OPTION)]
     if not folders or folders[-1] in ("", "null"):
@@ -66,6 +85,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
             f"sweep.resume: {folder} is not the folder of a sweep: it has no {RECORD}. Give the folder in which its "
             "jobs' folders lie, such as multirun/<date>/<time>"
         )
+    lock_sweep(folder)
     overrides = OmegaConf.load(folder / RECORD).hydra.overrides
     began = [*overrides.task, *(kept for kept in overrides.hydra if not kept.startswith("hydra.sweep.dir="))]
     added = [argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in began]

@@ -1,6 +1,7 @@
 """A small image classifier, whose penultimate features are this project's reference for scores."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Interval
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy, relu
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
+from foundation.checksums import damage
 from foundation.errors import ConfigError
 
 from .image_model import ImageModel
@@ -99,8 +101,10 @@ class Classifier(ImageModel):
 
 
 def load_weights(network: nn.Module, path: str) -> None:
-    """Raises ConfigError if there is no such file, or its tensors are not this network's."""
+    """Raises ConfigError if there is no such file, it is damaged, or its tensors are not this network's."""
     try:
+        if fault := damage(Path(path)):
+            raise ConfigError(f"model.initial_weights: {path} is damaged: {fault}. Restore it, or train it anew")
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"model.initial_weights: {path} can't be used ({error})") from error

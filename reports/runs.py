@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from run_folder.curves import read_rows
+from foundation.errors import ConfigError
+from run_folder.config_file import check_config
+from run_folder.curves import CurvesError, read_rows
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
 from run_folder.records import EndRecord, EvaluationRecord, HealthRecord, RecordError, RunRecord, Score, read_record
 from run_folder.settings import flattened
@@ -20,6 +22,7 @@ IDENTITY = {"model", "network", "data", "experiment", "seed"}
 UNREADABLE = (
     OSError,
     RecordError,
+    ConfigError,
     ValueError,
     KeyError,
     TypeError,
@@ -68,7 +71,8 @@ class Run:
         curves: dict[str, Curve] = {}
         try:
             rows = read_rows(self.folder / CURVES)
-        except (OSError, ValueError, TypeError, KeyError, UnicodeDecodeError):
+        except (OSError, CurvesError) as error:
+            self.remarks.append(f"{CURVES} is left out: {_one_line(error)}")
             return {}
         for images_seen, scalars in rows:
             for name, value in scalars.items():
@@ -108,6 +112,7 @@ def read_run(folder: Path, name: str) -> Run:
     try:
         _read_config(run)
         _read_result(run)
+        _ = run.curves  # so that what is wrong with them is remarked
     except (*UNREADABLE, yaml.YAMLError) as error:
         run.status, run.message = "damaged", _one_line(error)
         run.scores, run.protocols = {}, {}
@@ -118,6 +123,7 @@ def _read_config(run: Run) -> None:
     path = run.folder / CONFIG
     if not path.is_file():
         return
+    check_config(path)
     try:
         config = yaml.safe_load(path.read_text())
         choices = config["choices"]

@@ -9,14 +9,17 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from foundation.atomic import write_atomically
+from foundation.checksums import PLACE, damage, seal
 from foundation.errors import UserError
 
 from .layout import CHECKPOINTS, WEIGHTS
 from .records import project_version
 from .weights import read_weights, write_weights
 
+ANOTHER = "use another one of the run, or train anew"  # what to do without a checkpoint
 FACTS = {"images_seen", "averaged_until", "epoch"}  # that a model restores besides its weights
 STATED = {"state_dict", "images_seen", "epoch"}  # by every checkpoint
+END_OF_ARCHIVE = b"PK\x05\x06"  # what the last 22 bytes of a zip archive without a comment begin with
 FORMAT = 3  # what a checkpoint and the config beside it hold; 1 is that of version 0.1, which did not state it
 
 
@@ -25,11 +28,35 @@ class CheckpointError(UserError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR; states the format."""
+    """Saves atomically in the target's own folder, where Lightning's own goes through $TMPDIR.
+
+    A checkpoint states its format, and holds a checksum that is looked at wherever it is loaded.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         stated = checkpoint | {"format": FORMAT, "version": project_version()}
-        write_atomically(Path(path), lambda partial: torch.save(stated, partial))
+        write_atomically(Path(path), lambda partial: _save_sealed(stated, partial))
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        check_undamaged(Path(path), ANOTHER)
+        return super().load_checkpoint(path, *args, **kwargs)
+
+
+def _save_sealed(checkpoint: dict[str, Any], path: Path) -> None:
+    """Save with a checksum as the comment of the zip archive, which PyTorch's checkpoints are."""
+    torch.save(checkpoint, path)
+    with open(path, "r+b") as file:
+        file.seek(-22, os.SEEK_END)
+        assert file.read(4) == END_OF_ARCHIVE
+        file.seek(-2, os.SEEK_END)  # the length of the comment
+        file.write(len(PLACE).to_bytes(2, "little") + PLACE.encode())
+    seal(path)
+
+
+def check_undamaged(path: Path, remedy: str) -> None:
+    """Raise CheckpointError if a file's bytes are not those that its checksum is of."""
+    if fault := damage(path):
+        raise CheckpointError(f"{path} is damaged: {fault}; {remedy}")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -58,6 +85,7 @@ def export_weights(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def read_exported(path: Path) -> dict[str, Any]:
+    check_undamaged(path, "fetch or export it anew")
     try:
         weights, facts = read_weights(path)
     except ValueError as error:
@@ -66,11 +94,12 @@ def read_exported(path: Path) -> dict[str, Any]:
 
 
 def read_pickled(path: Path) -> Any:
+    check_undamaged(path, ANOTHER)
     try:
         with warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what unpickling arbitrary bytes may raise is not to be listed
-        raise unreadable(path, "use another one of the run, or train anew") from error
+        raise unreadable(path, ANOTHER) from error
 
 
 def unreadable(path: Path, remedy: str) -> CheckpointError:

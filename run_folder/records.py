@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from foundation.atomic import write_atomically
+from foundation.checksums import PLACE, damage, seal
 from foundation.errors import UserError
 
 from .layout import METRICS, STATUS
@@ -53,6 +54,7 @@ class Record(BaseModel):
 
 
 R = TypeVar("R", bound=Record)
+CHECKSUM = "checksum"  # the last key of every record's file
 
 
 class Score(Record):
@@ -189,20 +191,28 @@ def project_version() -> str:
 
 
 def write_record(path: Path, record: Record) -> None:
-    content = json.dumps(record.model_dump(exclude_unset=True), indent=2)
-    write_atomically(path, lambda partial: partial.write_text(content + "\n"))
+    """Write a record and its checksum. Raises OSError."""
+    content = json.dumps(record.model_dump(exclude_unset=True) | {CHECKSUM: PLACE}, indent=2)
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(f"{content}\n".encode())  # the same bytes on every system
+        seal(partial)
+
+    write_atomically(path, write)
 
 
 def read_record(path: Path, kind: type[R]) -> R:
     """Raises RecordError for a file that is damaged or incomplete, OSError for one that can't be opened."""
     try:
+        if fault := damage(path):
+            raise RecordError(f"{path.name} is damaged: {fault}. If you changed it, remove its {CHECKSUM!r}")
         content = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path.name} can't be read: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path.name} is no record")
     try:
-        return kind.model_validate(content)
+        return kind.model_validate({key: value for key, value in content.items() if key != CHECKSUM})
     except ValidationError as error:
         raise RecordError(f"{path.name} is incomplete: {_first_problem(error)}") from error
 

@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foundation.atomic import write_atomically
+from foundation.checksums import PLACE, seal
 
+CHECKSUM = "checksum"  # beside the facts
 AVERAGES, AVERAGED = "averages.", ".module."  # averages.<network>.module.<weight> follows <network>.<weight>
 LARGEST_HALF = torch.finfo(torch.float16).max
 
@@ -22,15 +24,21 @@ def write_weights(state_dict: dict[str, Tensor], facts: dict[str, Any], path: Pa
     """
     followed = {followed_by(name) for name in state_dict}
     kept = {name: halved(weight).contiguous() for name, weight in state_dict.items() if name not in followed}
-    header = {name: json.dumps(value) for name, value in facts.items()}
-    write_atomically(path, lambda partial: save_file(kept, partial, metadata=header))
+    header = {name: json.dumps(value) for name, value in facts.items()} | {CHECKSUM: PLACE}
+
+    def write(partial: Path) -> None:
+        save_file(kept, partial, metadata=header)
+        seal(partial)
+
+    write_atomically(path, write)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights and the facts of a file; weights that averages follow become equal to these. Raises ValueError."""
     try:
         with safe_open(path, framework="pt") as file:
-            facts = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+            metadata = file.metadata() or {}
+            facts = {name: json.loads(value) for name, value in metadata.items() if name != CHECKSUM}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(str(error)) from error

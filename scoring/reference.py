@@ -8,10 +8,15 @@ from hydra.utils import instantiate
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from foundation.checksums import PLACE, damage, seal
 from foundation.errors import ConfigError
 from lightning_modules.classifier import ClassifierNetwork
 
+from .weight_files import WeightsError, sha256
+
 REFERENCE_FOLDER = Path(__file__).parent / "reference_weights"
+SUMS = "SHA256SUMS"  # of the files in that folder, as `sha256sum` writes and checks them
+CHECKSUM = "checksum"  # beside the facts
 OTHERWISE = {1: "mnist.safetensors", 3: "imagenette.safetensors"}  # by channels, for data of other classes
 
 
@@ -22,13 +27,15 @@ def save_reference(network: ClassifierNetwork, facts: dict[str, str], path: Path
         for name, tensor in network.state_dict().items()
     }
     shape = {"image_shape": json.dumps(network.image_shape), "num_features": json.dumps(network.num_features)}
-    save_file(weights, path, metadata=facts | shape)
+    save_file(weights, path, metadata=facts | shape | {CHECKSUM: PLACE})
+    seal(path)
 
 
 def load_reference(path: Path) -> tuple[ClassifierNetwork, dict[str, str]]:
-    """A classifier in float32, and the facts in its file."""
+    """A classifier in float32, and the facts in its file. Raises WeightsError if that is damaged."""
+    check_undamaged(path)
     with safe_open(path, framework="pt") as file:
-        facts = file.metadata()
+        facts = {name: fact for name, fact in file.metadata().items() if name != CHECKSUM}
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     network = ClassifierNetwork(
         image_shape=tuple(json.loads(facts["image_shape"])),
@@ -38,6 +45,21 @@ def load_reference(path: Path) -> tuple[ClassifierNetwork, dict[str, str]]:
     )
     network.load_state_dict(weights)
     return network, facts
+
+
+def check_undamaged(path: Path) -> None:
+    """Raise WeightsError unless a file's bytes are those of its own checksum and, if it is listed, of SHA256SUMS."""
+    fault = damage(path)
+    listed = path.parent / SUMS
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    sums = {name: digest for digest, name in map(str.split, lines)}
+    if sums.get(path.name, sha256(path)) != sha256(path):
+        fault = f"its sha256 is {sha256(path)}, and {listed} says {sums[path.name]}"
+    if fault:
+        raise WeightsError(
+            f"{path} is damaged: {fault}. Restore it, with git checkout or from where it was copied; if it is another "
+            f"classifier on purpose, let {SUMS} say so"
+        )
 
 
 def reference_file(image_shape: tuple[int, ...], class_names: tuple[str, ...], trained_on: str | None) -> Path:
@@ -71,6 +93,7 @@ def reference_file(image_shape: tuple[int, ...], class_names: tuple[str, ...], t
 
 def shape_and_classes(path: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The shape of the images and the names of the classes that a classifier was trained on."""
+    check_undamaged(path)
     with safe_open(path, framework="pt") as file:
         facts = file.metadata()
     return tuple(json.loads(facts["image_shape"])), tuple(json.loads(facts["class_names"]))

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from datamodules.disk_cache import checksum, load_cached, reserve, store_cached, user_cache
+from datamodules.disk_cache import checksum, load_bytes, load_cached, reserve, store_bytes, store_cached, user_cache
 
 
 def test_tensors_are_found_in_whatever_order_their_names_were_given(tmp_path: Path):
@@ -42,3 +43,23 @@ def test_a_reserved_file_has_all_its_room_on_the_disk(tmp_path: Path):
     assert path.stat().st_blocks * 512 < 1_000_000
     reserve(path)
     assert path.stat().st_blocks * 512 >= path.stat().st_size == 1_000_000
+
+
+def test_caches_of_other_images_are_told_when_one_more_is_made(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for name in ("8px-a.npy", "8px-b.npy", "16px-a.npy"):
+        assert store_bytes(name, [tmp_path], (2, 1, 1000, 1000), lambda images: None)
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(".")[0] for line in out] == [
+        f"{tmp_path} also holds {count} of other images or settings, 0" for count in (1, 2)
+    ]
+    assert out[1].startswith(f"{tmp_path} also holds 2 of other images or settings, 0.004 GB in all. ")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_bytes_without_a_checksum_are_not_believed(mapped: bool, tmp_path: Path, capsys: pytest.CaptureFixture):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3), dtype=np.uint8))  # as earlier versions wrote them
+    assert load_bytes("a.npy", [tmp_path], (2, 3), mapped) is None
+    assert f"{tmp_path / 'a.npy'} can't be read (it has no checksum)" in capsys.readouterr().out
+    store_bytes("a.npy", [tmp_path], (2, 3), lambda images: images.fill_(7))
+    assert load_bytes("a.npy", [tmp_path], (2, 3), mapped).tolist() == [[7, 7, 7]] * 2
+    assert np.load(tmp_path / "a.npy").tolist() == [[7, 7, 7]] * 2  # as any program reads it

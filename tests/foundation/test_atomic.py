@@ -2,12 +2,17 @@
 
 import errno
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_IMODE
 
 import pytest
 import torch
+from conftest import PROJECT
 from safetensors.torch import save_file
 
 from foundation import atomic
@@ -42,12 +47,12 @@ def test_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_temporary_file_has_the_folder_and_the_suffix_of_the_final_one(tmp_path: Path):
+def test_temporary_file_has_the_name_of_the_final_one_in_a_hidden_folder_beside_it(tmp_path: Path):
     seen = []
     write_atomically(tmp_path / "a.tar.gz", lambda partial: seen.append(partial) or partial.write_text("new"))
-    assert seen[0].parent == tmp_path
-    assert seen[0].suffix == ".gz"
-    assert seen[0].name.startswith(".")  # what lists a folder's files passes over it
+    assert seen[0].name == "a.tar.gz"
+    assert seen[0].parent.parent == tmp_path
+    assert seen[0].parent.name.startswith(".")  # what lists a folder's files passes over it
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path):
@@ -66,12 +71,13 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path):
 
 def test_temporary_file_of_another_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: "same")
-    names = []
-    write_atomically(tmp_path / "a.txt", lambda partial: names.append(partial.name))
-    (tmp_path / names[0]).write_text("another's")
+    seen = []
+    write_atomically(tmp_path / "a.txt", lambda partial: seen.append(partial))
+    seen[0].parent.mkdir()
+    seen[0].write_text("another's")
     with pytest.raises(FileExistsError):
         write_atomically(tmp_path / "a.txt", lambda partial: partial.write_text("mine"))
-    assert (tmp_path / names[0]).read_text() == "another's"
+    assert seen[0].read_text() == "another's"
 
 
 def test_file_has_the_mode_of_any_new_file_whoever_writes_it(umask: int, tmp_path: Path):
@@ -125,3 +131,53 @@ def test_full_disk_is_found_behind_whatever_the_writer_says_of_it(tmp_path: Path
     with pytest.raises(DiskFullError) as caught:
         write_atomically(tmp_path / "file.txt", write)
     assert "unexpected pos" in str(caught.value.__cause__)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from foundation.atomic import write_atomically
+
+def write(partial):
+    partial.write_text("half")
+    (partial.parent / "of_the_writer").write_text("its own temporary file")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+def test_what_killed_writers_left_goes_with_the_next_file_and_what_is_being_written_stays(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", KILLED, str(path), str(PROJECT)]).returncode == -signal.SIGKILL
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 2  # the second removed what the first left
+
+    def write_while_another_does(partial: Path) -> None:
+        partial.write_text("first")
+        atomic.remove_orphans(tmp_path)
+        assert partial.read_text() == "first"
+
+    write_atomically(path, write_while_another_does)
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_that_was_taken_for_an_orphan_before_it_was_locked_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    took: list[Path] = []
+
+    class Late(atomic.FolderLock):
+        def __init__(self, folder: Path) -> None:
+            if not took:
+                took.append(folder)
+                shutil.rmtree(folder)
+            super().__init__(folder)
+
+    monkeypatch.setattr(atomic, "FolderLock", Late)
+    write_atomically(tmp_path / "a.txt", lambda partial: partial.write_text("new"))
+    assert (tmp_path / "a.txt").read_text() == "new" and took
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

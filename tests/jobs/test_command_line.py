@@ -224,7 +224,7 @@ def test_run_folder_that_can_not_be_written_is_refused_with_the_remedy(tmp_path:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(OmegaConf, "save", full)
+    monkeypatch.setattr(OmegaConf, "to_yaml", full)
     with pytest.raises(ConfigError, match=rf"^{tmp_path}/config\.yaml: no room is left on .*hydra\.run\.dir="):
         save_config(OmegaConf.create({"seed": 0}), tmp_path)
     with pytest.raises(ConfigError, match=r"^/dev/null/run: Not a directory\. .*hydra\.run\.dir="):

@@ -16,6 +16,7 @@ from conftest import PROJECT, SMALL_PICTURES
 from omegaconf import OmegaConf
 
 from foundation.errors import ConfigError
+from jobs.command_line import command_of_run
 from jobs.composition import composed
 from jobs.config_check import check
 from jobs.sweeps import resumed
@@ -25,6 +26,8 @@ SHORT = [
     "network=mlp", "network.encoder.width=16", "network.decoder.width=16", "every_n_epochs=1",
     "trainer.accelerator=cpu", "scores.repeats=1", "callbacks.likelihood=null", *SMALL_PICTURES,
 ]  # fmt: skip
+EXPERIMENTS = PROJECT / "conf" / "experiment"
+BEST = sorted(path.stem for path in (EXPERIMENTS / "best").glob("*.yaml"))
 
 
 def start(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
@@ -210,6 +213,37 @@ def test_presets_compose_and_count_their_jobs(preset: str, model: str, jobs: int
     for values in params.values():
         count *= len(str(values).split(","))
     assert count == jobs
+
+
+def trials_of(search: str) -> int:
+    """How many jobs a sweep of conf/experiment has; of `glob(*)` as many as its group has files."""
+    count = 1
+    for key, values in OmegaConf.load(EXPERIMENTS / f"{search}.yaml").hydra.sweeper.params.items():
+        folder = PROJECT / "conf" / key.removeprefix("+")
+        count *= len(list(folder.glob("*.yaml"))) if values == "glob(*)" else len(str(values).split(","))
+    return count
+
+
+@pytest.mark.parametrize("name", BEST)
+def test_a_best_recipe_states_how_many_trials_its_search_has(name: str):
+    recipe = composed(f"experiment=best/{name}").recipe
+    assert recipe.trials == trials_of(recipe.search) > 1
+
+
+def test_families_that_are_compared_were_searched_equally():
+    compared = OmegaConf.load(EXPERIMENTS / "fair.yaml").hydra.sweeper.params["+experiment/best"].split(",")
+    assert len(compared) == 3
+    assert len({composed(f"experiment=best/{name}").recipe.trials for name in compared}) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in BEST if name.endswith("_mnist_small")])
+def test_a_job_of_the_fair_sweep_is_the_best_experiment_of_its_name(name: str):
+    job = composed("experiment=fair", f"+experiment/best={name}", "seed=1")
+    assert command_of_run() == f"python train.py experiment=fair +experiment/best={name} seed=1 hydra.mode=RUN"
+    alone = composed(f"experiment=best/{name}", "seed=1")
+    assert command_of_run() == f"python train.py experiment=best/{name} seed=1"
+    one, other = (OmegaConf.to_container(cfg, resolve=True) for cfg in (job, alone))
+    assert {key: one[key] for key in one if key != "choices"} == {key: other[key] for key in other if key != "choices"}
 
 
 @pytest.mark.parametrize("data", ["mnist", "imagenette"])

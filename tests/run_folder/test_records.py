@@ -46,21 +46,32 @@ OLD_END: dict[str, Any] = {
 }  # fmt: skip
 
 
+def content_of(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text())
+    assert content.pop("checksum").startswith("crc32:")
+    return content
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [(RunRecord, OLD_RUN), (EvaluationRecord, OLD_EVALUATION), (GivenImagesRecord, OLD_IMAGES), (EndRecord, OLD_END)],
 )
-def test_a_file_of_the_first_version_is_written_again_byte_for_byte(kind: type[Record], content: dict, tmp_path: Path):
-    text = json.dumps(content, indent=2) + "\n"
-    (tmp_path / "old.json").write_text(text)
+def test_a_file_of_the_first_version_is_written_again_but_for_its_checksum(
+    kind: type[Record], content: dict, tmp_path: Path
+):
+    (tmp_path / "old.json").write_text(json.dumps(content, indent=2) + "\n")
     write_record(tmp_path / "new.json", read_record(tmp_path / "old.json", kind))
-    assert (tmp_path / "new.json").read_text() == text
+    text = (tmp_path / "new.json").read_text()
+    checksum = json.loads(text)["checksum"]
+    assert text == json.dumps(content | {"checksum": checksum}, indent=2) + "\n"
+    write_record(tmp_path / "again.json", read_record(tmp_path / "new.json", kind))
+    assert (tmp_path / "again.json").read_text() == text  # which has one checksum, of the same bytes
 
 
 def test_a_key_of_a_later_version_is_kept(tmp_path: Path):
     (tmp_path / METRICS).write_text(json.dumps(OLD_RUN | {"energy": {"joules": 5}}))
     write_record(tmp_path / "again.json", read_record(tmp_path / METRICS, RunRecord))
-    assert json.loads((tmp_path / "again.json").read_text()) == OLD_RUN | {"energy": {"joules": 5}}
+    assert content_of(tmp_path / "again.json") == OLD_RUN | {"energy": {"joules": 5}}
 
 
 def test_latents_are_written_where_they_are_known():
@@ -89,7 +100,7 @@ def test_a_record_cannot_be_changed():
 
 def test_how_a_run_ended_is_kept_as_it_was_given(tmp_path: Path):
     write_record(tmp_path / STATUS, EndRecord(status="failed", message="no", model=7, seed=[1, 2], scores=None))
-    assert json.loads((tmp_path / STATUS).read_text()) == {
+    assert content_of(tmp_path / STATUS) == {
         "status": "failed", "message": "no", "model": "7", "scores": None, "seed": "[1, 2]"
     }  # fmt: skip
 
