@@ -37,10 +37,11 @@ def read_rows(path: Path) -> list[Row]:
     check_size(path)
     fault = damage(path)
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        read, ends_early = _parsed(file)
+        read, end = _parsed(file)
     rows = [row for row in read if row is not None]
-    if not fault and (ends_early or len(rows) < len(read)):
-        fault = f"{len(read) - len(rows)} of its rows can't be read" if read else "it has none of its rows"
+    if not fault and len(rows) < len(read):
+        fault = f"{len(read) - len(rows)} of its rows can't be read"
+    fault = fault or end
     if fault:
         raise CurvesError(f"{path} is damaged: {fault}", rows)
     return rows
@@ -56,17 +57,17 @@ def check_size(path: Path) -> None:
         raise CurvesError(f"{path.name} has more than {LARGEST:,} bytes", [])
 
 
-def _parsed(file: TextIO) -> tuple[list[Row | None], bool]:
-    """The rows of a table, None for each that is none of metrics.csv; and whether it ends before its file does."""
+def _parsed(file: TextIO) -> tuple[list[Row | None], str | None]:
+    """The rows of a table, None for each that is none of metrics.csv; and why they are not all, None if they are."""
     rows: list[Row | None] = []
     reader = csv.DictReader(line.replace("\0", "") for line in file)
     try:
         if len(reader.fieldnames or ()) > MOST_SCALARS:
-            return rows, True
+            return rows, f"it has more than {MOST_SCALARS} columns"
         rows.extend(map(_row_of, reader))
-    except csv.Error:
-        return rows, True
-    return rows, STEP not in (reader.fieldnames or [])
+    except csv.Error as error:
+        return rows, str(error)
+    return rows, None if STEP in (reader.fieldnames or []) else "it has none of its rows"
 
 
 def _row_of(fields: Mapping[str | None, str | list[str] | None]) -> Row | None:

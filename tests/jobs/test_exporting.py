@@ -107,7 +107,7 @@ def test_a_truncated_export_is_named(train_in, tmp_path: Path):
     folder = exported(train_in("run", *MLP), tmp_path / "exported")
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors .* can't be read"):
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged: .*; fetch or export it anew"):
         restored_model(OmegaConf.load(folder / "config.yaml"), folder)
 
 

@@ -85,10 +85,10 @@ DAMAGED = {  # file, what becomes of it, and what the row says
     "record bytes": ("metrics.json", text(b"\xff\xfe"), "no text"),
     "curves field": ("metrics.csv", text("step,a\n1," + "9" * 200_000), "field larger"),
     "curves columns": ("metrics.csv", text("step," + ",".join(map(str, range(5000))) + "\n1"), "more than 500 columns"),
-    "curves step": ("metrics.csv", text(f"step,a\n{LONG},1"), "a step of"),
+    "curves step": ("metrics.csv", text(f"step,a\n{LONG},1"), "1 of its rows can't be read"),
     "curves pipe": ("metrics.csv", pipe, "is a pipe"),
     "curves huge": ("metrics.csv", huge, "more than 67,108,864 bytes"),
-    "curves nul": ("metrics.csv", text("step,a\n\x00,1"), "metrics.csv can't be read"),
+    "curves nul": ("metrics.csv", text("step,a\n\x00,1"), "1 of its rows can't be read"),
 }  # fmt: skip
 
 

@@ -439,6 +439,7 @@ def test_failing_runs_record_how_they_ended(error: BaseException, status: str, m
         raise error
     end = json.loads((tmp_path / "status.json").read_text())
     version = project_version()
+    assert end.pop("checksum").startswith("crc32:")
     assert end == {
         "status": status, "message": message, "model": "gan", "scores": "reference", "seed": 1, "version": version
     }  # fmt: skip
