@@ -51,6 +51,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(partial, path)
     except Exception as error:
         if is_full(error, partial):
+            with suppress(OSError):
+                os.truncate(partial, 0)  # a writer that failed may hold it open, and its room with it
             raise DiskFullError(f"{disk_full(path)}: it was not written, and what it held before is kept") from error
         raise
     finally:

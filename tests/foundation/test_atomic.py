@@ -121,6 +121,21 @@ def test_full_disk_is_named_and_the_old_file_kept(code: int, tmp_path: Path):
     assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
 
 
+def test_full_disk_has_the_room_again_of_a_file_that_its_writer_holds_open(tmp_path: Path):
+    held = []
+
+    def write(partial: Path) -> None:
+        held.append(open(partial, "w+b"))  # noqa: SIM115, as torch's writer does until its traceback is gone
+        held[0].write(b"x" * 10_000)
+        held[0].flush()
+        raise full()
+
+    with pytest.raises(DiskFullError):
+        write_atomically(tmp_path / "file.txt", write)
+    assert os.fstat(held[0].fileno()).st_size == 0
+    held[0].close()
+
+
 def test_full_disk_is_found_behind_whatever_the_writer_says_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def write(partial: Path) -> None:
         raise RuntimeError("unexpected pos 832 vs 726")  # torch's word for it
