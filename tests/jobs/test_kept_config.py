@@ -201,9 +201,9 @@ def test_without_the_check_they_would_do_their_deed(target: str, sound: dict, fo
     assert (folder.parent / CANARY).exists()
 
 
-def test_a_sound_config_passes(sound: dict, folder: Path):
-    keep(sound, folder)
-    assert as_dict(read_config(folder)) == sound
+def test_a_sound_config_passes_but_for_its_loggers_which_nothing_builds(sound: dict, folder: Path):
+    keep(sound | {"logger": {"csv": {"_target_": "lightning.pytorch.loggers.CSVLogger"}}}, folder)  # of version 0.1
+    assert as_dict(read_config(folder)) == {name: section for name, section in sound.items() if name != "logger"}
 
 
 @pytest.mark.parametrize(
