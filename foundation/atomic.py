@@ -60,6 +60,12 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         lock.release()
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, if there is one, as `write_atomically` writes it."""
+    if source.is_file():
+        write_atomically(target, lambda partial: shutil.copyfile(source, partial))
+
+
 def remove_orphans(folder: Path) -> None:
     """Remove what writers that were killed have left in a folder; what is being written now is locked, and stays."""
     with os.scandir(folder) as entries:

@@ -1,14 +1,12 @@
 """A finished run as a small folder to share, which `evaluate.py run=` takes like the run's own."""
 
-import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from foundation.atomic import write_atomically
+from foundation.atomic import copy_file, write_atomically
 from foundation.errors import ConfigError
 from run_folder.checkpoints import export_weights, read_checkpoint
 from run_folder.kept_config import write_config
@@ -47,8 +45,7 @@ def export(cfg: DictConfig) -> None:
     write_config(out / CONFIG, portable)
     write_record(out / METRICS, record.model_copy(update={"checkpoint": WEIGHTS}))
     for source, name in ((run_dir / DATA, DATA), (run_dir / PICTURES / PICTURE, SAMPLES)):
-        if source.is_file():
-            write_atomically(out / name, partial(shutil.copyfile, source))
+        copy_file(source, out / name)
     text = card(out.name, record, has_picture=(out / SAMPLES).is_file())
     write_atomically(out / CARD, lambda file: file.write_text(text))
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6

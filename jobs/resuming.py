@@ -1,6 +1,5 @@
 """Resuming a run from one of its checkpoints, in the same folder or in another."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
-from foundation.atomic import write_atomically
+from foundation.atomic import copy_file
 from run_folder.checkpoints import CheckpointError, check_undamaged, read_checkpoint
 from run_folder.curves import CurvesError, Row, read_rows
 from run_folder.kept_config import read_plain
@@ -191,19 +190,13 @@ def is_tested(run_dir: Path, checkpoint: Mapping[str, Any]) -> bool:
     return record is not None and (record.images_seen is None or record.images_seen >= checkpoint["images_seen"])
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, if there is one."""
-    if source.is_file():
-        write_atomically(target, lambda partial: shutil.copyfile(source, partial))
-
-
 def readable_rows(path: Path, kept_in: Path) -> list[Row]:
     """The rows of a run's curves; of damaged ones those that can be read, of which a copy is kept in a folder."""
     try:
         return read_rows(path)
     except CurvesError as error:
         copy = kept_in / f"damaged_{path.name}"
-        write_atomically(copy, lambda partial: shutil.copyfile(path, partial))
+        copy_file(path, copy)
         print(f"{error}. The {len(error.rows)} rows that can be read are kept; a copy is {copy}", flush=True)
         return error.rows
 
