@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PLACE = "crc32:00000000"  # what a writer puts where the checksum is to stand
+CHECKSUM = "checksum"  # the name beside it, in files that have names for what they hold
 AT_START = {".csv", ".safetensors"}  # in these it stands in the header, in all others at the end
 START, END = 1 << 16, 32  # bytes in which it is looked for
 BLOCK = 1 << 20

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from foundation.atomic import write_atomically
-from foundation.checksums import PLACE, damage, seal
+from foundation.checksums import CHECKSUM, PLACE, damage, seal
 from foundation.errors import UserError
 from foundation.given_files import check_is_file, check_values, read_text
 
@@ -59,7 +59,6 @@ class Record(BaseModel):
 
 
 R = TypeVar("R", bound=Record)
-CHECKSUM = "checksum"  # the last key of every record's file
 
 
 class Score(Record):

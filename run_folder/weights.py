@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foundation.atomic import write_atomically
-from foundation.checksums import PLACE, seal
+from foundation.checksums import CHECKSUM, PLACE, seal
 
-CHECKSUM = "checksum"  # beside the facts
 AVERAGES, AVERAGED = "averages.", ".module."  # averages.<network>.module.<weight> follows <network>.<weight>
 LARGEST_HALF = torch.finfo(torch.float16).max
 

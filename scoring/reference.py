@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from foundation.checksums import PLACE, damage, seal
+from foundation.checksums import CHECKSUM, PLACE, damage, seal
 from foundation.errors import ConfigError
 from lightning_modules.classifier import ClassifierNetwork
 from run_folder.choices import check_named, choices_in
@@ -17,7 +17,6 @@ from .weight_files import WeightsError, sha256
 
 REFERENCE_FOLDER = Path(__file__).parent / "reference_weights"
 SUMS = "SHA256SUMS"  # of the files in that folder, as `sha256sum` writes and checks them
-CHECKSUM = "checksum"  # beside the facts
 OTHERWISE = {1: "mnist.safetensors", 3: "imagenette.safetensors"}  # by channels, for data of other classes
 
 
