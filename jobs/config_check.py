@@ -65,12 +65,10 @@ def check(cfg: DictConfig) -> None:
     check_closed("sweep", plain.get("sweep", {}), Sweep)
     check_closed("recipe", plain.get("recipe", {}), Recipe)
     check_values("network.", plain.get("network", {}), typing.get_type_hints(Network, include_extras=True))
-    for name, section in sections(plain):
-        if "_target_" in section:
-            check_section(name, section)
+    check_sections(plain)
     check_budget(plain)
     check_cadence(plain)
-    check_kept(plain)
+    check_leaves_what_is_tested(plain)
     check_recipe(plain)
 
 
@@ -127,6 +125,13 @@ def sections(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from sections(value, f"{name}{index}.")
+
+
+def check_sections(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless every section with a `_target_` fits its constructor."""
+    for name, section in sections(plain):
+        if "_target_" in section:
+            check_section(name, section)
 
 
 def check_section(name: str, section: dict[str, Any]) -> None:
@@ -243,7 +248,7 @@ def check_recipe(plain: Mapping[str, Any]) -> None:
         )
 
 
-def check_kept(plain: Mapping[str, Any]) -> None:
+def check_leaves_what_is_tested(plain: Mapping[str, Any]) -> None:
     """Raise ConfigError where a run would not leave, in its folder, what its test needs when it has been trained."""
     trainer = plain.get("trainer", {})
     if "_target_" not in trainer:

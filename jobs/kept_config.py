@@ -9,11 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
-from run_folder.choices import CONF, Choices, check_named, check_unresolved, choices_in, sections, shortened
+from run_folder.choices import CONF, Choices, check_named, check_unresolved, choices_in, shortened
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG
 
-from .config_check import check_section, check_values
+from .config_check import check_sections, check_values
 from .config_types import LIBRARIES, Training
 
 OPTIMIZERS = tuple(name for name in LIBRARIES if name.startswith("torch.optim."))  # may be typed in place of conf/'s
@@ -48,9 +48,7 @@ def check_kept(config: Mapping[str, Any], path: Path) -> None:
     try:
         types = typing.get_type_hints(Training, include_extras=True)
         check_values("", config, types)
-        for place, section in sections(config, ""):
-            if "_target_" in section:
-                check_section(f"{place}.", dict(section))
+        check_sections(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
