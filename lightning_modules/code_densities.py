@@ -63,9 +63,8 @@ class IndependentCodes(CodeDensity):
         self.log_shares.copy_((counts / counts.sum(dim=2, keepdim=True)).log())
 
     def draw(self, n: int, labels: Tensor | None) -> Tensor:
-        codes = Categorical(
-            logits=self.log_shares[classes_of(labels, n, self.log_shares.device)]
-        ).sample()  # (n, length)
+        logits = self.log_shares[classes_of(labels, n, self.log_shares.device)]
+        codes = Categorical(logits=logits).sample()  # (n, length)
         return codes.unflatten(1, self.latent_shape)
 
     def log_prob(self, latents: Latents) -> Tensor:

@@ -7,7 +7,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from foundation.errors import ConfigError
 from run_folder.curves import CurvesError, read_rows
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
@@ -20,7 +19,6 @@ IDENTITY = {"model", "network", "data", "experiment", "seed"}
 UNREADABLE = (
     OSError,
     RecordError,
-    ConfigError,
     ValueError,
     KeyError,
     TypeError,
@@ -119,7 +117,6 @@ def read_run(folder: Path, name: str) -> Run:
     try:
         _read_config(run)
         _read_result(run)
-        _ = run.curves  # so that what is wrong with them is remarked
     except UNREADABLE as error:
         run.status, run.message = "damaged", _one_line(error)
         run.scores, run.protocols = {}, {}
