@@ -1,0 +1,25 @@
+"""The parts of the campaign, and how many tries each has."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from .flips import flip
+from .kills import kill
+from .saves import save
+from .tally import Tally
+
+
+class Part(NamedTuple):
+    """A kind of attack: called with how many tries, what is drawn from, and an empty folder for it."""
+
+    attack: Callable[[int, random.Random, Path], list[Tally]]
+    tries: dict[str, int]  # by scale
+
+
+PARTS = {
+    "kill": Part(kill, {"short": 6, "full": 200}),
+    "save": Part(save, {"short": 32, "full": 500}),
+    "flip": Part(flip, {"short": 40, "full": 600}),
+}
