@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .flips import flip
+from .folders import folders
 from .kills import kill
 from .saves import save
+from .strangers import hostile
 from .tally import Tally
+from .words import words
 
 
 class Part(NamedTuple):
@@ -22,4 +25,7 @@ PARTS = {
     "kill": Part(kill, {"short": 6, "full": 200}),
     "save": Part(save, {"short": 32, "full": 500}),
     "flip": Part(flip, {"short": 40, "full": 600}),
+    "hostile": Part(hostile, {"short": 5, "full": 200}),
+    "words": Part(words, {"short": 5, "full": 1000}),
+    "folders": Part(folders, {"short": 10, "full": 100}),
 }
