@@ -24,6 +24,7 @@ from .tally import Tally
 
 KILLS = 5  # of one run at most, in its training; as many as MORE in its evaluation
 MORE = 2
+AFTER_DATA = 0.5  # of a program's time
 
 
 class Life:
@@ -52,7 +53,7 @@ class Life:
             self.run = self.run.with_name(f"run_{len(self.killed_while)}")
         where = from_last(self.run) if resumes else [in_folder(self.run)]
         program = Program("train", *self.whole.options, *where, folder=self.folder)
-        if not kills or program.ended_within(self.drawn.uniform(0, self.whole.training)) or not program.kill():
+        if not kills or not self.killed(program, self.whole.training):
             finish(program)
             return True
         self.killed_while.append(stage(program.output, resumes))
@@ -61,11 +62,21 @@ class Life:
     def is_evaluated(self, kills: int) -> bool:
         """Evaluate the run, killed if there are kills left, and return whether that was done."""
         program = evaluation_of(self.run)
-        if not kills or program.ended_within(self.drawn.uniform(0, self.whole.evaluating)) or not program.kill():
+        if not kills or not self.killed(program, self.whole.evaluating):
             finish(program)
             return True
         self.killed_while.append("evaluating")
         return (self.run / EVALUATION / METRICS).exists()
+
+    def killed(self, program: Program, seconds: float) -> bool:
+        """Kill a program at a random moment of its usual time; False: it had ended before.
+
+        A small run is over soon after it has begun: every second moment is of the time after its data was read.
+        """
+        if self.drawn.random() < 0.5:
+            program.wait_for("data: ")
+            seconds *= AFTER_DATA
+        return not program.ended_within(self.drawn.uniform(0, seconds)) and program.kill()
 
 
 def stage(output: str, resumes: bool) -> str:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from .flips import flip
 from .folders import folders
 from .kills import kill
+from .races import race
 from .saves import save
+from .signals import stop
 from .strangers import hostile
 from .tally import Tally
 from .words import words
@@ -25,7 +27,9 @@ PARTS = {
     "kill": Part(kill, {"short": 6, "full": 200}),
     "save": Part(save, {"short": 32, "full": 500}),
     "flip": Part(flip, {"short": 40, "full": 600}),
+    "signal": Part(stop, {"short": 1, "full": 20}),
     "hostile": Part(hostile, {"short": 5, "full": 200}),
+    "race": Part(race, {"short": 4, "full": 20}),
     "words": Part(words, {"short": 5, "full": 1000}),
     "folders": Part(folders, {"short": 10, "full": 100}),
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
 
 import evaluate
 import export
@@ -25,6 +26,11 @@ from jobs import batch_check, building, evaluation, exporting, job, run  # noqa:
 from jobs.command_line import TRACEBACK_SWITCH
 from jobs.command_line import run as run_command
 from reports import page  # noqa: F401
+from run_folder.choices import choices_in
+
+for targets in choices_in().named.values():
+    for target in targets:
+        get_object(target)
 
 COMMANDS: dict[str, Callable[[], object]] = {
     "train": lambda: run_command(train.main),
@@ -39,9 +45,11 @@ LIMIT = 300.0  # seconds, after which a program hangs
 class Program:
     """`python <command>.py <arguments>`, started in a folder."""
 
-    def __init__(self, command: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.line = " ".join([f"{command}.py", *arguments])
-        self._file = tempfile.TemporaryFile("ab")
+        self._file = tempfile.TemporaryFile("a+b")
         given = (command, arguments, folder, environment or {}, self._file.fileno())
         self._process = FORK.Process(target=_become, args=given, daemon=True)
         self._process.start()
@@ -50,7 +58,12 @@ class Program:
     def output(self) -> str:
         """What it has printed by now, on both of its streams."""
         size = os.fstat(self._file.fileno()).st_size
-        return Path(f"/proc/self/fd/{self._file.fileno()}").read_bytes()[:size].decode(errors="replace")
+        return os.pread(self._file.fileno(), size, 0).decode(errors="replace")
+
+    def wait_for(self, words: str) -> None:
+        """Until it has printed this, or ended."""
+        while words not in self.output and not self.ended_within(0.005):
+            pass
 
     def ended_within(self, seconds: float) -> bool:
         self._process.join(seconds)
@@ -84,7 +97,9 @@ def in_child(function: Callable[..., Any], *arguments: Any) -> None:
     assert process.exitcode == 0, f"{function.__name__} ended with {process.exitcode}"
 
 
-def _become(command: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], output: int) -> None:
+def _become(
+    command: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], output: int
+) -> None:
     os.chdir(folder)
     os.environ.update(environment)
     os.environ.pop(TRACEBACK_SWITCH, None)

@@ -21,8 +21,8 @@ from .programs import Program
 
 # Of digits, three batches an epoch, every epoch scored: a few seconds.
 SHORT = ["data=digits", "network=mlp", "network.encoder.width=16", "network.decoder.width=16", "data.batch_size=400",
-         "trainer.max_epochs=4", "trainer.accelerator=cpu", "every_n_epochs=1", "scores.repeats=2",
-         "callbacks.likelihood.num_images=50", "callbacks.likelihood.num_samples=4", *SMALL_PICTURES]  # fmt: skip
+         "trainer.max_epochs=4", "trainer.accelerator=cpu", "every_n_epochs=1", "trainer.log_every_n_steps=2",
+         "scores.repeats=2", "callbacks.likelihood.num_images=50", "callbacks.likelihood.num_samples=4", *SMALL_PICTURES]  # fmt: skip
 MODELS = {
     "vae": ["model=vae", "model/density=gaussian", "model.ema_half_life=1000", *SHORT],
     "gan": ["model=gan", *(option for option in SHORT if "likelihood" not in option)],
@@ -125,7 +125,9 @@ def check_equal(run: Path, expected: dict[str, str]) -> None:
     ours = came_to(run)
     different = [name for name in sorted(ours.keys() | expected.keys()) if ours.get(name) != expected.get(name)]
     if different:
-        raise LostError(f"of {run} {', '.join(different)} {'is' if len(different) == 1 else 'are'} not as uninterrupted")
+        raise LostError(
+            f"of {run} {', '.join(different)} {'is' if len(different) == 1 else 'are'} not as uninterrupted"
+        )
     if left := [str(path) for path in left_behind(run)]:
         raise LostError(f"{', '.join(left)} is left behind")
 
