@@ -3,13 +3,18 @@
 import os
 
 import torch
+import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, UserError
+
+
+class LostProcessError(UserError):
+    """Another of the processes that train together has ended; this one can't go on without it."""
 
 
 def writes() -> bool:
@@ -69,3 +74,15 @@ def check_images_are_dealt_out(trainer: Trainer, config: DictConfig) -> None:
             f"trainer.devices={config.devices}: {trainer.world_size} processes need the strategy of trainer=ddp and "
             f"its way of dealing out images: give trainer=ddp trainer.devices={config.devices}"
         )
+
+
+def is_of_lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that one of several processes no longer hears of another."""
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
+
+
+def lost_process(error: RuntimeError) -> str:
+    """What such an error means, with the library's first words."""
+    own = getattr(rank_zero_only, "rank", 0)
+    said = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0]
+    return f"process {own} has lost another of those that train together, which was ended or hangs ({said})"

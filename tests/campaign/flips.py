@@ -11,7 +11,7 @@ from typing import NamedTuple
 from file_kinds import KINDS, Kind, flip_bit, noticed
 
 from .programs import Program
-from .runs import finish, from_last, uninterrupted
+from .runs import excerpt, finish, from_last, uninterrupted
 from .tally import Tally
 
 BY_COMMANDS = 10  # one flip in as many is met by a command, in a run folder; the others by the file's reader
@@ -106,5 +106,5 @@ def not_named(met: Met, run: Path, program: Program) -> str | None:
     if met.command == "report":
         said += (run / "report" / "results.csv").read_text()
     if "Traceback" in said or code != (0 if met.goes_on else 1):
-        return f"{met.command} ended with {code}: {said[-300:]}"
-    return None if Path(met.file).name in said and "damaged" in said else f"{met.command} says only: {said[-300:]}"
+        return f"{met.command} ended with {code}: {excerpt(said)}"
+    return None if Path(met.file).name in said and "damaged" in said else f"{met.command} says only: {excerpt(said)}"

@@ -1,4 +1,4 @@
-"""A report of run folders of which most are hostile or damaged: each is a row that says why, and the rest is reported."""
+"""A report of run folders that are hostile or damaged: each is a row that says why, and the rest is reported."""
 
 import csv
 import random

@@ -36,7 +36,7 @@ class Life:
         self.run = folder / "run_0"
 
     def live(self, kills: int) -> None:
-        """Train and evaluate with at most as many kills. Raises LostError if it can't be finished, or ends otherwise."""
+        """Train and evaluate with at most as many kills. Raises LostError if anything is not as uninterrupted."""
         self.folder.mkdir()
         in_evaluation = self.drawn.randint(0, min(kills, MORE))
         while not self.trains_on(kills - in_evaluation - len(self.killed_while)):

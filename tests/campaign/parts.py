@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .disks import disk
 from .flips import flip
 from .folders import folders
 from .kills import kill
 from .races import race
+from .ranks import ranks
 from .saves import save
 from .signals import stop
 from .strangers import hostile
@@ -32,4 +34,6 @@ PARTS = {
     "race": Part(race, {"short": 4, "full": 20}),
     "words": Part(words, {"short": 5, "full": 1000}),
     "folders": Part(folders, {"short": 10, "full": 100}),
+    "disk": Part(disk, {"short": 2, "full": 20}),
+    "ranks": Part(ranks, {"short": 1, "full": 8}),
 }

@@ -49,7 +49,7 @@ class Program:
         self, command: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.line = " ".join([f"{command}.py", *arguments])
-        self._file = tempfile.TemporaryFile("a+b")
+        self._file = tempfile.TemporaryFile("a+b")  # noqa: SIM115, it is open for as long as this is
         given = (command, arguments, folder, environment or {}, self._file.fileno())
         self._process = FORK.Process(target=_become, args=given, daemon=True)
         self._process.start()
@@ -108,6 +108,6 @@ def _become(
     sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(stream, "wb", 0), write_through=True) for stream in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None  # type: ignore[assignment]
+    HydraConfig.instance().cfg = None
     sys.argv = [f"{command}.py", *arguments]
     COMMANDS[command]()

@@ -13,7 +13,7 @@ import yaml
 from run_folder.layout import CONFIG, METRICS
 
 from .programs import Program
-from .runs import Finished, LostError, check_equal, evaluation_of, finish, from_last, in_folder, uninterrupted
+from .runs import Finished, LostError, check_equal, evaluation_of, excerpt, finish, from_last, in_folder, uninterrupted
 from .tally import Tally
 
 LATEST = 0.3  # seconds between the starts
@@ -41,13 +41,13 @@ def killed_half_way(whole: Finished, run: Path) -> Path:
     program = Program("train", *whole.options, in_folder(run), folder=run.parent)
     program.wait_for("epoch 2/4")
     if not program.kill():
-        raise LostError(f"it ended too early to be killed: {program.output[-300:]}")
+        raise LostError(f"it ended too early to be killed: {excerpt(program.output)}")
     return run
 
 
 @dataclass
 class Race:
-    """What races are run with: two whole runs, one that was killed half way, a folder of its own, and what is drawn from."""
+    """What races are run with: two whole runs, one that was killed half way, and a folder of its own."""
 
     wholes: list[Finished]
     half: Path
@@ -96,7 +96,7 @@ class Race:
             check_equal(job, whole.results)
 
     def winner(self, start: Callable[[int], Program]) -> int:
-        """Start two programs, and return which of them, 0 or 1, had the folder. Raises LostError unless just one had."""
+        """Start two programs, and return which of them, 0 or 1, had the folder. Raises LostError unless one had."""
         turns = self.drawn.sample([0, 1], 2)
         programs: dict[int, Program] = {}
         for turn in turns:

@@ -22,11 +22,12 @@ from .programs import Program
 # Of digits, three batches an epoch, every epoch scored: a few seconds.
 SHORT = ["data=digits", "network=mlp", "network.encoder.width=16", "network.decoder.width=16", "data.batch_size=400",
          "trainer.max_epochs=4", "trainer.accelerator=cpu", "every_n_epochs=1", "trainer.log_every_n_steps=2",
-         "scores.repeats=2", "callbacks.likelihood.num_images=50", "callbacks.likelihood.num_samples=4", *SMALL_PICTURES]  # fmt: skip
+         "scores.repeats=2", *SMALL_PICTURES]  # fmt: skip
 MODELS = {
-    "vae": ["model=vae", "model/density=gaussian", "model.ema_half_life=1000", *SHORT],
-    "gan": ["model=gan", *(option for option in SHORT if "likelihood" not in option)],
-}
+    "vae": ["model=vae", "model/density=gaussian", "model.ema_half_life=1000", "callbacks.likelihood.num_images=50",
+            "callbacks.likelihood.num_samples=4", *SHORT],
+    "gan": ["model=gan", *SHORT],
+}  # fmt: skip
 RECORDED = ("epochs", "images_seen", "parameters", "checkpoint", "checkpoint_epoch", "best_val_score", "scores",
             "protocols", "test")  # fmt: skip
 RESTORED = ("state_dict", "optimizer_states", "epoch", "global_step", "images_seen")  # of a checkpoint
@@ -87,8 +88,13 @@ def finish(program: Program) -> str:
     except TimeoutError as error:
         raise LostError(str(error)) from error
     if code != 0:
-        raise LostError(f"{program.line} ended with {code}: {program.output[-500:]}")
+        raise LostError(f"{program.line} ended with {code}: {excerpt(program.output)}")
     return program.output
+
+
+def excerpt(said: str) -> str:
+    """What there is to see of what a program has printed: its traceback, or its last words."""
+    return said[said.index("Traceback") :][:2000] if "Traceback" in said else said[-300:]
 
 
 def came_to(run: Path) -> dict[str, str]:

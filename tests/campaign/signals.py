@@ -11,7 +11,18 @@ from signal import SIGINT, SIGTERM
 from run_folder.layout import EVALUATION, METRICS
 
 from .programs import Program
-from .runs import MODELS, Finished, LostError, check_equal, evaluation_of, finish, has_begun, in_folder, uninterrupted
+from .runs import (
+    MODELS,
+    Finished,
+    LostError,
+    check_equal,
+    evaluation_of,
+    excerpt,
+    finish,
+    has_begun,
+    in_folder,
+    uninterrupted,
+)
 from .tally import Tally
 
 SOON = 3.0  # seconds
@@ -53,7 +64,7 @@ def to_training(number: int, whole: Finished, work: Path, drawn: random.Random) 
     else:
         advice = ADVICE.search(said)
         if advice is None:
-            raise LostError(f"no advice: {said[-300:]}")
+            raise LostError(f"no advice: {excerpt(said)}")
         finish(Program("train", *shlex.split(advice[1])[2:], folder=work))
         if f"{run}" not in advice[1]:
             (run,) = (path.parent for path in (work / "outputs").rglob(METRICS))
@@ -70,15 +81,15 @@ def to_evaluation(number: int, whole: Finished, work: Path, drawn: random.Random
         if not program.ended_within(drawn.uniform(0, whole.evaluating)):
             break
     said = stopped(program, number)
-    if (run / EVALUATION).exists() and WORDS[number] not in said and number == SIGINT:  # type: ignore[index]
-        raise LostError(f"no word: {said[-300:]}")
+    if (run / EVALUATION).exists() and WORDS[number] not in said and number == SIGINT:
+        raise LostError(f"no word: {excerpt(said)}")
     finish(evaluation_of(run))
     check_equal(run, whole.results)
 
 
 def stopped(program: Program, number: int) -> str:
     """Send a signal, and return what a program had printed at its end. Raises LostError for a wrong or a late one."""
-    program.send(number)  # type: ignore[arg-type]
+    program.send(number)
     begin = time.monotonic()
     try:
         code = program.code()
@@ -87,9 +98,9 @@ def stopped(program: Program, number: int) -> str:
     took = time.monotonic() - begin
     said = program.output
     if code != 128 + number:
-        raise LostError(f"exit code {code}, not {128 + number}: {said[-300:]}")
+        raise LostError(f"exit code {code}, not {128 + number}: {excerpt(said)}")
     if took > SOON:
         raise LostError(f"it took {took:.1f} s")
     if "Traceback" in said:
-        raise LostError(f"a traceback: {said[-300:]}")
+        raise LostError(f"a traceback: {excerpt(said)}")
     return said

@@ -9,6 +9,7 @@ from run_folder.layout import CONFIG
 
 from .command_lines import COMMAND_LINES, CommandLine
 from .programs import Program
+from .runs import excerpt
 from .tally import Tally
 
 LIMIT = 60.0  # seconds
@@ -35,10 +36,10 @@ def answer(line: CommandLine, work: Path) -> str | None:
         return str(error)
     said = program.output
     if "Traceback" in said:
-        return f"a traceback: {said[-300:]}"
+        return f"a traceback: {excerpt(said)}"
     if code == 0:
-        return f"taken: {said[-300:]}"
+        return f"taken: {excerpt(said)}"
     if "error" not in said:
-        return f"no word: {said[-300:]}"
+        return f"no word: {excerpt(said)}"
     blocking = [path for path in work.rglob("*") if path.name in (CONFIG, LOCK) or path.suffix == ".ckpt"]
     return f"{', '.join(map(str, blocking))} is in the way" if blocking else None
