@@ -126,7 +126,7 @@ def test_disk_without_room_for_a_temporary_folder_is_named_too(tmp_path: Path, m
     path.write_text("old")
 
     def lock(folder: Path) -> None:
-        raise full()  # while its holder is written into it
+        raise full()
 
     monkeypatch.setattr(atomic, "FolderLock", lock)
     with pytest.raises(DiskFullError, match=rf"^{path}: no room is left on the disk .* is kept$"):
