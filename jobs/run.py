@@ -18,7 +18,16 @@ from run_folder.settings import as_dict
 from .batch_check import check_batches
 from .command_line import command_to_resume, ended_by_signals
 from .config_check import check
-from .machine import LostProcessError, check_processes, is_of_lost_process, lost_process, use_machine, writes
+from .machine import (
+    LostProcessError,
+    check_processes,
+    ended_with_first_process,
+    first_words,
+    is_of_lost_process,
+    lost_process,
+    use_machine,
+    writes,
+)
 from .resuming import Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
@@ -60,7 +69,7 @@ class Run:
 
         SIGTERM and Ctrl-C, a full disk, and the end of another of the processes that train together.
         """
-        with ended_by_signals(self.advice):
+        with ended_with_first_process(self.advice), ended_by_signals(self.advice):
             try:
                 yield
             except OSError as error:
@@ -71,7 +80,7 @@ class Run:
             except RuntimeError as error:
                 if not is_of_lost_process(error):
                     raise
-                raise LostProcessError(f"{lost_process(error)}; {self.advice()}") from error
+                raise LostProcessError(f"{lost_process(first_words(error))}; {self.advice()}") from error
 
     def advice(self) -> str:
         """What to do when a run has ended before its time."""

@@ -15,7 +15,7 @@ from .runs import MODELS, LostError, excerpt, has_begun, in_folder, is_resumable
 from .tally import Tally
 
 SOON = 15.0  # seconds to a word: Lightning looks at its processes every five, and ends the first of them
-LIMIT = 120.0  # seconds to the end, and to a start: these are interpreters of their own
+LIMIT = 120.0  # seconds to the end, and to a start: these are interpreters of their own, the second of which may import
 WORDS = ("has lost another of those that train together", "terminated with code -9")
 
 
@@ -56,9 +56,9 @@ class Pair:
             self.wait(begin, "has not begun")
         time.sleep(self.drawn.uniform(0, 1))
         os.kill((self.first.pid, second)[victim], signal.SIGKILL)
-        begin = time.monotonic()
+        begin, soon = time.monotonic(), SOON if sign is is_resumable else LIMIT
         while not any(words in self.said for words in WORDS):
-            self.wait(begin, "has said nothing", SOON, ended=False)
+            self.wait(begin, "has said nothing", soon, ended=False)
         while is_running((second, self.first.pid)[victim]):
             self.wait(begin, "has not ended", ended=False)
         if "Traceback" in self.said:

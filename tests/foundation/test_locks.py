@@ -92,7 +92,7 @@ def test_full_disk_keeps_no_lock_from_being_taken(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(locks.os, "write", full)
         lock = FolderLock(tmp_path)
-    with pytest.raises(InUseError, match="another program .which has just begun"):
+    with pytest.raises(InUseError, match=r"another program .which has just begun"):
         FolderLock(tmp_path)
     lock.release()
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,32 @@ def test_process_that_has_lost_another_says_so_and_how_to_go_on(tmp_path: Path):
         assert "hydra." not in str(caught.value)  # which Lightning gives its other processes
     with pytest.raises(RuntimeError, match=r"^shapes"), run.stoppable():
         raise RuntimeError("shapes do not match")
+
+
+def test_process_ends_soon_after_the_one_that_started_it(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
+    codes: list[int] = []
+    monkeypatch.setattr(machine, "PATIENCE", 0.05)
+    monkeypatch.setattr(machine, "writes", lambda: False)
+    monkeypatch.setattr(machine.os, "_exit", codes.append)
+
+    def wait(first: int | None) -> None:
+        with monkeypatch.context() as patch:
+            patch.delenv(machine.FIRST_PROCESS, raising=False)
+            if first is not None:
+                patch.setenv(machine.FIRST_PROCESS, str(first))
+            with machine.ended_with_first_process(lambda: "go on"):
+                time.sleep(0.3)
+
+    wait(os.getppid())
+    wait(None)  # another program has started both
+    assert codes == []
+    wait(os.getpid())  # which is not the parent
+    assert codes == [1]
+    assert "error: process 0 has lost another" in capfd.readouterr().err
+    monkeypatch.setattr(machine, "PATIENCE", 0.6)
+    wait(os.getpid())  # it has ended by itself before
+    time.sleep(0.5)
+    assert codes == [1]
 
 
 def test_sweep_over_several_processes_is_refused(tmp_path: Path):
