@@ -102,13 +102,18 @@ def disk_full(path: Path) -> str:
     return f"{path}: no room is left on the disk {disk} ({shutil.disk_usage(disk).total / 1e9:,.3g} GB)"
 
 
+def no_room(error: BaseException) -> bool:
+    """Whether an error says that a disk is full."""
+    return isinstance(error, OSError) and error.errno in NO_SPACE
+
+
 def is_full(error: Exception, partial: Path) -> bool:
     """Whether writing a file failed for lack of room, which some writers report as something else.
 
     torch says of a checkpoint that is cut off "unexpected pos 403456": so it is tried whether more can be written.
     """
     if isinstance(error, OSError):
-        return error.errno in NO_SPACE
+        return no_room(error)
     try:
         with open(partial, "ab") as file:
             file.write(bytes(PROBE))

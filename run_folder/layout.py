@@ -14,6 +14,8 @@ BEST, LAST = "best.ckpt", "last.ckpt"  # by val's score; of the last whole epoch
 END = "end.ckpt"  # of a run that ended amid an epoch: its last weights
 WEIGHTS = "weights.safetensors"  # of a run that was exported, in the place of its checkpoints
 
+SWEEP = "multirun.yaml"  # in the folder of a sweep, around those of its jobs: Hydra writes it when it begins
+
 
 def tested_checkpoint(run_dir: Path) -> Path:
     """The best checkpoint by the val score; the run's last weights where val was never scored; an exported run's."""
