@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
@@ -96,12 +97,11 @@ def left_to_jobs(arguments: Sequence[str], load: Load) -> list[str]:
     setting that the default model lacks. Written as a choice of one value it is of the jobs alone. Other arguments
     are returned as they are.
     """
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    several = [override for override in overrides if has_several_values(override)]
-    sweeps_choices = any((CONF / name_of(given).lstrip("+")).is_dir() for given in several)
-    if not sweeps_choices or not {"-m", "--multirun"}.intersection(arguments):
+    parsed = get_args_parser().parse_args(list(arguments))
+    several = [override for override in parsed.overrides if has_several_values(override)]
+    if not parsed.multirun or not any((CONF / name_of(given).lstrip("+")).is_dir() for given in several):
         return list(arguments)
-    _, _, wrong = applicable([given for given in overrides if given not in several], load)
+    _, _, wrong = applicable([given for given in parsed.overrides if given not in several], load)
     left = {given for given, _ in wrong if not given.startswith("~") and given.partition("=")[2]}
     return [f"{name_of(given)}=choice({given.partition('=')[2]})" if given in left else given for given in arguments]
 

@@ -58,7 +58,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         capsys.readouterr()
         code = 0
         try:
-            run(of.main)
+            run(of.main, "config" if of is train else of.__name__)
         except SystemExit as end:
             code = int(end.code or 0)
         return code, capsys.readouterr().err
