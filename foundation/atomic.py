@@ -21,14 +21,21 @@ PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")  # a hidden folder in which
 
 
 class DiskFullError(UserError, OSError):
-    """A file could not be written for lack of room; the message names the disk, and what is safe."""
+    """A file could not be written for lack of room; the message names the disk, and what is safe.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    `remedy`: the command to give once there is room; a program adds it where it is not known yet.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
         self.errno = ENOSPC
 
+    @property
+    def remedy(self) -> str:
+        return str(self.args[1])
+
     def __str__(self) -> str:
-        return str(self.args[0])
+        return f"{self.args[0]}. Make room; {self.remedy}" if self.remedy else str(self.args[0])
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

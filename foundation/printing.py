@@ -27,19 +27,17 @@ def print_anywhere() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # it was closed when the program began
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter:
-            if type(stream.buffer.raw) is io.FileIO:
-                setattr(sys, name, _unbroken(stream))
+            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(_Output(os.devnull, "w")), errors="replace"))
+        elif type(stream) is io.TextIOWrapper and type(getattr(stream.buffer, "raw", None)) is io.FileIO:
+            setattr(sys, name, _unbroken(stream))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def _unbroken(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     stream.flush()
-    file = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(
-        file,
+        io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
         errors="replace",
         line_buffering=stream.line_buffering,

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -23,11 +22,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
 from foundation.printing import print_anywhere
 from run_folder.settings import decides_weights, setting_of
 
 from .composition import load
+from .paths import expanded, quoted
+from .processes import is_first_process, leave_allocation_alone
 from .run_start import unwritable
 from .spelling import what_is_wrong
 from .sweep_jobs import has_several_values, left_to_jobs
@@ -81,10 +83,8 @@ def command_to_resume(checkpoint: Path) -> str:
 
 
 def override(name: str, path: Path) -> str:
-    """`name=path` as Hydra reads it: what is more than letters, digits and plain signs is quoted."""
-    plain = re.fullmatch(r"[\w./:@%+-]+", str(path), re.ASCII)
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{name}={path}" if plain else f"{name}='{escaped}'"
+    """`name=path` as Hydra reads it."""
+    return f"{name}={quoted(str(path))}"
 
 
 @contextmanager
@@ -94,6 +94,7 @@ def reporting() -> Iterator[None]:
     Hydra raises the error of the first job that failed when the sweep ends.
     """
     print_anywhere()  # a launcher's other processes come in here
+    leave_allocation_alone()
     try:
         yield
     except Exception as error:
@@ -118,7 +119,7 @@ def run(main: Callable[[], None], config: str = "config") -> None:
     print_anywhere()
     register_folder_name()
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
+        sys.argv[1:] = resumed(expanded(sys.argv[1:]))
         try:
             main()
         except ConfigCompositionException:
@@ -128,14 +129,14 @@ def run(main: Callable[[], None], config: str = "config") -> None:
             sys.argv[1:] = arguments
             main()
     except Exception as error:
-        is_hydras = isinstance(error, HydraException)  # some of these are OSErrors too
-        # Outside of a job a file's error is that of the run folder, which Hydra makes.
-        end_with(unwritable(error) if isinstance(error, OSError) and not is_hydras else spelt(error, config))
+        end_with(unwritable(error) if is_of_hydras_folder(error) else spelt(error, config))
     except Stopped as end:
-        print(f"{end}; {end.advice}", file=sys.stderr)
+        if is_first_process():  # the others are stopped by the same key
+            print(f"{end}; {end.advice}", file=sys.stderr)
         raise
     except KeyboardInterrupt:  # before anything was done that could be lost, or after all was
-        print("stopped by Ctrl-C", file=sys.stderr)
+        if is_first_process():
+            print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 
@@ -189,7 +190,10 @@ def end_with(error: Exception) -> NoReturn:
     """Exit with code 1 and the message of an error that is the user's to mend; raise any other."""
     if not is_the_users(error) or WANTS_TRACEBACK:
         raise error
-    print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
+    message = message_of(error)
+    if no_room(error) and not getattr(error, "remedy", ""):
+        message += f". Make room, and give the command again: {shlex.join(['python', *sys.argv])}"
+    print(f"error: {message}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
 
 
@@ -199,6 +203,16 @@ def is_the_users(error: BaseException) -> bool:
         return is_the_users(error.__cause__) or not is_raised_here(error.__cause__)
     kinds = (UserError, HydraException, OmegaConfBaseException, OSError)
     return isinstance(error, kinds) or is_misconfiguration(error)
+
+
+def is_of_hydras_folder(error: Exception) -> TypeGuard[OSError]:
+    """Whether Hydra could not make the folder of a run or a sweep."""
+    if not isinstance(error, OSError) or isinstance(error, HydraException):  # some of these are both
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    hydra = Path(sys.modules["hydra"].__file__ or "").parent
+    caller = next((frame for frame in reversed(frames) if frame.name != "mkdir"), None)
+    return caller is not None and Path(caller.filename).is_relative_to(hydra)
 
 
 def is_misconfiguration(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from run_folder.kept_config import read_plain
 from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
 
+from .run_start import unwritable
 from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
 
 OPTION = "sweep.resume="
@@ -60,11 +61,17 @@ class FolderNames(Callback):
 
 
 def lock_sweep(folder: Path) -> None:
-    """Keep other programs out of a sweep's folder until this process ends. Raises InUseError."""
+    """Keep other programs out of a sweep's folder until this process ends.
+
+    Raises InUseError, and ConfigError or DiskFullError if it can't be written.
+    """
     folder = folder.resolve()
     if folder not in _locks:
-        folder.mkdir(parents=True, exist_ok=True)
-        _locks[folder] = FolderLock(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _locks[folder] = FolderLock(folder)
+        except OSError as error:
+            raise unwritable(error) from error
         atexit.register(_locks[folder].release)
 
 
