@@ -28,7 +28,7 @@ def print_anywhere() -> None:
         stream = getattr(sys, name)
         if stream is None:  # it was closed when the program began
             setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(_Output(os.devnull, "w")), errors="replace"))
-        elif type(stream) is io.TextIOWrapper and type(getattr(stream.buffer, "raw", None)) is io.FileIO:
+        elif type(stream) is io.TextIOWrapper and type(getattr(stream.buffer, "raw", stream.buffer)) is io.FileIO:
             setattr(sys, name, _unbroken(stream))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from foundation.errors import ConfigError
 from run_folder.settings import setting_of
 
 PATHS = {
@@ -17,7 +18,10 @@ QUOTED = re.compile(r"(['\"])(~.*)\1")
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-    """Arguments of the command line with the home folder in place of a `~` that begins a path; of several, each."""
+    """Arguments of the command line with the home folder in place of a `~` that begins a path; of several, each.
+
+    Raises ConfigError where there is no such folder.
+    """
     return [_expanded(argument) if setting_of(argument) in PATHS else argument for argument in arguments]
 
 
@@ -27,6 +31,16 @@ def make_absolute(cfg: DictConfig) -> None:
         path = OmegaConf.select(cfg, setting, throw_on_resolution_failure=False)
         if isinstance(path, str) and path:
             OmegaConf.update(cfg, setting, os.path.abspath(os.path.expanduser(path)))
+
+
+def at_home(name: str, path: str) -> str:
+    found = os.path.expanduser(path)
+    if found == path:
+        home = path.partition("/")[0]
+        raise ConfigError(
+            f"{name.lstrip('+')}: {path}: there is no home folder {home}. A file of that name is ./{path}"
+        )
+    return found
 
 
 def quoted(path: str) -> str:
@@ -42,5 +56,5 @@ def _expanded(argument: str) -> str:
     paths = [QUOTED.sub(r"\2", path) for path in value.split(",")]
     if not any(path.startswith("~") for path in paths):
         return argument
-    whole = [quoted(os.path.expanduser(path)) if path.startswith("~") else path for path in paths]
+    whole = [quoted(at_home(name, path)) if path.startswith("~") else path for path in paths]
     return f"{name}={','.join(whole)}"

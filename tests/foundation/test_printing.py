@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
@@ -18,22 +19,23 @@ for _ in range(2000):
 """
 
 
-def ended(script: str, redirection: str, env: dict[str, str] | None = None) -> str:
+def ended(script: str, redirection: str, folder: Path, env: dict[str, str]) -> str:
     """What a program says once it has come to its end, by another way than its output."""
     script += "\nopen('ended', 'w').write('so')"
     command = f'{sys.executable} -c "$SCRIPT" {redirection}; cat ended'
     result = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=env["FOLDER"], env={"SCRIPT": script, **env}
+        ["bash", "-c", command], capture_output=True, text=True, cwd=folder, env={"SCRIPT": script, **env}
     )
     return result.stdout.splitlines()[-1] if result.stdout else result.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("redirection", ["2>&1 | head -1", "2>&1 >/dev/null | head -1", "2>&-", ">&-", ">&- 2>&-"])
-def test_program_whose_output_nobody_reads_goes_on(redirection: str, tmp_path):
-    assert ended(PRINTING, redirection, {"FOLDER": str(tmp_path)}) == "so"
+def test_program_whose_output_nobody_reads_goes_on(redirection: str, unbuffered: str, tmp_path: Path):
+    assert ended(PRINTING, redirection, tmp_path, {"PYTHONUNBUFFERED": unbuffered}) == "so"
 
 
-def test_sign_that_the_encoding_lacks_is_a_question_mark(tmp_path):
+def test_sign_that_the_encoding_lacks_is_a_question_mark():
     command = [sys.executable, "-c", PRINTING]
     result = subprocess.run(command, capture_output=True, env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
     assert result.returncode == 0 and result.stdout.splitlines()[0] == b"a line ?" * 20

@@ -42,6 +42,11 @@ def test_home_folder_stands_for_its_sign(given: str, read: str, monkeypatch: pyt
     assert expanded([given]) == [read]
 
 
+def test_path_in_a_home_folder_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match=r"data\.root: ~nobody at all/x: there is no home folder ~nobody at all\."):
+        expanded(["data.root='~nobody at all/x'"])
+
+
 def test_home_folder_of_odd_signs_is_quoted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/home/it's, me")
     (argument,) = expanded(["data.root=~/x"])
