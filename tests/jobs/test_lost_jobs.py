@@ -132,6 +132,8 @@ def test_resumed_job_that_fails_at_once_says_why_and_a_finished_one_stays(job, t
     job(finishing, "one", 0)
     job(finishing, "two", 1)
     (tmp_path / "two" / "metrics.json").unlink()  # it was stopped
+    (tmp_path / "two" / "checkpoints").mkdir()
+    (tmp_path / "two" / "checkpoints" / "last.ckpt").touch()
     (tmp_path / SWEEP).touch()  # as Hydra does when the sweep is resumed
     resume = f"sweep.resume={tmp_path}"
     job(failing("no data"), "one", 0, resume)
