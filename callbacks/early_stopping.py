@@ -9,6 +9,7 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from foundation.errors import ConfigError
+from foundation.ranges import Count
 
 from .cadence import is_due
 
@@ -23,7 +24,7 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
         self,
         monitor: str | None,
         mode: Literal["min", "max"],
-        patience: Annotated[int, Ge(1)],
+        patience: Count,
         min_delta: Annotated[float, Ge(0)],
     ) -> None:
         """`monitor`: the score that chooses the best checkpoint; null where none does, which can stop no run."""

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from foundation.errors import UserError
+from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.image_model import ImageModel
 from run_folder.judgements import Judgement, is_early
@@ -50,15 +51,15 @@ class Health(RecordedCallback):
     def __init__(
         self,
         action: Literal["warn", "stop"],
-        every_n_batches: Annotated[int, Ge(1)],
-        patience: Annotated[int, Ge(1)],
+        every_n_batches: Count,
+        patience: Count,
         gradient_factor: Annotated[float, Gt(1)],
         gradient_share: Annotated[float, Interval(ge=0, lt=1)],
         judged_from: Annotated[float, Interval(ge=0, le=1)],
-        checks: Annotated[int, Ge(1)],
-        num_images: Annotated[int, Ge(2)],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        checks: Count,
+        num_images: Annotated[Images, Ge(2)],
+        batch_size: Size,
+        seed: Seed,
     ) -> None:
         """Numbers in a row are `patience` looks at terms and gradients, and `checks` of samples and latents."""
         super().__init__()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
+from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel
 from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
@@ -47,11 +48,11 @@ class SampleScores(ScoreCallback):
         extractor: Callable[..., FeatureExtractor],
         datamodule: ImageDataModule,
         protocol: str | None,
-        num_fakes: Annotated[int, Ge(2)] | None,
-        num_train: Annotated[int, Ge(2)] | None,
-        repeats: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        num_fakes: Annotated[Images, Ge(2)] | None,
+        num_train: Annotated[Images, Ge(2)] | None,
+        repeats: Count,
+        batch_size: Size,
+        seed: Seed,
     ) -> None:
         super().__init__()
         self.glance: Glance | None = None  # the latest at val

@@ -6,7 +6,7 @@ from math import log
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 from torch import Size, Tensor, nn
 from torch.distributions import Categorical, Distribution, constraints
 from torch.nn.functional import logsigmoid, softplus
@@ -46,7 +46,7 @@ class LogisticMixtureLikelihood(Likelihood):
     is_over_bytes = True
     log_scales = (-7.0, 7.0)  # from an eighth of a byte to a coin that knows black and white
 
-    def __init__(self, num_components: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, num_components: Size) -> None:
         super().__init__()
         self.num_components = num_components
 
