@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from foundation.errors import UserError
 from run_folder.settings import decides_weights, setting_of
 
+from .override_check import check_overrides
 from .run_start import unwritable
 from .sweeps import register_folder_name, resumed
 
@@ -120,6 +121,7 @@ def run(main: Callable[[], None]) -> None:
     register_folder_name()
     try:
         sys.argv[1:] = resumed(sys.argv[1:])
+        check_overrides(sys.argv[1:])
         main()
     except Exception as error:
         is_hydras = isinstance(error, HydraException)  # some of these are OSErrors too

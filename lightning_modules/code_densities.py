@@ -12,13 +12,13 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from foundation.ranges import Count, Images, Seed, Size
+from foundation.ranges import Count, Dimension, Images, Seed, Size
 
 from .densities import FittedDensity, classes_of
 from .observing import drawing_from
 from .values import Latents
 
-LatentShape = tuple[Size, ...]
+LatentShape = tuple[Dimension, ...]
 CHECKS = 10  # of the held-out log-likelihood, while a network is trained
 
 
@@ -48,7 +48,7 @@ class IndependentCodes(CodeDensity):
     def __init__(
         self,
         latent_shape: LatentShape,
-        num_codes: Annotated[Size, Ge(2)],
+        num_codes: Annotated[Dimension, Ge(2)],
         num_classes: Size | None,
         num_latents: Images,
     ) -> None:
@@ -86,7 +86,7 @@ class AutoregressiveCodes(CodeDensity):
     def __init__(
         self,
         latent_shape: LatentShape,
-        num_codes: Annotated[Size, Ge(2)],
+        num_codes: Annotated[Dimension, Ge(2)],
         num_classes: Size | None,
         width: Size,
         num_steps: Count,

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from foundation.ranges import Count, Images, Seed, Size
+from foundation.ranges import Count, Dimension, Images, Seed, Size
 
 from .values import Latents
 
@@ -48,7 +48,7 @@ class PriorDensity(Density):
 
     name = "prior"
 
-    def __init__(self, latent_dim: Size, num_classes: Size | None) -> None:
+    def __init__(self, latent_dim: Dimension, num_classes: Size | None) -> None:
         super().__init__()
 
     def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
@@ -106,7 +106,7 @@ class GaussianDensity(FittedDensity):
 
     def __init__(
         self,
-        latent_dim: Size,
+        latent_dim: Dimension,
         num_classes: Size | None,
         num_latents: Annotated[Images, Ge(2)],
     ) -> None:
@@ -143,9 +143,9 @@ class GaussianMixtureDensity(FittedDensity):
 
     def __init__(
         self,
-        latent_dim: Size,
+        latent_dim: Dimension,
         num_classes: Size | None,
-        num_components: Size | Annotated[list[Size], MinLen(1)],
+        num_components: Dimension | Annotated[list[Dimension], MinLen(1)],
         num_latents: Annotated[Images, Ge(2)],
         tol: Annotated[float, Gt(0)],
         max_iter: Count,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 from torch.optim import Optimizer
 
-from foundation.ranges import Count, Parameters, Size
+from foundation.ranges import Count, Dimension, Parameters
 
 from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
@@ -33,7 +33,7 @@ class GAN(AdversarialModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Size,
+        latent_dim: Dimension,
         n_critic: Count,
         truncation: Annotated[float, Gt(0)] | None,
         ema_half_life: Annotated[float, Ge(0)],

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import one_hot, softplus
 
-from foundation.ranges import Count, Depth, Images, Seed, Size
+from foundation.ranges import Count, Depth, Dimension, Images, Seed, Size
 
 from .averaging import ExponentialMovingAverage
 from .densities import FittedDensity
@@ -122,7 +122,7 @@ class SecondStageDensity(NetworkDensity):
 
     def __init__(
         self,
-        latent_dim: Size,
+        latent_dim: Dimension,
         num_classes: Size | None,
         width: Size,
         depth: Annotated[Depth, Ge(1)],
@@ -188,7 +188,7 @@ class FlowMatchingDensity(NetworkDensity):
 
     def __init__(
         self,
-        latent_dim: Size,
+        latent_dim: Dimension,
         num_classes: Size | None,
         width: Size,
         depth: Annotated[Depth, Ge(1)],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, kl_divergence
 from zuko.flows import MAF
 
-from foundation.ranges import Depth, Size
+from foundation.ranges import Depth, Dimension, Size
 
 from .values import Batch
 
@@ -32,7 +32,7 @@ class StandardNormalPrior(Prior):
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, latent_dim: Size) -> None:
+    def __init__(self, latent_dim: Dimension) -> None:
         super().__init__()
         # Buffers, so that the distribution is on the model's device; not persistent: they are constants.
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
@@ -45,7 +45,7 @@ class StandardNormalPrior(Prior):
 class MixturePrior(Prior):
     """A mixture of diagonal Gaussians, all of whose parameters are learned."""
 
-    def __init__(self, latent_dim: Size, num_components: Size) -> None:
+    def __init__(self, latent_dim: Dimension, num_components: Dimension) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.means = nn.Parameter(0.1 * torch.randn(num_components, latent_dim))  # near N(0, I)
@@ -65,7 +65,7 @@ class FlowPrior(Prior):
 
     def __init__(
         self,
-        latent_dim: Size,
+        latent_dim: Dimension,
         transforms: Annotated[Depth, Ge(1)],
         width: Size,
         depth: Annotated[Depth, Ge(1)],
@@ -93,8 +93,8 @@ class VampPrior(Prior):
 
     def __init__(
         self,
-        latent_dim: Size,
-        num_components: Size,
+        latent_dim: Dimension,
+        num_components: Dimension,
         training_images: TrainingImages,
     ) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.optim import Optimizer
 
-from foundation.ranges import Parameters, Size
+from foundation.ranges import Dimension, Parameters
 
 from .clippings import Clipping
 from .conditioning import Conditioning
@@ -33,7 +33,7 @@ class VAE(VariationalModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Size,
+        latent_dim: Dimension,
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
         parameters: Parameters | None,

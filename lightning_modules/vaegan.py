@@ -9,7 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from foundation.ranges import Parameters, Size
+from foundation.ranges import Dimension, Parameters
 
 from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
@@ -39,7 +39,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Size,
+        latent_dim: Dimension,
         feature_weight: Annotated[float, Ge(0)],
         feature_scale: Annotated[float, Gt(0)],
         pixel_weight: Annotated[float, Ge(0)],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 from torch.optim import Optimizer
 
-from foundation.ranges import Parameters, Size
+from foundation.ranges import Dimension, Parameters
 
 from .clippings import Clipping
 from .code_densities import CodeDensity
@@ -35,9 +35,9 @@ class VQVAE(DensityModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_positions: Size,
-        num_codes: Annotated[Size, Ge(2)],
-        code_dim: Size,
+        num_positions: Dimension,
+        num_codes: Annotated[Dimension, Ge(2)],
+        code_dim: Dimension,
         commitment: Annotated[float, Ge(0)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],

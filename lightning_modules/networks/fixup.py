@@ -12,7 +12,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from foundation.ranges import Depth, Size
+from foundation.ranges import Depth, Dimension, Size
 
 from .conv import doubling
 from .pyramid import channels, resolutions
@@ -55,7 +55,7 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Size,
+        latent_dim: Dimension,
         width: Size,
         depth: Depth,
         activation: Callable[[], nn.Module],

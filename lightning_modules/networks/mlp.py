@@ -7,7 +7,7 @@ from math import prod
 from torch import Tensor, nn
 
 from foundation.errors import ConfigError
-from foundation.ranges import Depth, Size
+from foundation.ranges import Depth, Dimension, Size
 
 
 class Encoder(nn.Sequential):
@@ -39,7 +39,7 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Size,
+        latent_dim: Dimension,
         width: Size | Sequence[Size],
         depth: Depth,
         activation: Callable[[], nn.Module],

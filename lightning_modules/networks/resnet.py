@@ -6,7 +6,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from foundation.ranges import Size
+from foundation.ranges import Dimension, Size
 
 from .pyramid import channels, resolutions
 
@@ -47,7 +47,7 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Size,
+        latent_dim: Dimension,
         width: Size,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
