@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 from annotated_types import Ge
 from lightning import LightningModule, Trainer
+from pydantic import StringConstraints
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
@@ -32,6 +33,9 @@ from .trainer_facts import callbacks_of
 VAL_SEED = 2**31
 
 
+Name = Annotated[str, StringConstraints(pattern=r"^[\w-]+$")]  # part of scores' names
+
+
 class SampleScores(ScoreCallback):
     """`val/fid_<name>` at the run's cadence, for choosing a checkpoint; `test/<score>_<name>`, for reporting.
 
@@ -44,7 +48,7 @@ class SampleScores(ScoreCallback):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         extractor: Callable[..., FeatureExtractor],
         datamodule: ImageDataModule,
         protocol: str | None,

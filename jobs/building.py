@@ -78,6 +78,7 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback],
     `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
     """
     check_makes_images(model, callbacks)
+    check_steps(model, cfg.trainer)
     trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
@@ -87,6 +88,14 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback],
     )
     check_images_are_dealt_out(trainer, cfg.trainer)
     return trainer
+
+
+def check_steps(model: ImageModel, trainer: DictConfig) -> None:
+    """Raise ConfigError if Lightning is to do what a model that steps its optimizers itself would have to."""
+    if trainer.get("accumulate_grad_batches", 1) != 1 and not model.automatic_optimization:
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches: {type(model).__name__} steps after every batch. Set data.batch_size"
+        )
 
 
 def seed_everything(seed: int) -> None:

@@ -78,11 +78,17 @@ class Evaluation(TypedDict):
     background: Colour
     name: str | None
     folder: str
-    checkpoint: str | None
+    checkpoint: Annotated[str, MinLen(1)] | None
     accelerator: Accelerator
     seed: Seed
     samples: Images
-    out: str | None
+    out: Annotated[str, MinLen(1)] | None
+
+
+class EvaluatedData(TypedDict):
+    """What evaluate.py may be told of a run's data."""
+
+    root: Annotated[str, MinLen(1)] | None
 
 
 OPTIMIZER = {
