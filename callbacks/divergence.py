@@ -18,6 +18,20 @@ class DivergenceError(UserError):
     """A loss is no longer a finite number; the message says which and when."""
 
 
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of a weight, of a state of a model, that is no finite number; None if all are."""
+    return next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
+
+
+def check_can_be_scored(model: ImageModel) -> None:
+    """Raise DivergenceError for weights that are no finite numbers: what they make would be scored all the same."""
+    if name := not_finite(model.state_dict()):
+        raise DivergenceError(
+            f"training diverged: {name} is no longer finite, so there is nothing to score. Lower the learning rate, or "
+            "add a penalty"
+        )
+
+
 class StopOnDivergence(Callback):
     """Raises DivergenceError at the first batch with a term that is NaN or infinite.
 
@@ -38,7 +52,7 @@ class StopOnDivergence(Callback):
     ) -> None:
         if pl_module.device.type == "cpu" or (batch_idx + 1) % log_every_n_steps(trainer) == 0 or trainer.is_last_batch:
             self._readbacks.add(pl_module.images_seen, outputs)
-        if trainer.is_last_batch and not all(p.isfinite().all() for p in pl_module.parameters()):
+        if trainer.is_last_batch and not_finite(pl_module.state_dict()):
             raise DivergenceError(
                 f"training diverged: a weight is no longer finite at the end of epoch {trainer.current_epoch + 1}. "
                 "Checkpoints of earlier epochs are kept. Lower the learning rate, or add a penalty"

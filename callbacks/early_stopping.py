@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from foundation.ranges import Count
 
 from .cadence import is_due
+from .checkpoints import check_is_measured
 
 
 class EarlyStopping(lightning_callbacks.EarlyStopping):
@@ -36,6 +37,7 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_due(trainer):  # between two scores the monitored value is the earlier one
+            check_is_measured(trainer, self.monitor, "callbacks.early_stopping.monitor")
             super().on_train_epoch_end(trainer, pl_module)
             self._notice(trainer)
 

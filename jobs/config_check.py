@@ -192,6 +192,8 @@ def types_of(target: Any) -> dict[str, Any]:
 def check_values(prefix: str, values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not of its type; objects are checked as sections of their own."""
     for key, value in values.items():
+        if value == "" and prefix and key != "version":  # TensorBoard's, for a folder without one
+            raise ConfigError(f"{prefix}{key}: expected something, got ''")
         if key in types and not holds_object(value):
             check_value(f"{prefix}{key}", value, types[key])
 
@@ -206,7 +208,9 @@ def check_value(key: str, value: Any, expected: Any) -> None:
     Read as JSON, for which strict means what it should of yaml: true is no 1 and "1" neither, but a list is a tuple.
     """
     try:
-        TypeAdapter(expected, config=STRICT).validate_json(json.dumps(value))
+        taken = TypeAdapter(expected, config=STRICT).validate_json(json.dumps(value))
+        if isinstance(value, bool) and not isinstance(taken, bool):  # Literal[1] takes true for 1
+            raise ConfigError(f"{key}: expected {taken}, got {json.dumps(value)}")
     except ValidationError as error:
         raise ConfigError(message(key, error.errors(include_url=False), expected)) from error
 
