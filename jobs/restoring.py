@@ -58,9 +58,9 @@ def restore(model: ImageModel, checkpoint: dict[str, Any], path: Path) -> None:
     Raises CheckpointError, naming it, if they are of another model, or no finite numbers.
     """
     check_weights_fit(shapes_of(checkpoint["state_dict"]), model, path)
-    if name := not_finite(checkpoint["state_dict"]):
-        raise CheckpointError(f"{path} is of a training that diverged: {name} is not finite, so it makes no images")
     model.load_state_dict(checkpoint["state_dict"])
+    if name := not_finite(model):
+        raise CheckpointError(f"{path} is of a training that diverged: {name} is not finite, so it makes no images")
     model.on_load_checkpoint(checkpoint)
 
 
