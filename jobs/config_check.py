@@ -68,6 +68,7 @@ def check(cfg: DictConfig) -> None:
     check_known(plain, schema)
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
     check_closed("recipe", plain.get("recipe", {}), Recipe)
+    check_value("network", plain.get("network", {}), dict[str, Any])
     check_values("network.", plain.get("network", {}), typing.get_type_hints(Network, include_extras=True))
     if schema is Training:
         check_objects(plain)

@@ -59,7 +59,7 @@ class Training(TypedDict):
     every_n_epochs: Count
     compile: bool
     tf32: bool
-    ckpt_path: str | None
+    ckpt_path: Annotated[str, MinLen(1)] | None
     run_dir: Annotated[str, MinLen(1)]
 
 
