@@ -26,7 +26,7 @@ from jobs.override_check import check_overrides
 from run_folder.choices import TARGET
 from run_folder.settings import as_dict
 
-NONSENSE = [None, math.nan, math.inf, -math.inf, -1, 0, 1e300, "", [], {}, "x", 2**64, True]
+NONSENSE: list[Any] = [None, math.nan, math.inf, -math.inf, -1, 0, 1e300, "", [], {}, "x", 2**64, True]
 NEVER = [math.nan, math.inf, -math.inf, 1e300, 2**64]  # whatever a setting is for
 PROGRAMS = {"train": train, "evaluate": evaluate, "export": export, "report": report}
 DRAWN = random.Random(0).sample(COMMAND_LINES, 40)  # all of them: python -m tests.campaign
