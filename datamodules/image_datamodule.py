@@ -16,7 +16,7 @@ from foundation.errors import ConfigError, UserError
 from foundation.ranges import Seed, Size
 
 from .content import content_hash
-from .disk_cache import user_cache
+from .disk_cache import user_caches
 from .pixels import to_unit_range
 
 
@@ -126,7 +126,7 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def cache_folders(self) -> list[Path]:
         """Where what is computed from the images may be kept, in order of preference."""
-        return [user_cache() / type(self).__name__.lower()]
+        return [cache / type(self).__name__.lower() for cache in user_caches()]
 
     @abstractmethod
     def read(self) -> tuple[LabelledImages, LabelledImages]:

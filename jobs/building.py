@@ -9,7 +9,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
@@ -117,7 +117,8 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
     """What a run is called by, in its records."""
-    return {**cfg.choices, "seed": cfg.seed}
+    choices = OmegaConf.select(cfg, "choices") or {}
+    return {**choices, "seed": OmegaConf.select(cfg, "seed", throw_on_resolution_failure=False)}
 
 
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

@@ -19,6 +19,7 @@ from run_folder.settings import as_dict, flattened
 
 from .config_types import EvaluatedData, Evaluation, Export, Network, Recipe, Sweep, Training, library_types
 from .object_check import callable_of, check_arguments, check_how, check_objects, check_trainer, known_choices
+from .spelling import cfg_job, did_you_mean
 
 CONF = Path(__file__).parents[1] / "conf"
 # What the config has besides the values that have a type of their own; `report` is the paper experiments'.
@@ -119,11 +120,8 @@ def check_known(plain: Mapping[str, Any], schema: type) -> None:
     for key in plain:
         if key not in known:
             groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
-            near = difflib.get_close_matches(key, {*known, *groups})
-            advice = (
-                f"did you mean {' or '.join(near)}?" if near else "python train.py --cfg job prints all that there are"
-            )
-            raise ConfigError(f"{key}: there is no such setting; {advice}")
+            advice = did_you_mean(difflib.get_close_matches(key, {*known, *groups})) or cfg_job()
+            raise ConfigError(f"{key}: there is no such setting; {advice.strip()}")
 
 
 def check_closed(name: str, section: Any, schema: type) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from callbacks.pictures import save_png
 from datamodules.pixels import to_uint8
@@ -47,6 +48,17 @@ def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> N
             arrays.append(torch.cat(labels).cpu().numpy())
         write_atomically(out, lambda partial: np.savez(partial, *arrays))
     else:
-        for index, image in enumerate(images):
-            save_png(out / f"{index:06d}.png", image)
+        write_folder(images, out)
     print(f"{count:,} images written to {out}")
+
+
+def write_folder(images: Tensor, out: Path) -> None:
+    """Write images (N, C, H, W) as PNG files. Where that fails none are left: they would be in a second try's way."""
+    paths = [out / f"{index:06d}.png" for index in range(len(images))]
+    try:
+        for path, image in zip(paths, images, strict=True):
+            save_png(path, image)
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise

@@ -1,9 +1,10 @@
 """Choices, found by walking conf/: each composes and passes the check, and every two of them train together."""
 
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import pytest
@@ -143,6 +144,22 @@ def test_every_other_choice_composes_and_passes_the_check(override: str):
 def test_search_that_an_experiment_says_has_found_it_is_an_experiment_too(name: str):
     search = composition(f"experiment={name}")[0].recipe.search
     assert search is None or search in experiments()
+
+
+@pytest.mark.parametrize("name", [name for name in experiments() if re.fullmatch("ablation/[^/]+", name)])
+def test_an_ablation_goes_from_a_source_to_the_best_recipe_by_one_step_after_another(name: str):
+    steps = [step for step in experiments() if step.startswith(f"{name}/")]
+    swept = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").hydra.sweeper.params[f"+experiment/{name}"]
+    assert [f"{name}/{step}" for step in swept.split(",")] == steps
+    settings = [settings_of(f"+experiment/{name}={step.rpartition('/')[2]}", f"experiment={name}") for step in steps]
+    data, family = name.removeprefix("ablation/").split("_")
+    assert settings[-1] == settings_of(f"experiment=best/{family}_{data}_small")
+    assert all(one != other for one, other in pairwise(settings))
+
+
+def settings_of(*overrides: str) -> dict[str, Any]:
+    sections = OmegaConf.to_container(composed(*overrides), resolve=True)
+    return {section: sections[section] for section in ("model", "data", "trainer", "every_n_epochs")}
 
 
 # Training

@@ -155,7 +155,10 @@ def answer(line: CommandLine, capsys: pytest.CaptureFixture, monkeypatch: pytest
     capsys.readouterr()
     program = PROGRAMS[line.program]
     try:
-        program.main() if program is report else run(program.main)
+        if program is report:
+            report.main()
+        else:
+            run(program.main, "config" if program is train else line.program)
     except SystemExit as end:
         return int(end.code or 0), capsys.readouterr().err
     return 0, capsys.readouterr().err
