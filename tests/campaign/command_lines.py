@@ -309,7 +309,7 @@ seed=
 seed=x,nan
 seed=range(0,0)
 seed=18446744073709551616,null
-model=gann,vae
+model=gann,vaee
 model/rate=null,nothing
 trainer=ddp seed=0,1
 sweep=null
