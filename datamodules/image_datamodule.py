@@ -5,15 +5,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from foundation.errors import ConfigError, UserError
+from foundation.ranges import Seed, Size
 
 from .content import content_hash
 from .disk_cache import user_caches
@@ -61,9 +61,9 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def __init__(
         self,
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
-        split_seed: Annotated[int, Ge(0)],
+        batch_size: Size,
+        seed: Seed,
+        split_seed: Seed,
         device: Literal["auto", "cpu"],
         horizontal_flip: bool,
         binarize: bool,

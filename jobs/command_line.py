@@ -28,6 +28,7 @@ from foundation.printing import print_anywhere
 from run_folder.settings import decides_weights, setting_of
 
 from .composition import load
+from .override_check import check_overrides
 from .paths import expanded, quoted
 from .processes import is_first_process, leave_allocation_alone
 from .run_start import unwritable
@@ -120,6 +121,7 @@ def run(main: Callable[[], None], config: str = "config") -> None:
     register_folder_name()
     try:
         sys.argv[1:] = resumed(expanded(sys.argv[1:]))
+        check_overrides(sys.argv[1:])
         try:
             main()
         except ConfigCompositionException:

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -11,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
 from run_folder.records import finished_record
+from run_folder.settings import as_dict
 
 from .building import identity_of
+from .config_check import check_frame
 from .machine import writes
 from .run_end import is_of_another_job, record_begin, recording_end
 from .run_start import resumable_checkpoint, sole_use
@@ -21,6 +24,8 @@ from .sweep_jobs import REFUSED
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """Train, once or for each job of a sweep. Returns the objective, as `train` does."""
+    if REFUSED not in cfg:
+        check_frame(frame_of(cfg))
     run_dir, identity = Path(HydraConfig.get().runtime.output_dir), identity_of(cfg)
     resumes = OmegaConf.select(cfg, "sweep.resume") is not None
     with recording_end(run_dir, identity, resumes), sole_use(run_dir) if writes() else nullcontext():
@@ -32,6 +37,11 @@ def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> flo
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()
     return objective
+
+
+def frame_of(cfg: DictConfig) -> dict[str, Any]:
+    """What even the record of a failed job needs of a config, whatever else is wrong with it."""
+    return as_dict(OmegaConf.create({key: cfg[key] for key in ("sweep", "choices") if key in cfg}))
 
 
 def check_own_folder(cfg: DictConfig, run_dir: Path) -> None:

@@ -14,7 +14,7 @@ from foundation.atomic import DiskFullError, no_room, remove_orphans
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
 from run_folder.kept_config import write_config
-from run_folder.layout import CHECKPOINTS, CONFIG, LAST, STATUS, run_of
+from run_folder.layout import CHECKPOINTS, CONFIG, LAST, METRICS, STATUS, run_of
 
 RUN_DIR = "hydra.run.dir"
 WRITABLE = {  # by the setting that says where something is written: what is to be done where it can't be
@@ -49,13 +49,22 @@ def sole_use(folder: Path, option: str = RUN_DIR) -> Iterator[None]:
 def claim(run_dir: Path, resumed_from: str | None, option: str = RUN_DIR) -> None:
     """Raise ConfigError if the folder can't be written, or holds a run already that is not the one to be resumed."""
     resumes = resumed_from is not None and run_of(Path(resumed_from)) == run_dir.resolve()
-    if (run_dir / CONFIG).exists() and not resumes:
+    if holds_run(run_dir) and not resumes:
         raise ConfigError(
             f"{run_dir} already holds a run, which is left as it is. Choose another folder with {option}=, "
             f"or resume that run with ckpt_path={run_dir / CHECKPOINTS / LAST}"
         )
     if run_dir.exists() and not os.access(run_dir, os.W_OK):  # refused before anything expensive starts
         raise unwritable(PermissionError(EACCES, os.strerror(EACCES), str(run_dir)), option)
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a folder has a run that could be lost: one of which a checkpoint was written, or a record.
+
+    One that was refused or killed before has neither, and its folder is free.
+    """
+    is_begun = (run_dir / METRICS).exists() or any(run_dir.glob(f"{CHECKPOINTS}/*"))
+    return (run_dir / CONFIG).exists() and is_begun
 
 
 def resumable_checkpoint(run_dir: Path) -> str | None:

@@ -13,6 +13,8 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
 
+from .memory import check_images_fit
+
 BATCH_SIZE = 500
 
 
@@ -31,8 +33,9 @@ def check_out(out: str | None) -> Path | None:
 def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> None:
     """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each.
 
-    An .npz of a model that knows labels has those under arr_1, (N,).
+    An .npz of a model that knows labels has those under arr_1, (N,). Raises ConfigError for more than memory holds.
     """
+    check_images_fit(count, model.image_shape, "samples")
     model.eval()
     with observing(model, seed):
         sizes = [min(BATCH_SIZE, count - done) for done in range(0, count, BATCH_SIZE)]
