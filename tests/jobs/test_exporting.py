@@ -139,7 +139,8 @@ def test_an_export_does_not_depend_on_the_run_folders_name_and_place(
 
 def test_two_exports_do_not_share_a_folder(train_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run, out = train_in("run", *MLP), tmp_path / "exported"
-    write, written = exporting.write_export, []
+    write = exporting.write_export
+    written: list[tuple] = []
 
     def write_twice(*given) -> None:
         assert not written, "the second writes as well"
