@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from foundation.errors import ConfigError
 from run_folder.checkpoints import CheckpointError
 from run_folder.layout import END
 
@@ -40,6 +41,7 @@ class RunCheckpoint(ModelCheckpoint):
         if self.monitor is None:
             self._keep_latest(trainer, pl_module)
         elif is_due(trainer):  # between two scores the monitored value is the earlier one
+            check_is_measured(trainer, self.monitor, "callbacks.best_checkpoint.monitor")
             super().on_train_epoch_end(trainer, pl_module)
 
     def _keep_latest(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,6 +69,13 @@ def best_val_score(callbacks: Sequence[Callback]) -> float | None:
         callback.best_model_score for callback in callbacks if isinstance(callback, RunCheckpoint) and callback.monitor
     ]
     return float(scores[0]) if scores and scores[0] is not None else None
+
+
+def check_is_measured(trainer: Trainer, monitor: str, setting: str) -> None:
+    """Raise ConfigError if val, which has just been scored, has no such score."""
+    if monitor not in trainer.callback_metrics:
+        known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
+        raise ConfigError(f"{setting}: expected one of {known}, got {monitor}")
 
 
 def _check_inside(state: dict[str, Any], folder: Path) -> None:

@@ -7,6 +7,7 @@ from annotated_types import Ge
 from lightning import Trainer
 
 from datamodules.image_datamodule import LabelledImages
+from foundation.ranges import Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
 from run_folder.judgements import STEEP, Judgement, identical_samples, missing_modes, no_active_latent
@@ -27,9 +28,7 @@ class CollapseCheck:
     `num_images` val images. `seed` draws and chooses them.
     """
 
-    def __init__(
-        self, num_images: Annotated[int, Ge(2)], batch_size: Annotated[int, Ge(1)], seed: Annotated[int, Ge(0)]
-    ) -> None:
+    def __init__(self, num_images: Annotated[Images, Ge(2)], batch_size: Size, seed: Seed) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         self.best: float | None = None  # of val's scores so far
 

@@ -8,9 +8,10 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from foundation.errors import ConfigError
+from foundation.ranges import Count
 
 from .cadence import is_due
+from .checkpoints import check_is_measured
 
 
 class EarlyStopping(lightning_callbacks.EarlyStopping):
@@ -23,29 +24,20 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
         self,
         monitor: str | None,
         mode: Literal["min", "max"],
-        patience: Annotated[int, Ge(1)],
+        patience: Count,
         min_delta: Annotated[float, Ge(0)],
     ) -> None:
-        """`monitor`: the score that chooses the best checkpoint; null where none does, which can stop no run."""
+        """`monitor`: the score that chooses the best checkpoint; null, where none does, is refused with the config."""
         super().__init__(str(monitor), min_delta, patience, mode=mode, check_on_train_epoch_end=True)
         self.check_finite = False  # a score that is not finite is one that is not better
-        self.is_scored = monitor is not None
         self.reason: str | None = None  # why this run was stopped; None: it was not
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Raises ConfigError where val has no score."""
-        if not self.is_scored:
-            raise ConfigError(
-                "callbacks.early_stopping: there is no score of val that could stop the run; choose one with scores=, "
-                "or leave callbacks=early_stopping away"
-            )
-        super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._notice(trainer)  # what the checkpoint says that the run resumes from
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_due(trainer):  # between two scores the monitored value is the earlier one
+            check_is_measured(trainer, self.monitor, "callbacks.early_stopping.monitor")
             super().on_train_epoch_end(trainer, pl_module)
             self._notice(trainer)
 

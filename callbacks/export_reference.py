@@ -3,13 +3,13 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge
 from lightning import Callback, Trainer
 
 from foundation.atomic import write_atomically
+from foundation.ranges import Seed
 from lightning_modules.classifier import Classifier
 from run_folder.settings import decides_weights, setting_of
 from scoring.reference import save_reference
@@ -23,7 +23,7 @@ class ExportReference(Callback):
     To make it the project's extractor, copy the file to scoring/reference_weights/<data set>.safetensors.
     """
 
-    def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: Annotated[int, Ge(0)]) -> None:
+    def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: Seed) -> None:
         """`encoder` is the composed config of the classifier's encoder, from which the file can be read back."""
         self.encoder, self.seed = encoder, seed
         self.command = " ".join(["python train.py", *map(_without_folder, filter(_decides_weights, overrides))])

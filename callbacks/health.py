@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from foundation.errors import UserError
+from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.image_model import ImageModel
 from run_folder.judgements import Judgement, is_early
@@ -20,10 +21,19 @@ from run_folder.records import HealthRecord
 
 from .cadence import is_due
 from .collapse import CollapseCheck
-from .gradient_norms import gradient_norms
+from .gradient_norms import gradient_norms, without_finite_moments
 from .readback import ReadbackQueue
 from .score_callback import RecordedCallback
-from .symptoms import BlindDiscriminator, ExplodingGradients, SaturatedDiscriminator, Streak, Symptom, Watch
+from .symptoms import (
+    BlindDiscriminator,
+    ExplodingGradients,
+    ExplodingTerms,
+    SaturatedDiscriminator,
+    Streak,
+    Symptom,
+    Watch,
+    infinite_moments,
+)
 
 AGAINST_COLLAPSE = {  # by whether the model has a likelihood
     False: "model/penalty=r1, model/loss=non_saturating or a lower learning rate",
@@ -50,25 +60,27 @@ class Health(RecordedCallback):
     def __init__(
         self,
         action: Literal["warn", "stop"],
-        every_n_batches: Annotated[int, Ge(1)],
-        patience: Annotated[int, Ge(1)],
+        every_n_batches: Count,
+        patience: Count,
         gradient_factor: Annotated[float, Gt(1)],
         gradient_share: Annotated[float, Interval(ge=0, lt=1)],
         judged_from: Annotated[float, Interval(ge=0, le=1)],
-        checks: Annotated[int, Ge(1)],
-        num_images: Annotated[int, Ge(2)],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        checks: Count,
+        num_images: Annotated[Images, Ge(2)],
+        batch_size: Size,
+        seed: Seed,
     ) -> None:
         """Numbers in a row are `patience` looks at terms and gradients, and `checks` of samples and latents."""
         super().__init__()
         self.action, self.every_n_batches = action, every_n_batches
+        self._gradient_factor = gradient_factor
         self.judged_from, self.checks = judged_from, checks
         self._check = CollapseCheck(num_images, batch_size, seed)
         self.found: list[HealthRecord] = []
         self.details = {"health": self.found}
         self._watches: list[Watch] = [
             ExplodingGradients(gradient_factor, patience),
+            ExplodingTerms(),
             SaturatedDiscriminator(gradient_share, patience),
             BlindDiscriminator(patience),
         ]
@@ -106,6 +118,7 @@ class Health(RecordedCallback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._look(trainer, wait=True)
+        self._look_at_moments(trainer, pl_module)
         if is_due(trainer) and trainer.is_global_zero and isinstance(pl_module, GenerativeModel):
             self._judge(trainer, pl_module)
         self._stop_if_asked(trainer)
@@ -131,6 +144,13 @@ class Health(RecordedCallback):
                 scalars = {name: value for name, value in scalars.items() if isfinite(value)}
             for symptom in filter(None, [watch.look(scalars) for watch in self._watches]):
                 self._report(symptom, images_seen, epoch, symptom.advice)
+
+    def _look_at_moments(self, trainer: Trainer, model: ImageModel) -> None:
+        """What gradients between two looks have left in the optimizers."""
+        if trainer.is_global_zero:
+            networks = without_finite_moments(trainer.optimizers, model)
+            if symptom := infinite_moments(networks, self._gradient_factor):
+                self._report(symptom, model.images_seen, trainer.current_epoch + 1, symptom.advice)
 
     def _judge(self, trainer: Trainer, model: GenerativeModel) -> None:
         """Judge samples and latents, once the model has had time to learn, and unless it still learns fast."""

@@ -7,6 +7,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
+from foundation.ranges import Seed, Tiles
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.values import Latents
 
@@ -20,7 +21,7 @@ class Interpolation(PictureCallback):
     A row keeps one label, where the model knows labels. Models that don't interpolate get no picture.
     """
 
-    def __init__(self, seed: Annotated[int, Ge(0)], rows: Annotated[int, Ge(1)], steps: Annotated[int, Ge(2)]) -> None:
+    def __init__(self, seed: Seed, rows: Tiles, steps: Annotated[Tiles, Ge(2)]) -> None:
         super().__init__(seed)
         self.rows, self.steps = rows, steps
 

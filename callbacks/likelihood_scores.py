@@ -1,14 +1,13 @@
 """How probable a model finds unseen images, and what it uses its latents for: for models with a likelihood."""
 
 from math import log, prod
-from typing import Annotated
 
 import torch
-from annotated_types import Ge
 from lightning import Trainer
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
 from run_folder.judgements import INACTIVE_BELOW
@@ -38,10 +37,10 @@ class LikelihoodScores(ScoreCallback):
 
     def __init__(
         self,
-        num_images: Annotated[int, Ge(1)] | None,
-        num_samples: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        num_images: Images | None,
+        num_samples: Count,
+        batch_size: Size,
+        seed: Seed,
     ) -> None:
         """`num_images` of None takes the whole test split; fewer are drawn by `seed`, for they may lie in order."""
         super().__init__()

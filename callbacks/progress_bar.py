@@ -4,11 +4,12 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-from annotated_types import Ge
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from tqdm import tqdm
+
+from foundation.ranges import Interval
 
 from .readback import Readback
 
@@ -20,7 +21,7 @@ class ProgressBar(TQDMProgressBar):
     training need not wait for the bar.
     """
 
-    def __init__(self, refresh_rate: Annotated[int, Ge(0)]) -> None:
+    def __init__(self, refresh_rate: Annotated[int, Interval(ge=0, le=10**6)]) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
         self._terms: dict[str, Tensor] = {}
         self._requested = Readback({})

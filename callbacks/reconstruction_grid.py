@@ -1,12 +1,10 @@
 """Held-out images and what a model that encodes makes of them, one row under the other."""
 
-from typing import Annotated
-
-from annotated_types import Ge
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.pixels import to_unit_range
+from foundation.ranges import Seed, Tiles
 from lightning_modules.generative_model import Encodes, GenerativeModel
 from lightning_modules.values import Batch
 
@@ -17,9 +15,7 @@ from .pictures import row_pairs
 class ReconstructionGrid(PictureCallback):
     """Draws `rows` rows of val images, each with its reconstructions below; nothing for models that don't encode."""
 
-    def __init__(
-        self, seed: Annotated[int, Ge(0)], columns: Annotated[int, Ge(1)], rows: Annotated[int, Ge(1)]
-    ) -> None:
+    def __init__(self, seed: Seed, columns: Tiles, rows: Tiles) -> None:
         super().__init__(seed)
         self.columns, self.rows = columns, rows
 

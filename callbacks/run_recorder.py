@@ -18,6 +18,7 @@ from run_folder.records import RunRecord, project_version, write_record
 from run_folder.settings import decides_weights, flattened
 
 from .checkpoints import best_val_score
+from .divergence import check_can_be_scored
 from .early_stopping import why_stopped
 from .score_callback import Measured, gather
 from .trainer_facts import callbacks_of, whole_epochs
@@ -56,6 +57,9 @@ class RunRecorder(Callback):
             return
         self.seconds = state_dict["seconds"]
         self._peak_memory = int(state_dict.get("peak_memory_bytes", 0))
+
+    def on_test_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        check_can_be_scored(pl_module)  # whether or not training was watched
 
     def on_test_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         if not trainer.is_global_zero:

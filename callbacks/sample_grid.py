@@ -1,12 +1,10 @@
 """Grids of generated images: one from latents that never change, to see progress, one from fresh ones."""
 
-from typing import Annotated
-
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
+from foundation.ranges import Seed, Tiles
 from lightning_modules.generative_model import GenerativeModel
 
 from .picture_callback import PictureCallback
@@ -19,9 +17,7 @@ class SampleGrid(PictureCallback):
     Of a model that knows labels, each column shows one class.
     """
 
-    def __init__(
-        self, seed: Annotated[int, Ge(0)], columns: Annotated[int, Ge(1)], rows: Annotated[int, Ge(1)]
-    ) -> None:
+    def __init__(self, seed: Seed, columns: Tiles, rows: Tiles) -> None:
         super().__init__(seed)
         self.columns, self.rows = columns, rows
 

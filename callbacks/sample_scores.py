@@ -7,10 +7,12 @@ from typing import Annotated
 import torch
 from annotated_types import Ge
 from lightning import LightningModule, Trainer
+from pydantic import StringConstraints
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
+from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel
 from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
@@ -31,6 +33,9 @@ from .trainer_facts import callbacks_of
 VAL_SEED = 2**31
 
 
+Name = Annotated[str, StringConstraints(pattern=r"^[\w-]+$")]  # part of scores' names
+
+
 class SampleScores(ScoreCallback):
     """`val/fid_<name>` at the run's cadence, for choosing a checkpoint; `test/<score>_<name>`, for reporting.
 
@@ -43,15 +48,15 @@ class SampleScores(ScoreCallback):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         extractor: Callable[..., FeatureExtractor],
         datamodule: ImageDataModule,
         protocol: str | None,
-        num_fakes: Annotated[int, Ge(2)] | None,
-        num_train: Annotated[int, Ge(2)] | None,
-        repeats: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        num_fakes: Annotated[Images, Ge(2)] | None,
+        num_train: Annotated[Images, Ge(2)] | None,
+        repeats: Count,
+        batch_size: Size,
+        seed: Seed,
     ) -> None:
         super().__init__()
         self.glance: Glance | None = None  # the latest at val

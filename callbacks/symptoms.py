@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from statistics import median
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from .gradient_norms import NORM
 
 REMEMBERED = 100  # looks, over which a norm's median runs
 APART = 0.98  # of D(x) and D(G(z))
+SQUARABLE = 1.8e19  # float32's largest number whose square is one; squares are in norms and in Adam's moments
 SQUASHED = 1e-3  # from 0 or 1: there a probability says nothing of its logit
 
 
@@ -71,6 +72,26 @@ class ExplodingGradients(Watch):
             return None
         text = f"the norm of the {network}'s gradient is {norm:.2g}, {norm / usual:.2g} times its median"
         return Symptom("exploding gradients", text, norm / usual, self.factor, self.advice)
+
+
+class ExplodingTerms(Watch):
+    """A term of a loss so large that its square is no number any more, be it finite itself."""
+
+    advice = ExplodingGradients.advice
+
+    def look(self, scalars: Mapping[str, float]) -> Symptom | None:
+        for name, value in scalars.items():
+            if not name.startswith(NORM) and not abs(value) <= SQUARABLE:
+                return Symptom("exploding terms", f"{name} is {value:.3g}", abs(value), SQUARABLE, self.advice)
+        return None
+
+
+def infinite_moments(networks: Sequence[str], factor: float) -> Symptom | None:
+    """Of networks whose optimizers keep no finite moments of their gradients: they take no step any more."""
+    if not networks:
+        return None
+    text = f"what the optimizer keeps of the {networks[0]}'s gradients is no finite number: it learns nothing more"
+    return Symptom("exploding gradients", text, inf, factor, ExplodingGradients.advice)
 
 
 class SaturatedDiscriminator(Watch):

@@ -20,9 +20,10 @@ from foundation.atomic import write_atomically
 from foundation.checksums import PLACE, damage, seal
 
 
-def user_cache() -> Path:
-    """The user's cache folder for this program."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae-vs-gan"
+def user_caches() -> list[Path]:
+    """The user's cache folder for this program; none of a user who has no home, as in some containers."""
+    cache = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return [] if cache.startswith("~") else [Path(cache) / "vae-vs-gan"]
 
 
 def load_cached(name: str, folders: Sequence[Path], facts: Mapping[str, str]) -> dict[str, Tensor] | None:
@@ -47,7 +48,7 @@ def store_cached(tensors: Mapping[str, Tensor], name: str, folders: Sequence[Pat
     """Write tensors to the first folder that takes them; say so where none does."""
     metadata = {**facts, "checksum": checksum(tensors)}
     if not _write_to_first(name, folders, lambda partial: save_file(dict(tensors), partial, metadata=metadata)):
-        print(f"No folder takes the cache {name} ({', '.join(map(str, folders))}); it is made anew in each run.")
+        print(f"No folder takes the cache {name} ({listed(folders)}); it is made anew in each run.")
 
 
 def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mapped: bool) -> Tensor | None:
@@ -93,7 +94,7 @@ def store_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], fill
     if path := _write_to_first(name, folders, write):
         tell_of_others(path)
         return True
-    print(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({', '.join(map(str, folders))}).")
+    print(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({listed(folders)}).")
     return False
 
 
@@ -104,6 +105,10 @@ def _write_to_first(name: str, folders: Sequence[Path], write: Callable[[Path], 
             write_atomically(folder / name, write)
             return folder / name
     return None
+
+
+def listed(folders: Sequence[Path]) -> str:
+    return ", ".join(map(str, folders)) or "there is no home folder; XDG_CACHE_HOME=<folder> gives one"
 
 
 def tell_of_others(path: Path) -> None:

@@ -10,6 +10,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
+from foundation.ranges import Images, Seed, Side, Size
+
 from .decoding import Colour, decode
 from .disk_cache import load_bytes, store_bytes
 from .folder_splits import SplitFiles, split_files
@@ -32,17 +34,17 @@ class Folder(ImageDataModule):
     def __init__(
         self,
         root: str,
-        image_size: Annotated[int, Ge(1)],
+        image_size: Side,
         channels: Literal[1, 3],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
-        split_seed: Annotated[int, Ge(0)],
+        batch_size: Size,
+        seed: Seed,
+        split_seed: Seed,
         device: Literal["auto", "cpu"],
         horizontal_flip: bool,
         binarize: bool,
         background: Colour,
-        num_val: Annotated[int, Ge(2)] | None,
-        num_test: Annotated[int, Ge(2)] | None,
+        num_val: Annotated[Images, Ge(2)] | None,
+        num_test: Annotated[Images, Ge(2)] | None,
         memory_share: Annotated[float, Interval(ge=0, le=1)],
     ) -> None:
         super().__init__(batch_size, seed, split_seed, device, horizontal_flip, binarize)

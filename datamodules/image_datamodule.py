@@ -5,18 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from foundation.errors import ConfigError, UserError
+from foundation.ranges import Seed, Size
 
 from .content import content_hash
-from .disk_cache import user_cache
+from .disk_cache import user_caches
 from .pixels import to_unit_range
 
 
@@ -61,9 +61,9 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def __init__(
         self,
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
-        split_seed: Annotated[int, Ge(0)],
+        batch_size: Size,
+        seed: Seed,
+        split_seed: Seed,
         device: Literal["auto", "cpu"],
         horizontal_flip: bool,
         binarize: bool,
@@ -126,7 +126,7 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def cache_folders(self) -> list[Path]:
         """Where what is computed from the images may be kept, in order of preference."""
-        return [user_cache() / type(self).__name__.lower()]
+        return [cache / type(self).__name__.lower() for cache in user_caches()]
 
     @abstractmethod
     def read(self) -> tuple[LabelledImages, LabelledImages]:

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 from torchvision import datasets
+
+from foundation.ranges import Seed, Side, Size
 
 from .decoding import decode
 from .disk_cache import load_cached, store_cached
@@ -44,10 +45,10 @@ class Imagenette(ImageDataModule):
     def __init__(
         self,
         root: str,
-        image_size: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
-        split_seed: Annotated[int, Ge(0)],
+        image_size: Side,
+        batch_size: Size,
+        seed: Seed,
+        split_seed: Seed,
         device: Literal["auto", "cpu"],
         horizontal_flip: bool,
         binarize: bool,

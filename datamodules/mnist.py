@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from annotated_types import Ge
 from torchvision import datasets
+
+from foundation.ranges import Seed, Size
 
 from .idx import REMEDY, read_idx
 from .image_datamodule import DataError, ImageDataModule, LabelledImages
@@ -31,9 +32,9 @@ class MNISTFormat(ImageDataModule):
     def __init__(
         self,
         root: str,
-        batch_size: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
-        split_seed: Annotated[int, Ge(0)],
+        batch_size: Size,
+        seed: Seed,
+        split_seed: Seed,
         device: Literal["auto", "cpu"],
         horizontal_flip: bool,
         binarize: bool,

@@ -21,14 +21,21 @@ PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")  # a hidden folder in which
 
 
 class DiskFullError(UserError, OSError):
-    """A file could not be written for lack of room; the message names the disk, and what is safe."""
+    """A file could not be written for lack of room; the message names the disk, and what is safe.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+    `remedy`: the command to give once there is room; a program adds it where it is not known yet.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
         self.errno = ENOSPC
 
+    @property
+    def remedy(self) -> str:
+        return str(self.args[1])
+
     def __str__(self) -> str:
-        return str(self.args[0])
+        return f"{self.args[0]}. Make room; {self.remedy}" if self.remedy else str(self.args[0])
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -42,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         _remove_orphans_once(path.parent)
         folder, lock = _temporary_folder(path)
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if not no_room(error):
             raise
         raise not_written(path) from error
     try:
@@ -111,13 +118,18 @@ def disk_full(path: Path) -> str:
     return f"{path}: no room is left on the disk {disk} ({shutil.disk_usage(disk).total / 1e9:,.3g} GB)"
 
 
+def no_room(error: BaseException) -> bool:
+    """Whether an error says that a disk is full."""
+    return isinstance(error, OSError) and error.errno in NO_SPACE
+
+
 def is_full(error: Exception, partial: Path) -> bool:
     """Whether writing a file failed for lack of room, which some writers report as something else.
 
     torch says of a checkpoint that is cut off "unexpected pos 403456": so it is tried whether more can be written.
     """
     if isinstance(error, OSError):
-        return error.errno in NO_SPACE
+        return no_room(error)
     try:
         with open(partial, "ab") as file:
             file.write(bytes(PROBE))

@@ -9,7 +9,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
@@ -26,6 +26,7 @@ from run_folder.settings import as_dict
 
 from .command_line import command_of_run, quiet_libraries
 from .machine import check_images_are_dealt_out
+from .memory import model_within_memory
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
@@ -40,8 +41,9 @@ def build_model(config: DictConfig, datamodule: ImageDataModule, compiled: bool 
 
 
 def build_model_for(facts: Mapping[str, Any], config: DictConfig, compiled: bool = False) -> ImageModel:
-    """The model of a config, for data of which these are the facts."""
-    model = offer(facts, instantiate(config))()
+    """The model of a config, for data of which these are the facts. Raises ConfigError if it is too large to train."""
+    with model_within_memory():
+        model: ImageModel = offer(facts, instantiate(config))()
     model.to(memory_format=torch.channels_last)  # the layout in which convolutions are fastest
     if compiled:
         model.compile_networks()
@@ -76,6 +78,7 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback],
     `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
     """
     check_makes_images(model, callbacks)
+    check_steps(model, cfg.trainer)
     trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
@@ -85,6 +88,14 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback],
     )
     check_images_are_dealt_out(trainer, cfg.trainer)
     return trainer
+
+
+def check_steps(model: ImageModel, trainer: DictConfig) -> None:
+    """Raise ConfigError if Lightning is to do what a model that steps its optimizers itself would have to."""
+    if trainer.get("accumulate_grad_batches", 1) != 1 and not model.automatic_optimization:
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches: {type(model).__name__} steps after every batch. Set data.batch_size"
+        )
 
 
 def seed_everything(seed: int) -> None:
@@ -106,7 +117,8 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
     """What a run is called by, in its records."""
-    return {**cfg.choices, "seed": cfg.seed}
+    choices = OmegaConf.select(cfg, "choices") or {}
+    return {**choices, "seed": OmegaConf.select(cfg, "seed", throw_on_resolution_failure=False)}
 
 
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

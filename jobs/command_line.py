@@ -1,30 +1,39 @@
 """The boundary to the person at the command line: what goes wrong ends as one message and an exit code."""
 
-import io
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from foundation.errors import UserError
+from foundation.atomic import no_room
+from foundation.errors import ConfigError, UserError
+from foundation.printing import print_anywhere
 from run_folder.settings import decides_weights, setting_of
 
+from .composition import load
+from .override_check import check_overrides
+from .paths import expanded, quoted
+from .processes import is_first_process, leave_allocation_alone
 from .run_start import unwritable
+from .spelling import what_is_wrong
+from .sweep_jobs import has_several_values, left_to_jobs
 from .sweeps import register_folder_name, resumed
 
 PROJECT = Path(__file__).parents[1]
@@ -77,17 +86,8 @@ def command_to_resume(checkpoint: Path) -> str:
 
 
 def override(name: str, path: Path) -> str:
-    """`name=path` as Hydra reads it: what is more than letters, digits and plain signs is quoted."""
-    plain = re.fullmatch(r"[\w./:@%+-]+", str(path), re.ASCII)
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{name}={path}" if plain else f"{name}='{escaped}'"
-
-
-def print_anywhere() -> None:
-    """Have the output say what its encoding can't as question marks, instead of ending the program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    """`name=path` as Hydra reads it."""
+    return f"{name}={quoted(str(path))}"
 
 
 @contextmanager
@@ -97,6 +97,7 @@ def reporting() -> Iterator[None]:
     Hydra raises the error of the first job that failed when the sweep ends.
     """
     print_anywhere()  # a launcher's other processes come in here
+    leave_allocation_alone()
     try:
         yield
     except Exception as error:
@@ -112,8 +113,8 @@ def reporting() -> Iterator[None]:
         raise
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a Hydra main function; end with exit code 1 and one message where something is wrong with the input.
+def run(main: Callable[[], None], config: str = "config") -> None:
+    """Run a Hydra main function of a config; end with exit code 1 and one message where the input is wrong.
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
     """
@@ -122,18 +123,43 @@ def run(main: Callable[[], None]) -> None:
     print_anywhere()
     register_folder_name()
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
-        main()
+        sys.argv[1:] = resumed(expanded(sys.argv[1:]))
+        check_overrides(sys.argv[1:])
+        try:
+            main()
+        except ConfigCompositionException:
+            arguments = left_to_jobs(sys.argv[1:], partial(composing, config=config))
+            if arguments == sys.argv[1:] or WANTS_TRACEBACK:
+                raise
+            sys.argv[1:] = arguments
+            main()
     except Exception as error:
-        is_hydras = isinstance(error, HydraException)  # some of these are OSErrors too
-        # Outside of a job a file's error is that of the run folder, which Hydra makes.
-        end_with(unwritable(error) if isinstance(error, OSError) and not is_hydras else error)
+        end_with(unwritable(error) if is_of_hydras_folder(error) else spelt(error, config))
     except Stopped as end:
-        print(f"{end}; {end.advice}", file=sys.stderr)
+        if is_first_process():  # the others are stopped by the same key
+            print(f"{end}; {end.advice}", file=sys.stderr)
         raise
     except KeyboardInterrupt:  # before anything was done that could be lost, or after all was
-        print("stopped by Ctrl-C", file=sys.stderr)
+        if is_first_process():
+            print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def spelt(error: Exception, config: str) -> Exception:
+    """An error of the command line's overrides, with what to type instead where that is known."""
+    if not isinstance(error, ConfigCompositionException) or WANTS_TRACEBACK:
+        return error
+    given = get_args_parser().parse_args(sys.argv[1:])
+    single = [override for override in given.overrides if not has_several_values(override)]
+    found = what_is_wrong(single, partial(composing, config=config))
+    return ConfigError(found) if found else error
+
+
+def composing(overrides: Sequence[str], config: str) -> DictConfig:
+    """What overrides compose to, with the folder of configs that is on the command line, if one is."""
+    given = get_args_parser().parse_args(sys.argv[1:])
+    places = [f"hydra.searchpath=[file://{Path(given.config_dir).resolve()}]"] if given.config_dir else []
+    return load([*places, *overrides], given.config_name or config)
 
 
 @contextmanager
@@ -169,7 +195,10 @@ def end_with(error: Exception) -> NoReturn:
     """Exit with code 1 and the message of an error that is the user's to mend; raise any other."""
     if not is_the_users(error) or WANTS_TRACEBACK:
         raise error
-    print(f"error: {message_of(error)}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
+    message = message_of(error)
+    if no_room(error) and not getattr(error, "remedy", ""):
+        message += f". Make room, and give the command again: {shlex.join(['python', *sys.argv])}"
+    print(f"error: {message}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
 
 
@@ -179,6 +208,16 @@ def is_the_users(error: BaseException) -> bool:
         return is_the_users(error.__cause__) or not is_raised_here(error.__cause__)
     kinds = (UserError, HydraException, OmegaConfBaseException, OSError)
     return isinstance(error, kinds) or is_misconfiguration(error)
+
+
+def is_of_hydras_folder(error: Exception) -> TypeGuard[OSError]:
+    """Whether Hydra could not make the folder of a run or a sweep."""
+    if not isinstance(error, OSError) or isinstance(error, HydraException):  # some of these are both
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    hydra = Path(sys.modules["hydra"].__file__ or "").parent
+    caller = next((frame for frame in reversed(frames) if frame.name != "mkdir"), None)
+    return caller is not None and Path(caller.filename).is_relative_to(hydra)
 
 
 def is_misconfiguration(error: BaseException) -> bool:
@@ -217,6 +256,8 @@ def message_of(error: BaseException) -> str:
     """The error's own words, and those of its cause where Hydra hides them there."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MissingMandatoryValue) and error.full_key:
+        return f"{error.full_key}: it has to be given, {error.full_key}=…"
     message, cause = str(error).strip(), error.__cause__
     if isinstance(error, InstantiationException) and isinstance(cause, UserError):
         return message_of(cause)

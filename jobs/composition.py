@@ -1,5 +1,6 @@
-"""Composing a config outside of a command line: for tests and benchmarks."""
+"""Composing a config outside of Hydra's main function: for messages, tests and benchmarks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -12,12 +13,17 @@ from .sweeps import register_folder_name
 PROJECT = Path(__file__).parents[1]
 
 
+def load(overrides: Sequence[str], config: str = "config") -> DictConfig:
+    """What a program's config and these overrides compose to, Hydra's own section included. Raises Hydra's errors."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        return compose(config, list(overrides), return_hydra_config=True)
+
+
 def composed(*overrides: str, run_dir: Path | None = None, config: str = "config") -> DictConfig:
     """The config that `train.py <overrides>` would be given."""
     register_folder_name()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        cfg = compose(config, list(overrides), return_hydra_config=True)
+    cfg = load(overrides, config)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(run_dir or "unused")
     HydraConfig.instance().set_config(cfg)

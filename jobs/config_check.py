@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,7 +17,9 @@ from foundation.errors import ConfigError
 from run_folder.layout import CHECKPOINTS
 from run_folder.settings import as_dict, flattened
 
-from .config_types import Evaluation, Export, Network, Recipe, Sweep, Training, library_types
+from .config_types import EvaluatedData, Evaluation, Export, Network, Recipe, Sweep, Training, library_types
+from .object_check import callable_of, check_arguments, check_how, check_objects, check_trainer, known_choices
+from .spelling import cfg_job, did_you_mean
 
 CONF = Path(__file__).parents[1] / "conf"
 # What the config has besides the values that have a type of their own; `report` is the paper experiments'.
@@ -39,6 +41,8 @@ EXPECTED = {  # pydantic's kinds of errors, in the words of a message
     "dict_type": "a mapping",
     "literal_error": "{expected}",
     "missing": "a longer list",
+    "string_too_short": "a text of at least {min_length} characters",
+    "string_pattern_mismatch": "a text of letters, digits, - and _",
     "too_long": "a list of {max_length}",
     "too_short": "a list of at least {min_length}",
     "time_delta_type": "a duration",
@@ -49,6 +53,7 @@ EXPECTED = {  # pydantic's kinds of errors, in the words of a message
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
 }
+LARGEST_FLOAT, LARGEST_INT = 3.4028234663852886e38, 2**63 - 1  # of float32 and int64
 OF_THE_TYPE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 
 
@@ -58,18 +63,48 @@ def check(cfg: DictConfig) -> None:
     A section with a `_target_` must fit that constructor's annotations.
     """
     plain = as_dict(cfg)
+    check_frame(plain)
     check_choices(plain)
     schema = schema_of(plain)
     check_known(plain, schema)
     check_values("", plain, typing.get_type_hints(schema, include_extras=True))
-    check_closed("sweep", plain.get("sweep", {}), Sweep)
     check_closed("recipe", plain.get("recipe", {}), Recipe)
+    check_value("network", plain.get("network", {}), dict[str, Any])
     check_values("network.", plain.get("network", {}), typing.get_type_hints(Network, include_extras=True))
+    if schema is Training:
+        check_objects(plain)
+        check_how(plain, known_choices())
+        check_trainer(plain["trainer"], plain["model"])
+    if schema is Evaluation and "_target_" not in plain["data"]:
+        check_closed("data", plain["data"], EvaluatedData)
     check_sections(plain)
+    check_numbers(plain)
     check_budget(plain)
     check_cadence(plain)
     check_leaves_what_is_tested(plain)
+    check_monitored(plain)
     check_recipe(plain)
+
+
+def check_frame(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless a config has what is asked of it before all else: where, what and again or anew."""
+    if "choices" in plain:
+        check_value("choices", plain["choices"], dict[str, str | list[str] | None])
+        check_typed(plain["choices"])
+    if "sweep" in plain:
+        check_closed("sweep", plain["sweep"], Sweep)
+    if "run_dir" in plain:
+        check_value("run_dir", plain["run_dir"], Training.__annotations__["run_dir"])
+
+
+def check_typed(choices: Mapping[str, str | list[str] | None]) -> None:
+    """Raise ConfigError where a choice is called other than what was chosen: records and reports go by it."""
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    for group, name in choices.items():
+        if group in chosen and chosen[group] != name:
+            raise ConfigError(
+                f"choices.{group}: it is what was chosen, {chosen[group]}, got {name}. Choose with {group}=…"
+            )
 
 
 def schema_of(plain: Mapping[str, Any]) -> type:
@@ -85,11 +120,8 @@ def check_known(plain: Mapping[str, Any], schema: type) -> None:
     for key in plain:
         if key not in known:
             groups = {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
-            near = difflib.get_close_matches(key, {*known, *groups})
-            advice = (
-                f"did you mean {' or '.join(near)}?" if near else "python train.py --cfg job prints all that there are"
-            )
-            raise ConfigError(f"{key}: there is no such setting; {advice}")
+            advice = did_you_mean(difflib.get_close_matches(key, {*known, *groups})) or cfg_job()
+            raise ConfigError(f"{key}: there is no such setting; {advice.strip()}")
 
 
 def check_closed(name: str, section: Any, schema: type) -> None:
@@ -136,11 +168,7 @@ def check_sections(plain: Mapping[str, Any]) -> None:
 
 def check_section(name: str, section: dict[str, Any]) -> None:
     """Raise ConfigError unless a section's keys and values fit the constructor that is its `_target_`."""
-    try:
-        target = get_object(section["_target_"])
-    except ImportError as error:
-        raise ConfigError(f"{name}_target_: there is no {section['_target_']}") from error
-    parameters = inspect.signature(target).parameters
+    target, parameters = callable_of(section["_target_"], name)
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
     given = {key: value for key, value in section.items() if key not in HYDRAS_OWN}
     for key in given:
@@ -148,6 +176,7 @@ def check_section(name: str, section: dict[str, Any]) -> None:
             known = ", ".join(known for known in parameters if known not in ("self", "args", "kwargs"))
             raise ConfigError(f"{name}{key}: {section['_target_']} has no such option. It has: {known}")
     check_values(name, given, types_of(target))
+    check_arguments(name, section, parameters)
 
 
 def types_of(target: Any) -> dict[str, Any]:
@@ -162,6 +191,8 @@ def types_of(target: Any) -> dict[str, Any]:
 def check_values(prefix: str, values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not of its type; objects are checked as sections of their own."""
     for key, value in values.items():
+        if value == "" and prefix and key != "version":  # TensorBoard's, for a folder without one
+            raise ConfigError(f"{prefix}{key}: expected something, got ''")
         if key in types and not holds_object(value):
             check_value(f"{prefix}{key}", value, types[key])
 
@@ -176,7 +207,9 @@ def check_value(key: str, value: Any, expected: Any) -> None:
     Read as JSON, for which strict means what it should of yaml: true is no 1 and "1" neither, but a list is a tuple.
     """
     try:
-        TypeAdapter(expected, config=STRICT).validate_json(json.dumps(value))
+        taken = TypeAdapter(expected, config=STRICT).validate_json(json.dumps(value))
+        if isinstance(value, bool) and not isinstance(taken, bool):  # Literal[1] takes true for 1
+            raise ConfigError(f"{key}: expected {taken}, got {json.dumps(value)}")
     except ValidationError as error:
         raise ConfigError(message(key, error.errors(include_url=False), expected)) from error
 
@@ -214,6 +247,27 @@ def given(error: ErrorDetails) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
+def check_numbers(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a number that is none in the arithmetic of training, whatever it is for.
+
+    That is float32's, and int64's.
+    """
+    for name, section in sections(plain):
+        for key, value in numbers_in(section):
+            largest = LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT
+            if not abs(value) <= largest:  # nor is NaN
+                raise ConfigError(f"{name}{key}: expected a number of at most {largest:.3g}, got {value}")
+
+
+def numbers_in(section: Mapping[str, Any]) -> Iterator[tuple[str, int | float]]:
+    """The numbers that lie in a section, in its lists too, by key; those of the sections in it are theirs."""
+    for key, value in section.items():
+        entries = enumerate(value) if isinstance(value, list) else [("", value)]
+        for index, entry in entries:
+            if isinstance(entry, int | float):
+                yield f"{key}[{index}]" if isinstance(value, list) else key, entry
+
+
 def check_budget(plain: Mapping[str, Any]) -> None:
     """Raise ConfigError where a number of parameters is asked for of a model that takes its networks as they are."""
     if plain.get("network", {}).get("parameters") is not None and "parameters" not in plain.get("model", {}):
@@ -236,6 +290,25 @@ def check_cadence(plain: Mapping[str, Any]) -> None:
             f"trainer.check_val_every_n_epoch: val is run whenever it is scored, every_n_epochs={every}, got {val}. "
             "Set every_n_epochs alone"
         )
+
+
+def check_monitored(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError where what goes by a score of val is told of none, or of one that is called otherwise."""
+    if "trainer" not in plain or "_target_" not in plain["trainer"]:
+        return
+    name = (plain["scores"] or {}).get("name")
+    for callback in ("best_checkpoint", "early_stopping"):
+        section = plain["callbacks"].get(callback)
+        if section is None:
+            continue
+        setting, monitor = f"callbacks.{callback}.monitor", section.get("monitor")
+        if monitor is None:
+            raise ConfigError(
+                f"{setting}: there is no score of val that it could go by; choose one with scores=, or turn "
+                f"callbacks.{callback} off, by null"
+            )
+        if monitor.startswith(("val/fid_", "val/kid_")) and monitor[len("val/fid_") :] != name:
+            raise ConfigError(f"{setting}: expected a score of scores.name={name}, as val/fid_{name}, got {monitor}")
 
 
 def check_recipe(plain: Mapping[str, Any]) -> None:

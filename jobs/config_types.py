@@ -9,8 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from datamodules.decoding import Colour
-
-Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy's generator takes
+from foundation.ranges import Count, Images, Parameters, Seed
 
 
 def _known_accelerator(name: str) -> str:
@@ -29,8 +28,9 @@ def _written_with_point(value: Any) -> Any:
 Accelerator = Annotated[str, AfterValidator(_known_accelerator)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
+Processes = Annotated[int, Interval(ge=1, le=1024)]
 Share = Annotated[float, Interval(ge=0, le=1)]
-Batches = Annotated[int, Ge(1)] | Annotated[float, Interval(gt=0, le=1)] | None  # so many, or a share of them
+Batches = Count | Annotated[float, Interval(gt=0, le=1)] | None  # so many, or a share of them
 # Fused optimizers refuse an int among their betas.
 Beta = Annotated[float, BeforeValidator(_written_with_point), Interval(ge=0, lt=1)]
 
@@ -42,24 +42,24 @@ class Sweep(TypedDict):
 class Recipe(TypedDict):
     """How a run's settings were found."""
 
-    trials: Annotated[int, Ge(1)]
+    trials: Count
     search: Annotated[str, MinLen(1)] | None
 
 
 class Network(TypedDict):
     """What every network has besides its encoder and decoder."""
 
-    parameters: Annotated[float, Ge(1)] | None
+    parameters: Parameters | None
 
 
 class Training(TypedDict):
     """The values at the top of conf/config.yaml."""
 
     seed: Seed
-    every_n_epochs: Annotated[int, Ge(1)]
+    every_n_epochs: Count
     compile: bool
     tf32: bool
-    ckpt_path: str | None
+    ckpt_path: Annotated[str, MinLen(1)] | None
     run_dir: Annotated[str, MinLen(1)]
 
 
@@ -78,11 +78,17 @@ class Evaluation(TypedDict):
     background: Colour
     name: str | None
     folder: str
-    checkpoint: str | None
+    checkpoint: Annotated[str, MinLen(1)] | None
     accelerator: Accelerator
     seed: Seed
-    samples: Annotated[int, Ge(1)]
-    out: str | None
+    samples: Images
+    out: Annotated[str, MinLen(1)] | None
+
+
+class EvaluatedData(TypedDict):
+    """What evaluate.py may be told of a run's data."""
+
+    root: Annotated[str, MinLen(1)] | None
 
 
 OPTIMIZER = {
@@ -95,22 +101,22 @@ OPTIMIZER = {
 TRAINER = {
     "accelerator": Accelerator,
     "precision": Literal["32-true", "16-mixed", "bf16-mixed"],  # images and noise are made in float32
-    "devices": Annotated[int, Ge(1)] | Literal[-1] | str | list[Annotated[int, Ge(0)]],
-    "num_nodes": Annotated[int, Ge(1)],
-    "max_epochs": Annotated[int, Ge(1)],  # the length of a run: null would leave it open
-    "min_epochs": Annotated[int, Ge(1)] | None,
-    "max_steps": Annotated[int, Ge(1)] | Literal[-1],
-    "min_steps": Annotated[int, Ge(1)] | None,
-    "check_val_every_n_epoch": Annotated[int, Ge(1)],
-    "log_every_n_steps": Annotated[int, Ge(1)],
-    "num_sanity_val_steps": Annotated[int, Ge(-1)],
+    "devices": Processes | Literal[-1] | str | list[Annotated[int, Interval(ge=0, le=1023)]],
+    "num_nodes": Processes,
+    "max_epochs": Count,  # the length of a run: null would leave it open
+    "min_epochs": Count | None,
+    "max_steps": Count | Literal[-1],
+    "min_steps": Count | None,
+    "check_val_every_n_epoch": Count,
+    "log_every_n_steps": Count,
+    "num_sanity_val_steps": Annotated[int, Interval(ge=-1, le=10**12)],
     "limit_train_batches": Batches,
     "limit_val_batches": Batches,
     "limit_test_batches": Batches,
-    "overfit_batches": Annotated[int, Ge(0)] | Share,
-    "accumulate_grad_batches": Annotated[int, Ge(1)],
+    "overfit_batches": Annotated[int, Interval(ge=0, le=10**12)] | Share,
+    "accumulate_grad_batches": Count,
     "gradient_clip_val": NotNegative | None,
-    "reload_dataloaders_every_n_epochs": Annotated[int, Ge(0)],
+    "reload_dataloaders_every_n_epochs": Annotated[int, Interval(ge=0, le=10**12)],
 }
 LIBRARIES: dict[str, dict[str, Any]] = {  # by the full name of a class: its parameters that have a range
     "lightning.Trainer": TRAINER,

@@ -67,7 +67,7 @@ def evaluate_run(cfg: DictConfig) -> None:
         "images_seen": model.images_seen,
         "checkpoint_epoch": model.restored_epoch,
     }
-    with sole_use(folder):
+    with sole_use(folder, "run"):
         earlier = read_earlier(folder, weights)
         trainer = Trainer(
             default_root_dir=folder,

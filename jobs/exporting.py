@@ -1,5 +1,6 @@
 """A finished run as a small folder to share, which `evaluate.py run=` takes like the run's own."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.atomic import copy_file, write_atomically
 from foundation.errors import ConfigError
+from foundation.locks import LOCK
 from run_folder.checkpoints import export_weights, read_checkpoint
 from run_folder.kept_config import write_config
 from run_folder.layout import CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
@@ -15,6 +17,7 @@ from run_folder.records import RecordError, RunRecord, Score, read_record, write
 
 from .config_check import check
 from .kept_config import read_config
+from .run_start import sole_use
 
 CARD = "README.md"
 SAMPLES = "samples.png"
@@ -35,10 +38,27 @@ def export(cfg: DictConfig) -> None:
         raise ConfigError(f"run: in {run_dir} {error}; only a finished run can be exported") from error
     if not any(score.latents for score in record.scores.values()):
         raise ConfigError(f"run: {run_dir} has no scores of images that it makes, which the card of an export is about")
-    if out.exists():
-        raise ConfigError(f"out: {out} exists already and is left as it is; give another name")
+    if out.exists() and not (out / LOCK).exists():
+        raise in_the_way(out)
     checkpoint = read_checkpoint(tested_checkpoint(run_dir))  # the one that the record's scores are of
+    with sole_use(out, "out"):
+        if (out / CARD).exists():  # another export came before this one; without its card it was killed
+            raise in_the_way(out)
+        try:
+            write_export(out, run_dir, config, record, checkpoint)
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)  # or it would be in the way of the same command
+            raise
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    print(f"{out}: {size:.1f} MB\n  python evaluate.py run={out} samples=64 out=samples/")
 
+
+def in_the_way(out: Path) -> ConfigError:
+    return ConfigError(f"out: {out} exists already and is left as it is; give another name")
+
+
+def write_export(out: Path, run_dir: Path, config: DictConfig, record: RunRecord, checkpoint: dict[str, Any]) -> None:
+    """Write what is shared of a run. Raises OSError and DiskFullError."""
     export_weights(checkpoint, out / WEIGHTS)
     folders = [str(config.get("run_dir", run_dir)), str(run_dir.resolve())]  # where it was made, and where it is now
     portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders))
@@ -48,8 +68,6 @@ def export(cfg: DictConfig) -> None:
         copy_file(source, out / name)
     text = card(out.name, record, has_picture=(out / SAMPLES).is_file())
     write_atomically(out / CARD, lambda file: file.write_text(text))
-    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    print(f"{out}: {size:.1f} MB\n  python evaluate.py run={out} samples=64 out=samples/")
 
 
 def without_paths(node: Any, run_dirs: Sequence[str]) -> Any:

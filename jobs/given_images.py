@@ -48,7 +48,7 @@ def score_images(cfg: DictConfig) -> None:
     images = read_images(Path(cfg.images), datamodule.image_shape, cfg.background)
     (score,) = build_scores(cfg.scores, datamodule)
     check_count(images, number_needed(score, datamodule), cfg.images)
-    with sole_use(folder):
+    with sole_use(folder, "folder"):
         claim(folder, resumed_from=None, option="folder")
         measure_into(folder, cfg, images, score, datamodule, device)
 
@@ -67,12 +67,12 @@ def measure_into(
     datamodule.setup()
     print(datamodule.summary)
     report = score.measure(GivenSamples(images, BATCH_SIZE), device, repeats=1)
-    save_config(cfg, folder)
     save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
     if report.classes:
         save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
     record = record_of(cfg, images, score)
     write_record(folder / METRICS, record)
+    save_config(cfg, folder, "folder")  # last: a folder with a config is done with, and is left as it is
     print(f"{record.model}: {needed:,} of {len(images):,} images")
     table = score_table(record.scores, record.protocols, record.extractor_accuracy, record.notes)
     print("\n".join([*table, f"  in {folder}"]))

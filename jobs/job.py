@@ -4,26 +4,55 @@ import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
+from foundation.errors import ConfigError
 from run_folder.records import finished_record
+from run_folder.settings import as_dict
 
 from .building import identity_of
+from .config_check import check_frame
 from .machine import writes
-from .run_end import recording_end
+from .run_end import is_of_another_job, record_begin, recording_end
 from .run_start import resumable_checkpoint, sole_use
+from .sweep_jobs import REFUSED
 
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """Train, once or for each job of a sweep. Returns the objective, as `train` does."""
-    run_dir = Path(cfg.run_dir)
-    with sole_use(run_dir) if writes() else nullcontext(), recording_end(run_dir, identity_of(cfg)):
-        objective = resume_job(train, cfg) if cfg.sweep.resume else train(cfg)
+    if REFUSED not in cfg:
+        check_frame(frame_of(cfg))
+    run_dir, identity = Path(HydraConfig.get().runtime.output_dir), identity_of(cfg)
+    resumes = OmegaConf.select(cfg, "sweep.resume") is not None
+    with recording_end(run_dir, identity, resumes), sole_use(run_dir) if writes() else nullcontext():
+        check_own_folder(cfg, run_dir)
+        record_begin(run_dir, identity)
+        if REFUSED in cfg:
+            raise ConfigError(cfg[REFUSED])
+        objective = resume_job(train, cfg) if resumes else train(cfg)
     gc.collect()  # the next job of a sweep starts with the memory of this one
     torch.cuda.empty_cache()
     return objective
+
+
+def frame_of(cfg: DictConfig) -> dict[str, Any]:
+    """What even the record of a failed job needs of a config, whatever else is wrong with it."""
+    return as_dict(OmegaConf.create({key: cfg[key] for key in ("sweep", "choices") if key in cfg}))
+
+
+def check_own_folder(cfg: DictConfig, run_dir: Path) -> None:
+    """Raise ConfigError for a job that would write into another folder than its own, or into that of another job."""
+    if cfg.run_dir != str(run_dir):
+        raise ConfigError(f"run_dir: the run is in {run_dir}, as hydra.run.dir= chooses; leave run_dir away")
+    if is_of_another_job(run_dir):
+        raise ConfigError(
+            f"{run_dir} is the folder of another job of this sweep, which has the same settings, or the same "
+            "hydra.sweep.subdir. Leave one of them away, or give each a folder of its own"
+        )
 
 
 def resume_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
-from run_folder.choices import CONF, Choices, check_named, check_unresolved, choices_in, shortened
+from run_folder.choices import CONF, check_named, check_unresolved, shortened
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG
 
-from .config_check import check_sections, check_values
+from .config_check import check_numbers, check_sections, check_values
 from .config_types import LIBRARIES, Training
+from .object_check import check_objects, known_choices
 
 OPTIMIZERS = tuple(name for name in LIBRARIES if name.startswith("torch.optim."))  # may be typed in place of conf/'s
 SECTIONS = {"model", "data", "callbacks", "scores", "seed"}  # of every run's config
@@ -44,33 +44,14 @@ def check_kept(config: Mapping[str, Any], path: Path) -> None:
     """Raise ConfigError unless a config may be built: its targets first, before any of them is imported."""
     check_unresolved(config, path)
     check_named(config, path, known_choices(), kin=OPTIMIZERS)
-    check_objects(config, path)
     try:
+        check_objects(config)
         types = typing.get_type_hints(Training, include_extras=True)
         check_values("", config, types)
         check_sections(config)
+        check_numbers(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def check_objects(config: Mapping[str, Any], path: Path) -> None:
-    """Raise ConfigError where something else stands in the place of an object that is built."""
-    callbacks = config["callbacks"] if isinstance(config["callbacks"], Mapping) else {"": config["callbacks"]}
-    optional = {"scores": config["scores"], **{f"callbacks.{name}": value for name, value in callbacks.items()}}
-    built = {name: config[name] for name in ("model", "data")} | {
-        name: value for name, value in optional.items() if value is not None
-    }
-    for name, value in built.items():
-        if not isinstance(value, Mapping) or "_target_" not in value:
-            raise ConfigError(f"{path}: {name} is {shortened(value)}, expected a section with a _target_")
-
-
-def known_choices() -> Choices:
-    """Those of conf/, and of the folders that the command line has Hydra search besides."""
-    if not HydraConfig.initialized():
-        return choices_in()
-    sources = HydraConfig.get().runtime.config_sources
-    return choices_in(*(Path(source.path) for source in sources if source.schema == "file"))
 
 
 def check_scores(config: DictConfig, path: Path) -> None:

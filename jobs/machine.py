@@ -23,6 +23,8 @@ PATIENCE = 5.0  # seconds for a process to notice by itself
 class LostProcessError(UserError):
     """Another of the processes that train together has ended; this one can't go on without it."""
 
+from .processes import started_together
+
 
 def writes() -> bool:
     """Whether this process is the one, of those that train together, that writes into the run folder."""
@@ -63,8 +65,7 @@ def check_processes(trainer: DictConfig) -> None:
             f"trainer.strategy={trainer.strategy}: in a sweep (-m) each of its processes would start the sweep again. "
             "Start the jobs one by one, or let a launcher for clusters start them (docs/scale.md)"
         )
-    started_together = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1
-    if started_together and not any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
+    if started_together() > 1 and not any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
         raise ConfigError(
             "hydra.run.dir: processes that are started together, by torchrun or srun, must be told one run folder, "
             "such as hydra.run.dir=outputs/my_run: left to themselves each would name another, by its own clock"

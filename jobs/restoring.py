@@ -10,9 +10,10 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
+from callbacks.divergence import not_finite
 from foundation.errors import ConfigError
 from lightning_modules.image_model import ImageModel
-from run_folder.checkpoints import read_checkpoint
+from run_folder.checkpoints import CheckpointError, read_checkpoint
 from run_folder.layout import CHECKPOINTS, tested_checkpoint
 from run_folder.settings import as_dict
 
@@ -52,9 +53,14 @@ def changed(config: DictConfig, asked: Mapping[str, Any], run_dir: Path) -> Dict
 
 
 def restore(model: ImageModel, checkpoint: dict[str, Any], path: Path) -> None:
-    """Load the weights of the checkpoint in a file. Raises CheckpointError, naming it, if they are of another model."""
+    """Load the weights of the checkpoint in a file.
+
+    Raises CheckpointError, naming it, if they are of another model, or no finite numbers.
+    """
     check_weights_fit(shapes_of(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
+    if name := not_finite(model):
+        raise CheckpointError(f"{path} is of a training that diverged: {name} is not finite, so it makes no images")
     model.on_load_checkpoint(checkpoint)
 
 

@@ -15,7 +15,7 @@ from foundation.atomic import copy_file
 from run_folder.checkpoints import CheckpointError, check_undamaged, read_checkpoint
 from run_folder.curves import CurvesError, Row, read_rows
 from run_folder.kept_config import read_plain
-from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIGHTS
+from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIGHTS, run_of
 from run_folder.records import finished_record
 from run_folder.settings import decides_weights, flattened
 
@@ -48,7 +48,7 @@ class Resumption:
         checkpoint = read_checkpoint(path)
         check_is_of_whole_epochs(checkpoint, path)
         complete = why_complete(checkpoint, trainer)
-        if complete is not None and is_tested(path.resolve().parent.parent, checkpoint):
+        if complete is not None and is_tested(run_of(path), checkpoint):
             raise CheckpointError(f"{path} {complete}, or use evaluate.py for a finished run")
         shapes, epochs = shapes_of(checkpoint["state_dict"]), checkpoint["epoch"] + 1
         return ResumptionFrom(path, checkpoint["images_seen"], shapes, epochs, is_complete=complete is not None)
@@ -93,7 +93,7 @@ class ResumptionFrom(Resumption):
             )
 
     def check_same_run(self, config: dict[str, Any]) -> None:
-        stored = self.path.resolve().parent.parent / CONFIG
+        stored = run_of(self.path) / CONFIG
         if not stored.is_file():
             raise CheckpointError(
                 f"{self.path} is not in a run folder: there is no {stored}. Resume from <run folder>/{CHECKPOINTS}/"
@@ -112,10 +112,10 @@ class ResumptionFrom(Resumption):
                 )
 
     def check_same_data(self, datamodule: ImageDataModule) -> None:
-        check_same_data(datamodule, self.path.resolve().parent.parent)
+        check_same_data(datamodule, run_of(self.path))
 
     def copy_history(self, run_dir: Path, loggers: list[Logger]) -> None:
-        old_run = self.path.resolve().parent.parent
+        old_run = run_of(self.path)
         in_place = old_run == run_dir.resolve()
         best = old_run / CHECKPOINTS / BEST
         if best.is_file():

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from callbacks.checkpoints import best_val_score
 from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
-from foundation.atomic import NO_SPACE, DiskFullError, disk_full
+from foundation.atomic import DiskFullError, disk_full, no_room
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
@@ -28,6 +28,7 @@ from .machine import (
     use_machine,
     writes,
 )
+from .paths import make_absolute
 from .resuming import Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
@@ -39,6 +40,7 @@ class Run:
 
     def __init__(self, cfg: DictConfig) -> None:
         """Check the config, and claim the folder. Raises UserError before anything expensive starts."""
+        make_absolute(cfg)
         check(cfg)
         use_machine(cfg.tf32)
         self.cfg, self.folder = cfg, Path(cfg.run_dir)
@@ -73,10 +75,10 @@ class Run:
             try:
                 yield
             except OSError as error:
-                if error.errno not in NO_SPACE:
+                if not no_room(error):
                     raise
                 what = str(error) if isinstance(error, DiskFullError) else disk_full(self.folder)
-                raise DiskFullError(f"{what}. Make room; {self.advice()}") from error
+                raise DiskFullError(what, self.advice()) from error
             except RuntimeError as error:
                 if not is_of_lost_process(error):
                     raise

@@ -19,7 +19,7 @@ def record_of(datamodule: ImageDataModule) -> DataRecord:
 
 
 def save_data(datamodule: ImageDataModule, run_dir: Path) -> None:
-    """Write which images the splits hold. Raises ConfigError if the folder can't be written."""
+    """Write which images the splits hold. Raises ConfigError or DiskFullError if the folder can't be written."""
     try:
         write_record(run_dir / DATA, record_of(datamodule))
     except OSError as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from callbacks.pictures import save_png
 from datamodules.pixels import to_uint8
@@ -11,6 +12,8 @@ from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
+
+from .memory import check_images_fit
 
 BATCH_SIZE = 500
 
@@ -30,8 +33,9 @@ def check_out(out: str | None) -> Path | None:
 def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> None:
     """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each.
 
-    An .npz of a model that knows labels has those under arr_1, (N,).
+    An .npz of a model that knows labels has those under arr_1, (N,). Raises ConfigError for more than memory holds.
     """
+    check_images_fit(count, model.image_shape, "samples")
     model.eval()
     with observing(model, seed):
         sizes = [min(BATCH_SIZE, count - done) for done in range(0, count, BATCH_SIZE)]
@@ -44,6 +48,17 @@ def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> N
             arrays.append(torch.cat(labels).cpu().numpy())
         write_atomically(out, lambda partial: np.savez(partial, *arrays))
     else:
-        for index, image in enumerate(images):
-            save_png(out / f"{index:06d}.png", image)
+        write_folder(images, out)
     print(f"{count:,} images written to {out}")
+
+
+def write_folder(images: Tensor, out: Path) -> None:
+    """Write images (N, C, H, W) as PNG files. Where that fails none are left: they would be in a second try's way."""
+    paths = [out / f"{index:06d}.png" for index in range(len(images))]
+    try:
+        for path, image in zip(paths, images, strict=True):
+            save_png(path, image)
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise

@@ -8,17 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
 from run_folder.kept_config import read_plain
+from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
 
+from .run_start import unwritable
+from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
+
 OPTION = "sweep.resume="
-RECORD = "multirun.yaml"  # Hydra writes it when a sweep begins
 # Which jobs a sweep has and where they lie is settled when it begins.
 SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
 
@@ -45,7 +47,7 @@ def register_folder_name(swept: Collection[str] = ()) -> None:
 
 
 class FolderNames(Callback):
-    """Registers which settings a sweep gives several values, for the names of its folders."""
+    """Begins a sweep: names for its folders, its lock, and jobs of which one that can't be composed fails alone."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         swept = [setting_of(override) for override in config.hydra.overrides.task if has_several_values(override)]
@@ -55,20 +57,22 @@ class FolderNames(Callback):
             lock_sweep(Path(config.hydra.sweep.dir))
         except UserError as error:  # of any other exception of a callback Hydra would only warn
             raise SystemExit(f"error: {error}") from error
+        begin_jobs(config)
 
 
 def lock_sweep(folder: Path) -> None:
-    """Keep other programs out of a sweep's folder until this process ends. Raises InUseError."""
+    """Keep other programs out of a sweep's folder until this process ends.
+
+    Raises InUseError, and ConfigError or DiskFullError if it can't be written.
+    """
     folder = folder.resolve()
     if folder not in _locks:
-        folder.mkdir(parents=True, exist_ok=True)
-        _locks[folder] = FolderLock(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _locks[folder] = FolderLock(folder)
+        except OSError as error:
+            raise unwritable(error) from error
         atexit.register(_locks[folder].release)
-
-
-def has_several_values(override: str) -> bool:
-    """Whether an override stands for several jobs, such as `seed=0,1`. Raises Hydra's exception if it can't be read."""
-    return OverridesParser.create().parse_override(override).is_sweep_override()
 
 
 def resumed(arguments: Sequence[str]) -> list[str]:
@@ -81,13 +85,14 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     if not folders or folders[-1] in ("", "null"):
         return list(arguments)
     folder = Path(folders[-1])
-    if not (folder / RECORD).is_file():
+    if not record_of(folder).is_file():
         raise ConfigError(
-            f"sweep.resume: {folder} is not the folder of a sweep: it has no {RECORD}. Give the folder in which its "
+            f"sweep.resume: {folder} is not the folder of a sweep: it has no {SWEEP}. Give the folder in which its "
             "jobs' folders lie, such as multirun/<date>/<time>"
         )
     lock_sweep(folder)
-    task, hydra = overrides_of(folder / RECORD)
+    task, hydra = overrides_of(record_of(folder))
+    keep_record(folder)
     began = [*task, *(kept for kept in hydra if not kept.startswith("hydra.sweep.dir="))]
     added = [argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in began]
     for override in added:

@@ -6,10 +6,12 @@ from math import log
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 from torch import Size, Tensor, nn
 from torch.distributions import Categorical, Distribution, constraints
 from torch.nn.functional import logsigmoid, softplus
+
+from foundation.ranges import Dimension
 
 from .likelihoods import Likelihood
 
@@ -46,7 +48,7 @@ class LogisticMixtureLikelihood(Likelihood):
     is_over_bytes = True
     log_scales = (-7.0, 7.0)  # from an eighth of a byte to a coin that knows black and white
 
-    def __init__(self, num_components: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, num_components: Dimension) -> None:
         super().__init__()
         self.num_components = num_components
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from foundation.checksums import damage
 from foundation.errors import ConfigError
+from foundation.ranges import Size
 
 from .image_model import ImageModel
 
@@ -25,8 +26,8 @@ class ClassifierNetwork(nn.Module):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: Annotated[int, Ge(1)],
-        num_features: Annotated[int, Ge(1)],
+        num_classes: Size,
+        num_features: Size,
         encoder: Callable[..., nn.Module],
     ) -> None:
         super().__init__()
@@ -51,8 +52,8 @@ class Classifier(ImageModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: Annotated[int, Ge(1)],
-        num_features: Annotated[int, Ge(1)],
+        num_classes: Size,
+        num_features: Size,
         encoder: Callable[..., nn.Module],
         augmentation: nn.Module,
         label_smoothing: Annotated[float, Interval(ge=0, le=1)],

@@ -12,11 +12,13 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from foundation.ranges import Count, Dimension, Images, Seed, Size
+
 from .densities import FittedDensity, classes_of
 from .observing import drawing_from
 from .values import Latents
 
-LatentShape = tuple[Annotated[int, Ge(1)], ...]
+LatentShape = tuple[Dimension, ...]
 CHECKS = 10  # of the held-out log-likelihood, while a network is trained
 
 
@@ -46,9 +48,9 @@ class IndependentCodes(CodeDensity):
     def __init__(
         self,
         latent_shape: LatentShape,
-        num_codes: Annotated[int, Ge(2)],
-        num_classes: Annotated[int, Ge(1)] | None,
-        num_latents: Annotated[int, Ge(1)],
+        num_codes: Annotated[Dimension, Ge(2)],
+        num_classes: Size | None,
+        num_latents: Images,
     ) -> None:
         super().__init__(latent_shape, num_latents)
         self.register_buffer("log_shares", torch.zeros(num_classes or 1, self.length, num_codes))
@@ -84,14 +86,14 @@ class AutoregressiveCodes(CodeDensity):
     def __init__(
         self,
         latent_shape: LatentShape,
-        num_codes: Annotated[int, Ge(2)],
-        num_classes: Annotated[int, Ge(1)] | None,
-        width: Annotated[int, Ge(1)],
-        num_steps: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
+        num_codes: Annotated[Dimension, Ge(2)],
+        num_classes: Size | None,
+        width: Size,
+        num_steps: Count,
+        batch_size: Size,
         lr: Annotated[float, Gt(0)],
-        num_latents: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        num_latents: Images,
+        seed: Seed,
     ) -> None:
         """`num_steps`: of AdamW, whose rate makes one cycle up to `lr`. `seed`: of its start and batches."""
         super().__init__(latent_shape, num_latents)

@@ -8,6 +8,8 @@ import torch.distributed as dist
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
+from foundation.ranges import Dimension
+
 
 class Codebook(nn.Module, ABC):
     """`num_codes` vectors of `code_dim` numbers; codes are their indices, int64."""
@@ -36,7 +38,7 @@ class Codebook(nn.Module, ABC):
 class GradientCodebook(Codebook):
     """The vectors descend ‖sg[z] − e‖², summed over an image's positions (eq. 3, second term)."""
 
-    def __init__(self, num_codes: Annotated[int, Ge(1)], code_dim: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, num_codes: Dimension, code_dim: Dimension) -> None:
         super().__init__()
         self.vectors = nn.Parameter(torch.randn(num_codes, code_dim))
 
@@ -59,8 +61,8 @@ class MovingAverageCodebook(Codebook):
 
     def __init__(
         self,
-        num_codes: Annotated[int, Ge(1)],
-        code_dim: Annotated[int, Ge(1)],
+        num_codes: Dimension,
+        code_dim: Dimension,
         decay: Annotated[float, Interval(gt=0, lt=1)],
         revive_below: Annotated[float, Ge(0)],
     ) -> None:

@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated
 
 import torch
-from annotated_types import Ge
 from torch import Tensor, nn
+
+from foundation.ranges import Dimension, Size
 
 NetworkFactory = Callable[..., nn.Module]
 ImageShape = tuple[int, int, int]
@@ -52,7 +52,7 @@ class LabelConditioning(Conditioning):
 
     num_classes: int
 
-    def __init__(self, num_classes: Annotated[int, Ge(1)], embedding_dim: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, num_classes: Size, embedding_dim: Dimension) -> None:
         """`embedding_dim`: of the class's vector that a decoder gets in addition to z."""
         self.num_classes = num_classes
         self.embedding_dim = embedding_dim

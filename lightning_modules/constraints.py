@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from foundation.ranges import Count
 
 CONSTRAINED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
@@ -36,7 +38,7 @@ class NoConstraint(Constraint):
 class SpectralNorm(Constraint):
     """Every layer's weight is divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
 
-    def __init__(self, power_iterations: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, power_iterations: Count) -> None:
         """`power_iterations`: in each forward pass, towards that singular value; the paper has one."""
         self.power_iterations = power_iterations
 

@@ -13,6 +13,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
+from foundation.ranges import Count, Dimension, Images, Seed, Size
+
 from .values import Latents
 
 
@@ -46,7 +48,7 @@ class PriorDensity(Density):
 
     name = "prior"
 
-    def __init__(self, latent_dim: Annotated[int, Ge(1)], num_classes: Annotated[int, Ge(1)] | None) -> None:
+    def __init__(self, latent_dim: Dimension, num_classes: Size | None) -> None:
         super().__init__()
 
     def fit(self, latents: Iterable[Latents], held_out: Iterable[Latents], images_seen: int) -> None:
@@ -104,9 +106,9 @@ class GaussianDensity(FittedDensity):
 
     def __init__(
         self,
-        latent_dim: Annotated[int, Ge(1)],
-        num_classes: Annotated[int, Ge(1)] | None,
-        num_latents: Annotated[int, Ge(2)],
+        latent_dim: Dimension,
+        num_classes: Size | None,
+        num_latents: Annotated[Images, Ge(2)],
     ) -> None:
         super().__init__(num_latents)
         self.register_buffer("means", torch.zeros(num_classes or 1, latent_dim))
@@ -141,13 +143,13 @@ class GaussianMixtureDensity(FittedDensity):
 
     def __init__(
         self,
-        latent_dim: Annotated[int, Ge(1)],
-        num_classes: Annotated[int, Ge(1)] | None,
-        num_components: Annotated[int, Ge(1)] | Annotated[list[Annotated[int, Ge(1)]], MinLen(1)],
-        num_latents: Annotated[int, Ge(2)],
+        latent_dim: Dimension,
+        num_classes: Size | None,
+        num_components: Dimension | Annotated[list[Dimension], MinLen(1)],
+        num_latents: Annotated[Images, Ge(2)],
         tol: Annotated[float, Gt(0)],
-        max_iter: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        max_iter: Count,
+        seed: Seed,
     ) -> None:
         """`num_components`: a number, or several to choose from. EM ends after `max_iter` steps, or with one that gains
         no more than `tol` nats per latent; `seed` is of its start.

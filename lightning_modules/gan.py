@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 from torch.optim import Optimizer
 
+from foundation.ranges import Count, Dimension, Parameters
+
 from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
 from .clippings import Clipping
@@ -31,12 +33,12 @@ class GAN(AdversarialModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Annotated[int, Ge(1)],
-        n_critic: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
+        n_critic: Count,
         truncation: Annotated[float, Gt(0)] | None,
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
-        parameters: Annotated[float, Ge(1)] | None,
+        parameters: Parameters | None,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import one_hot, softplus
 
+from foundation.ranges import Count, Depth, Dimension, Images, Seed, Size
+
 from .averaging import ExponentialMovingAverage
 from .densities import FittedDensity
 from .observing import drawing_from
@@ -120,16 +122,16 @@ class SecondStageDensity(NetworkDensity):
 
     def __init__(
         self,
-        latent_dim: Annotated[int, Ge(1)],
-        num_classes: Annotated[int, Ge(1)] | None,
-        width: Annotated[int, Ge(1)],
-        depth: Annotated[int, Ge(1)],
-        num_latents: Annotated[int, Ge(2)],
-        num_steps: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
+        num_classes: Size | None,
+        width: Size,
+        depth: Annotated[Depth, Ge(1)],
+        num_latents: Annotated[Images, Ge(2)],
+        num_steps: Count,
+        batch_size: Size,
         lr: Annotated[float, Gt(0)],
         ema_half_life: Annotated[float, Gt(0)],
-        seed: Annotated[int, Ge(0)],
+        seed: Seed,
     ) -> None:
         self.width, self.depth = width, depth
         super().__init__(latent_dim, num_classes, num_latents, num_steps, batch_size, lr, ema_half_life, seed)
@@ -186,17 +188,17 @@ class FlowMatchingDensity(NetworkDensity):
 
     def __init__(
         self,
-        latent_dim: Annotated[int, Ge(1)],
-        num_classes: Annotated[int, Ge(1)] | None,
-        width: Annotated[int, Ge(1)],
-        depth: Annotated[int, Ge(1)],
-        num_latents: Annotated[int, Ge(2)],
-        num_steps: Annotated[int, Ge(1)],
-        batch_size: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
+        num_classes: Size | None,
+        width: Size,
+        depth: Annotated[Depth, Ge(1)],
+        num_latents: Annotated[Images, Ge(2)],
+        num_steps: Count,
+        batch_size: Size,
         lr: Annotated[float, Gt(0)],
         ema_half_life: Annotated[float, Gt(0)],
-        num_sampling_steps: Annotated[int, Ge(1)],
-        seed: Annotated[int, Ge(0)],
+        num_sampling_steps: Count,
+        seed: Seed,
     ) -> None:
         self.width, self.depth, self.num_sampling_steps = width, depth, num_sampling_steps
         super().__init__(latent_dim, num_classes, num_latents, num_steps, batch_size, lr, ema_half_life, seed)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from math import log
 from typing import Annotated
 
-from annotated_types import Ge
 from torch import Tensor
 from torch.distributions import Distribution, Independent
+
+from foundation.ranges import Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class ImportanceWeightedBound(Objective):
     What a rate asks beyond the KL itself comes on top: with β = 1 the loss is the negative bound.
     """
 
-    def __init__(self, num_samples: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, num_samples: Annotated[int, Interval(ge=1, le=10_000)]) -> None:
         self.num_samples = num_samples
 
     def __call__(self, draws: Draws, kl: Tensor, paid: Tensor) -> Tensor:

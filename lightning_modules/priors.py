@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, kl_divergence
 from zuko.flows import MAF
 
+from foundation.ranges import Depth, Dimension, Size
+
 from .values import Batch
 
 Posterior = Callable[[Batch], Independent]  # images to q(z|x), of batch shape (B,) and event shape (latent_dim,)
@@ -30,7 +32,7 @@ class StandardNormalPrior(Prior):
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, latent_dim: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, latent_dim: Dimension) -> None:
         super().__init__()
         # Buffers, so that the distribution is on the model's device; not persistent: they are constants.
         self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
@@ -43,7 +45,7 @@ class StandardNormalPrior(Prior):
 class MixturePrior(Prior):
     """A mixture of diagonal Gaussians, all of whose parameters are learned."""
 
-    def __init__(self, latent_dim: Annotated[int, Ge(1)], num_components: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, latent_dim: Dimension, num_components: Dimension) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.means = nn.Parameter(0.1 * torch.randn(num_components, latent_dim))  # near N(0, I)
@@ -63,10 +65,10 @@ class FlowPrior(Prior):
 
     def __init__(
         self,
-        latent_dim: Annotated[int, Ge(1)],
-        transforms: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)],
-        depth: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
+        transforms: Annotated[Depth, Ge(1)],
+        width: Size,
+        depth: Annotated[Depth, Ge(1)],
     ) -> None:
         """`width` and `depth`: of the hidden layers of each transform's network."""
         super().__init__()
@@ -91,8 +93,8 @@ class VampPrior(Prior):
 
     def __init__(
         self,
-        latent_dim: Annotated[int, Ge(1)],
-        num_components: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
+        num_components: Dimension,
         training_images: TrainingImages,
     ) -> None:
         super().__init__()

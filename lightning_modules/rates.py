@@ -6,6 +6,8 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor
 
+from foundation.ranges import Count
+
 
 class Rate(ABC):
     """A scalar, the price of the KL."""
@@ -28,7 +30,7 @@ class ConstantRate(Rate):
 class WarmUpRate(ConstantRate):
     """β grows linearly from 0 over the first `images` training images (Bowman et al. 2016, Sønderby et al. 2016)."""
 
-    def __init__(self, beta: Annotated[float, Ge(0)], images: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, beta: Annotated[float, Ge(0)], images: Count) -> None:
         super().__init__(beta)
         self.images = images
 
@@ -58,9 +60,7 @@ class CapacityRate(ConstantRate):
     whose γ is β here).
     """
 
-    def __init__(
-        self, beta: Annotated[float, Ge(0)], nats: Annotated[float, Ge(0)], images: Annotated[int, Ge(1)]
-    ) -> None:
+    def __init__(self, beta: Annotated[float, Ge(0)], nats: Annotated[float, Ge(0)], images: Count) -> None:
         super().__init__(beta)
         self.nats, self.images = nats, images
 

@@ -4,8 +4,10 @@ import math
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 from torch.optim import Optimizer
+
+from foundation.ranges import Count
 
 FULL_LEARNING_RATE = "initial_lr"  # torch's name for it in an optimizer's groups; it is saved with the optimizer
 
@@ -38,7 +40,7 @@ class WarmUpSchedule(Schedule):
     arXiv:1706.02677, section 2.2).
     """
 
-    def __init__(self, images: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, images: Count) -> None:
         self.images = images
 
     def factor(self, images_seen: int, run_length: float) -> float:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 from torch.optim import Optimizer
 
+from foundation.ranges import Dimension, Parameters
+
 from .clippings import Clipping
 from .conditioning import Conditioning
 from .densities import Density
@@ -31,10 +33,10 @@ class VAE(VariationalModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
-        parameters: Annotated[float, Ge(1)] | None,
+        parameters: Parameters | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],

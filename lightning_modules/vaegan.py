@@ -9,6 +9,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from foundation.ranges import Dimension, Parameters
+
 from .adversarial import AdversarialModel, signed
 from .augmentations import Augmentation
 from .clippings import Clipping
@@ -37,13 +39,13 @@ class VAEGAN(VariationalModel, AdversarialModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
         feature_weight: Annotated[float, Ge(0)],
         feature_scale: Annotated[float, Gt(0)],
         pixel_weight: Annotated[float, Ge(0)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
-        parameters: Annotated[float, Ge(1)] | None,
+        parameters: Parameters | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],

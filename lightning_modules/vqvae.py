@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 from torch.optim import Optimizer
 
+from foundation.ranges import Dimension, Parameters
+
 from .clippings import Clipping
 from .code_densities import CodeDensity
 from .codebooks import Codebook
@@ -33,13 +35,13 @@ class VQVAE(DensityModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_positions: Annotated[int, Ge(1)],
-        num_codes: Annotated[int, Ge(2)],
-        code_dim: Annotated[int, Ge(1)],
+        num_positions: Dimension,
+        num_codes: Annotated[Dimension, Ge(2)],
+        code_dim: Dimension,
         commitment: Annotated[float, Ge(0)],
         ema_half_life: Annotated[float, Ge(0)],
         ema_ramp_up: Annotated[float, Ge(0)],
-        parameters: Annotated[float, Ge(1)] | None,
+        parameters: Parameters | None,
         encoder: Callable[..., nn.Module],
         decoder: Callable[..., nn.Module],
         conditioning: Callable[..., Conditioning],

@@ -10,6 +10,8 @@ from run_folder.layout import CONFIG, CURVES, METRICS, PICTURES, STATUS
 
 from .runs import Run, read_run
 
+LINKED_LEVELS = 3  # as multirun/<date>/<time>/<job>; somebody else's link may lead to all of a disk
+
 
 class ReportError(UserError):
     """Nothing can be reported; the message says where was looked, and for what."""
@@ -21,8 +23,14 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
         if not folder.is_dir():
             raise ReportError(f"{folder}: there is no such folder. Give folders that hold runs of train.py")
     shared = Path(os.path.commonpath([folder.resolve() for folder in folders]))
-    run_dirs = dict.fromkeys(run_dir.resolve() for folder in folders for run_dir in sorted(_run_folders(folder)))
-    found = [read_run(path, str(path.relative_to(shared)) if path != shared else path.name) for path in run_dirs]
+    places: dict[Path, Path] = {}  # of the runs themselves: where they were found, maybe by a link
+    for folder in folders:
+        for run_dir in sorted(_run_folders(folder)):
+            places.setdefault(run_dir.resolve(), folder.resolve() / run_dir.relative_to(folder))
+    found = [
+        read_run(run_dir, str(place.relative_to(shared)) if place != shared else place.name)
+        for run_dir, place in places.items()
+    ]
     if not found:
         raise ReportError(
             f"{', '.join(map(str, folders))}: no run of train.py in here or below, which would have a {CONFIG} with "
@@ -31,12 +39,20 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     return found
 
 
-def _run_folders(top: Path) -> Iterator[Path]:
+def _run_folders(top: Path, levels: int | None = None) -> Iterator[Path]:
+    """Run folders in and below a folder, so many levels below; also where links in it lead, but not links in those."""
     for folder, below, files in os.walk(top):
-        if (CONFIG in (*files, *below) and not _of_another_program(Path(folder) / CONFIG)) or STATUS in files:
+        here = Path(folder)
+        if (CONFIG in (*files, *below) and not _of_another_program(here / CONFIG)) or STATUS in files:
             below.clear()  # what evaluate.py and loggers write belongs to the run
-            yield Path(folder)
+            yield here
         below[:] = [name for name in below if not name.startswith(".")]
+        if levels is None:
+            for name in below:
+                if (here / name).is_symlink():  # which os.walk does not follow
+                    yield from _run_folders(here / name, LINKED_LEVELS)
+        elif len(here.relative_to(top).parts) >= levels:
+            below.clear()
 
 
 def _of_another_program(config: Path) -> bool:

@@ -24,7 +24,7 @@ class SweepReport(Callback):
         self.report()
 
     def report(self) -> None:
-        if not self.sweep_dir.is_dir():  # no job was ever started
+        if not any(path.is_dir() for path in self.sweep_dir.glob("*")):  # no job was ever started
             return
         try:
             from reports import write_report  # what it needs takes a while to import, and single runs do without

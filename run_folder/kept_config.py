@@ -20,9 +20,17 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the second is slower b
 
 def write_config(path: Path, config: DictConfig | ListConfig) -> None:
     """Raises OSError."""
+    _write_sealed(path, OmegaConf.to_yaml(config).encode())
 
+
+def seal_config(path: Path) -> None:
+    """Add its checksum to a yaml that another program has written. Raises OSError."""
+    _write_sealed(path, path.read_bytes())
+
+
+def _write_sealed(path: Path, content: bytes) -> None:
     def write(partial: Path) -> None:
-        partial.write_bytes(f"{OmegaConf.to_yaml(config)}# {PLACE}\n".encode())
+        partial.write_bytes(content + f"# {PLACE}\n".encode())
         seal(partial)
 
     write_atomically(path, write)

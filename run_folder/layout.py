@@ -1,5 +1,6 @@
 """Names and places of the files in a run folder."""
 
+import os
 from pathlib import Path
 
 CONFIG = "config.yaml"
@@ -14,8 +15,19 @@ BEST, LAST = "best.ckpt", "last.ckpt"  # by val's score; of the last whole epoch
 END = "end.ckpt"  # of a run that ended amid an epoch: its last weights
 WEIGHTS = "weights.safetensors"  # of a run that was exported, in the place of its checkpoints
 
+SWEEP = "multirun.yaml"  # in the folder of a sweep, around those of its jobs: Hydra writes it when it begins
+
 
 def tested_checkpoint(run_dir: Path) -> Path:
     """The best checkpoint by the val score; the run's last weights where val was never scored; an exported run's."""
     checkpoints = [run_dir / CHECKPOINTS / name for name in (BEST, END, LAST)]
     return next((path for path in [*checkpoints, run_dir / WEIGHTS] if path.is_file()), checkpoints[-1])
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint is of, without links in its path.
+
+    `checkpoints/` may be a link to another disk; but a checkpoint may be given by a link from elsewhere, too.
+    """
+    named = Path(os.path.abspath(checkpoint)).parents[1]
+    return (named if (named / CONFIG).is_file() else checkpoint.resolve().parents[1]).resolve()

@@ -18,7 +18,13 @@ def find_weights(choice: str, weights: str | None, url: str, file_name: str, sha
     The file at `weights`, else `file_name` in torch's hub folder, else what is fetched to there from `url`. Raises
     WeightsError unless its sha256 begins with `sha256_prefix`.
     """
-    path = Path(weights).expanduser() if weights else Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    folder = torch.hub.get_dir()
+    if not weights and folder.startswith("~"):
+        raise WeightsError(
+            f"scores={choice} needs weights, and there is no home folder to keep them in. Say where: set the variable "
+            "TORCH_HOME to a folder, or scores.extractor.weights=<their path>"
+        )
+    path = Path(weights).expanduser() if weights else Path(folder) / "checkpoints" / file_name
     if not path.is_file():
         if weights:
             raise WeightsError(

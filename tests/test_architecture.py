@@ -100,7 +100,7 @@ def test_table_allows(package: str, source: str):
 
 def test_tests_lie_in_the_rooms_they_are_of():
     folders = {path.name for path in (PROJECT / "tests").iterdir() if path.is_dir() and not path.name.startswith("__")}
-    assert folders == {path.name for path in PROJECT.iterdir() if (path / "__init__.py").is_file()}
+    assert folders - {"campaign"} == {path.name for path in PROJECT.iterdir() if (path / "__init__.py").is_file()}
 
 
 def test_scoring_knows_neither_trainer_nor_callback():

@@ -146,6 +146,16 @@ def test_search_that_an_experiment_says_has_found_it_is_an_experiment_too(name: 
     assert search is None or search in experiments()
 
 
+@pytest.mark.parametrize("name", [name for name in experiments() if name.startswith("best/")])
+def test_a_best_recipe_states_as_many_trials_as_its_search_and_those_of_other_families_have(name: str):
+    recipe = composition(f"experiment={name}")[0].recipe
+    assert recipe.trials == len([trial for trial in experiments() if trial.startswith(f"{recipe.search}/")])
+    data = name.partition("_")[2]
+    for other in experiments():
+        if other.startswith("best/") and other.endswith(f"_{data}"):
+            assert composition(f"experiment={other}")[0].recipe.trials == recipe.trials, other
+
+
 @pytest.mark.parametrize("name", [name for name in experiments() if re.fullmatch("ablation/[^/]+", name)])
 def test_an_ablation_goes_from_a_source_to_the_best_recipe_by_one_step_after_another(name: str):
     steps = [step for step in experiments() if step.startswith(f"{name}/")]

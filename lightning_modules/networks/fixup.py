@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from math import prod
-from typing import Annotated
 
-from annotated_types import Ge
 from torch import Tensor, nn
+
+from foundation.ranges import Depth, Dimension, Size
 
 from .conv import doubling
 from .pyramid import channels, resolutions
@@ -25,9 +25,9 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)],
-        depth: Annotated[int, Ge(0)],
+        num_outputs: Size,
+        width: Size,
+        depth: Depth,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -55,9 +55,9 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)],
-        depth: Annotated[int, Ge(0)],
+        latent_dim: Dimension,
+        width: Size,
+        depth: Depth,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Annotated
 
-from annotated_types import Ge
 from torch import Tensor, nn
 
 from foundation.errors import ConfigError
+from foundation.ranges import Depth, Dimension, Size
 
 
 class Encoder(nn.Sequential):
@@ -20,9 +19,9 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)] | Sequence[Annotated[int, Ge(1)]],
-        depth: Annotated[int, Ge(0)],
+        num_outputs: Size,
+        width: Size | Sequence[Size],
+        depth: Depth,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -40,9 +39,9 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)] | Sequence[Annotated[int, Ge(1)]],
-        depth: Annotated[int, Ge(0)],
+        latent_dim: Dimension,
+        width: Size | Sequence[Size],
+        depth: Depth,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:

@@ -1,9 +1,8 @@
 """Norms that PyTorch has not in the form that networks ask for: a layer from a number of channels."""
 
-from typing import Annotated
-
-from annotated_types import Ge
 from torch import nn
+
+from foundation.ranges import Size
 
 
 class GroupNorm(nn.GroupNorm):
@@ -13,6 +12,6 @@ class GroupNorm(nn.GroupNorm):
     makes it a layer norm. The paper finds 16 a good size.
     """
 
-    def __init__(self, num_channels: Annotated[int, Ge(1)], group_size: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, num_channels: Size, group_size: Size) -> None:
         most = max(1, num_channels // group_size)
         super().__init__(max(groups for groups in range(1, most + 1) if num_channels % groups == 0), num_channels)

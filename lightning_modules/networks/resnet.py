@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from itertools import pairwise
 from math import prod
-from typing import Annotated
 
-from annotated_types import Ge
 from torch import Tensor, nn
+
+from foundation.ranges import Dimension, Size
 
 from .pyramid import channels, resolutions
 
@@ -17,8 +17,8 @@ class Encoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_outputs: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)],
+        num_outputs: Size,
+        width: Size,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:
@@ -47,8 +47,8 @@ class Decoder(nn.Sequential):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        latent_dim: Annotated[int, Ge(1)],
-        width: Annotated[int, Ge(1)],
+        latent_dim: Dimension,
+        width: Size,
         activation: Callable[[], nn.Module],
         norm: Callable[[int], nn.Module],
     ) -> None:

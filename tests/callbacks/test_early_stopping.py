@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_and_not_yet_tested_is_tested_when_it_is_resumed(
 
 
 def test_nothing_to_stop_by_is_the_users_error(train_in):
-    with pytest.raises(UserError, match=r"callbacks\.early_stopping: there is no score of val.*scores="):
+    with pytest.raises(UserError, match=r"callbacks\.early_stopping\.monitor: there is no score of val.*scores="):
         train_in("run", *STOPPING, "scores=none")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +14,23 @@ from torch import Tensor
 
 from callbacks import health
 from callbacks.collapse import CollapseCheck
+from callbacks.divergence import DivergenceError
+from callbacks.gradient_norms import without_finite_moments
 from callbacks.health import Health, HealthError
 from callbacks.sample_scores import SampleScores
-from callbacks.symptoms import BlindDiscriminator, ExplodingGradients, SaturatedDiscriminator, Watch
+from callbacks.symptoms import (
+    BlindDiscriminator,
+    ExplodingGradients,
+    ExplodingTerms,
+    SaturatedDiscriminator,
+    Watch,
+    infinite_moments,
+)
 from jobs.job import run_job
+from jobs.kept_config import read_config
+from jobs.restoring import restored_model
 from run_folder import judgements
+from run_folder.checkpoints import CheckpointError
 from run_folder.judgements import identical_samples, missing_modes, no_active_latent
 from scoring.scorer import Glance
 from train import train
@@ -101,6 +114,27 @@ def test_a_critic_whose_verdicts_are_beyond_what_a_probability_shows_is_not_call
     for logits in (40.0, -40.0):  # float32's sigmoid of both is the same
         probability = float(torch.tensor(logits).sigmoid())
         assert found_at(BlindDiscriminator(patience=1), [judged(probability, probability, 1.0)]) == []
+
+
+@pytest.mark.parametrize(("value", "is_exploding"), [(1.7e19, False), (-1.9e19, True), (math.nan, True), (0.0, False)])
+def test_a_term_explodes_where_its_square_is_no_number_of_float32(value: float, is_exploding: bool):
+    assert is_exploding == (not math.isfinite(float(torch.tensor(value).square())))
+    symptom = ExplodingTerms().look({"loss": 1.0, "kl": value, "gradient_norm/encoder": math.inf})
+    assert (symptom is not None) == is_exploding
+    assert symptom is None or symptom.text == f"kl is {value:.3g}"
+
+
+def test_a_gradient_that_overflowed_between_two_looks_is_found_in_the_optimizer():
+    model = build("model=gan")
+    generator, discriminator = model.configure_optimizers()
+    for optimizer, scale in ((generator, 1.0), (discriminator, 1e25)):  # whose square is infinite
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.full_like(parameter, scale)
+        optimizer.step()
+    assert without_finite_moments([generator], model) == []
+    assert without_finite_moments([generator, discriminator], model) == ["discriminator"]
+    assert "discriminator" in infinite_moments(["discriminator"], 10.0).text and infinite_moments([], 10.0) is None
 
 
 # Judgements: closed numbers
@@ -277,6 +311,38 @@ def test_being_looked_at_changes_no_weight(rich: list[str], train_in, monkeypatc
         torch.testing.assert_close(looked_at[state], alone[state], rtol=0, atol=0, equal_nan=True)
 
 
+# Far too high learning rates
+
+WILD = {
+    "vae": ["model=vae", "model/density=prior", "model.optimizer.lr=1e6"],
+    "gan": ["model=gan", "model/penalty=none", "model.generator_optimizer.lr=1e6",
+            "model.discriminator_optimizer.lr=1e6"],
+    "vaegan": ["model=vaegan", "model/penalty=none", "model/density=prior", "model.decoder_optimizer.lr=1e6"],
+    "classifier": ["model=classifier", "model.optimizer.lr=1e6"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wild", WILD.values(), ids=WILD)
+def test_training_that_explodes_does_not_pass_as_training(wild: list[str], train_in, tmp_path: Path):
+    """By the default settings, of which one look in ten batches is one: it diverges, or its record says what was."""
+    with suppress(DivergenceError):
+        run = train_in("run", *wild, *MLP)
+        assert any("exploding" in entry["kind"] for entry in json.loads((run / "metrics.json").read_text())["health"])
+        return
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("family", ["vae", "classifier"])
+def test_weights_that_are_no_numbers_are_never_scored(family: str, train_in, tmp_path: Path):
+    """Neither by the run, though nothing stopped its training, nor by what is given the run afterwards."""
+    with pytest.raises(DivergenceError, match="no longer finite, so there is nothing to score"):
+        train_in("run", *WILD[family], *MLP, "callbacks.stop_on_divergence=null")
+    run = tmp_path / "run"
+    assert not (run / "metrics.json").exists() and (run / "checkpoints" / "last.ckpt").is_file()
+    with pytest.raises(CheckpointError, match=r"is of a training that diverged: .* is not finite"):
+        restored_model(read_config(run), run)
+
+
 # Warning and stopping
 
 SICK = [*MLP, "model=vanilla_vae", "model.optimizer.lr=100", "callbacks.health.every_n_batches=1"]
@@ -284,11 +350,12 @@ SICK = [*MLP, "model=vanilla_vae", "model.optimizer.lr=100", "callbacks.health.e
 
 def test_a_warned_run_ends_as_any_other_and_its_record_says_what_was_noticed(train_in, capsys):
     run = train_in("run", *SICK)
-    (entry,) = json.loads((run / "metrics.json").read_text())["health"]
+    entry, other = json.loads((run / "metrics.json").read_text())["health"]
+    assert other["kind"] == "exploding terms"
     assert entry["kind"] == "exploding gradients" and entry["epoch"] == 1 and entry["images_seen"] in (200, 300)
     assert entry["measured"] == math.inf and entry["threshold"] == 1000
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("health:")]
-    assert len(lines) == 1 and "exploding gradients in epoch 1, after" in lines[0]
+    assert len(lines) == 2 and "exploding gradients in epoch 1, after" in lines[0]  # once a kind
     assert lines[0].endswith("Try a lower learning rate, or a penalty (model/penalty=r1)")
 
 
@@ -323,10 +390,10 @@ def test_a_stopped_run_keeps_its_checkpoints_says_why_and_can_go_on(tmp_path: Pa
             start("stop", ckpt_path)
         end = json.loads((run / "status.json").read_text())
         assert end["status"] == "stopped by health" and f"ckpt_path={last}" in end["message"]
-        assert [entry["kind"] for entry in end["health"]] == ["exploding gradients"]
+        assert [entry["kind"] for entry in end["health"]] == ["exploding gradients", "exploding terms"]
         assert not (run / "metrics.json").exists()
         assert torch.load(last, weights_only=True)["epoch"] == 0 and (run / "checkpoints" / "best.ckpt").is_file()
     start("warn", last)
     assert not (run / "status.json").exists()
     record = json.loads((run / "metrics.json").read_text())
-    assert record["epochs"] == 3 and [entry["epoch"] for entry in record["health"]] == [1]
+    assert record["epochs"] == 3 and [entry["epoch"] for entry in record["health"]] == [1, 1]

@@ -137,7 +137,6 @@ model.optimizer.betas=[nan,0.9]
 model.optimizer.betas=[0.9]
 model.optimizer.betas=0.9
 model.optimizer.fused=maybe
-model.optimizer.fused=null
 +model.optimizer.weight_decay=nan
 +model.optimizer.eps=inf
 +model.optimizer.amsgrad=3
@@ -236,7 +235,7 @@ trainer._target_=builtins.dict
 +trainer.limit_train_batches=nan
 +trainer.limit_train_batches=0
 +trainer.gradient_clip_val=1.0
-+trainer.accumulate_grad_batches=2
+model=gan +trainer.accumulate_grad_batches=2
 +trainer.barebones=true
 +trainer.overfit_batches=nan
 +trainer.nothing=3
@@ -244,7 +243,8 @@ model=gan +trainer.gradient_clip_val=1.0
 callbacks.last_checkpoint=null
 callbacks.best_checkpoint.filename=last
 callbacks.best_checkpoint.monitor=null
-callbacks.best_checkpoint.monitor=val/nothing
+callbacks.best_checkpoint.monitor=val/fid_nothing
+scores.name=other
 callbacks.best_checkpoint.mode=best
 callbacks.sample_grid.rows=1000000
 callbacks.sample_grid.columns=18446744073709551616
@@ -309,7 +309,7 @@ seed=
 seed=x,nan
 seed=range(0,0)
 seed=18446744073709551616,null
-model=gann,vae
+model=gann,vaee
 model/rate=null,nothing
 trainer=ddp seed=0,1
 sweep=null
@@ -346,7 +346,6 @@ images=<weights>
 <run> samples=1000000000000 out=a.npz
 <run> out=''
 <run> out=3
-<run> out=.
 <run> out=samples.txt
 <run> accelerator=null
 <run> accelerator=abacus

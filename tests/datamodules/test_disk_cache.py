@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.disk_cache import checksum, load_bytes, load_cached, reserve, store_bytes, store_cached, user_cache
+from datamodules.disk_cache import checksum, load_bytes, load_cached, reserve, store_bytes, store_cached, user_caches
 
 
 def test_tensors_are_found_in_whatever_order_their_names_were_given(tmp_path: Path):
@@ -26,13 +26,19 @@ def test_checksum_is_of_names_and_bytes():
     assert checksum({"a": torch.tensor([[1, 0], [2, 0]])[:, 0]}) == sums[0]  # however they lie
 
 
-def test_users_cache_is_where_the_environment_says_or_in_the_home_folder(monkeypatch: pytest.MonkeyPatch):
+def test_users_cache_is_where_the_environment_says_or_in_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/where")
-    assert user_cache() == Path("/some/where/vae-vs-gan")
-    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    assert user_caches() == [Path("/some/where/vae-vs-gan")]
+    monkeypatch.setenv("HOME", "/home/me")
     for unset in (lambda: monkeypatch.setenv("XDG_CACHE_HOME", ""), lambda: monkeypatch.delenv("XDG_CACHE_HOME")):
         unset()
-        assert user_cache() == Path("/home/me/.cache/vae-vs-gan")
+        assert user_caches() == [Path("/home/me/.cache/vae-vs-gan")]
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # of a user who has no home
+    assert user_caches() == []
+    store_cached({"a": torch.zeros(1)}, "name.safetensors", user_caches(), {})
+    assert "there is no home folder; XDG_CACHE_HOME=<folder> gives one" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system can't reserve room")

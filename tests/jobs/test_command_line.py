@@ -10,31 +10,37 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import PROJECT, SMALL_PICTURES, needs_real
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import _save_config
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 import evaluate
+import export
+import report
 import train
+from foundation.atomic import DiskFullError
 from foundation.errors import ConfigError
 from jobs.command_line import (
     TRACEBACK_SWITCH,
     Stopped,
     end_with,
     ended_by_signals,
+    is_of_hydras_folder,
     is_the_users,
     message_of,
     override,
     run,
 )
-from jobs.run_start import claim, save_config
+from jobs.run_start import claim, save_config, sole_use
 from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
 
@@ -58,7 +64,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         capsys.readouterr()
         code = 0
         try:
-            run(of.main)
+            run(of.main, "config" if of is train else of.__name__)
         except SystemExit as end:
             code = int(end.code or 0)
         return code, capsys.readouterr().err
@@ -224,8 +230,8 @@ def test_run_folder_that_can_not_be_written_is_refused_with_the_remedy(tmp_path:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(OmegaConf, "to_yaml", full)
-    with pytest.raises(ConfigError, match=rf"^{tmp_path}/config\.yaml: no room is left on .*hydra\.run\.dir="):
+    monkeypatch.setattr("run_folder.kept_config.seal", full)
+    with pytest.raises(DiskFullError, match=rf"^{tmp_path}/config\.yaml: no room is left on .*hydra\.run\.dir="):
         save_config(OmegaConf.create({"seed": 0}), tmp_path)
     with pytest.raises(ConfigError, match=r"^/dev/null/run: Not a directory\. .*hydra\.run\.dir="):
         save_config(OmegaConf.create({"seed": 0}), Path("/dev/null/run"))
@@ -268,6 +274,71 @@ def test_error_of_a_file_names_that_file_and_gives_no_advice_on_run_folders(tmp_
         (tmp_path / "absent").read_bytes()
     assert is_the_users(caught.value)
     assert message_of(caught.value) == f"{tmp_path / 'absent'}: No such file or directory"
+
+
+def no_room_left(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "samples.npz")
+
+
+@pytest.mark.parametrize(
+    ("program", "function", "arguments"),
+    [
+        (evaluate, "jobs.evaluation.evaluate", ["run=a run", "samples=3"]),
+        (export, "jobs.exporting.export", ["run=a run", "out=there"]),
+        (report, "reports.write_report", ["there"]),
+    ],
+)
+def test_full_disk_is_told_with_the_command_to_give_again(
+    program, function: str, arguments: list[str], call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(function, no_room_left)
+    if program is report:
+        monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
+        with pytest.raises(SystemExit, match="1"):
+            report.main()
+        message = capsys.readouterr().err
+    else:
+        code, message = call(*arguments, of=program)
+        assert code == 1
+    command = shlex.join(["python", f"{program.__name__}.py", *arguments])
+    assert "samples.npz" in message and "Make room, and give " in message
+    assert f" again: {command}\n" in message and "hydra.run.dir" not in message and "Traceback" not in message
+
+
+def test_full_disk_is_told_once_what_goes_on():
+    told = str(DiskFullError("no room", "go on with: python train.py"))
+    assert told == "no room. Make room; go on with: python train.py"
+    assert pickle.loads(pickle.dumps(DiskFullError("no room", "go on"))).remedy == "go on"  # by a launcher's processes
+
+
+def raised_by(action: Callable[[], object]) -> OSError:
+    with pytest.raises(OSError) as caught:
+        action()
+    return caught.value
+
+
+def test_folder_that_hydra_can_not_make_is_told_with_how_to_choose_another_and_no_other_file_is(tmp_path: Path):
+    (tmp_path / "file").touch()
+    assert not is_of_hydras_folder(raised_by(lambda: (tmp_path / "file" / "run").mkdir()))
+    assert not is_of_hydras_folder(raised_by(lambda: (tmp_path / "absent").read_bytes()))
+    assert is_of_hydras_folder(raised_by(lambda: _save_config(OmegaConf.create({}), "a", tmp_path / "file" / "run")))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("hydra.run.dir", "hydra.sweep.dir="), ("folder", "folder="), ("out", "out="), ("run", "evaluate the copy")],
+)
+def test_folder_that_can_not_be_written_is_told_with_the_setting_that_chose_it(option: str, told: str, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="Not a directory") as caught, sole_use(tmp_path / "file" / "run", option):
+        pass
+    assert told in str(caught.value) and ("hydra.run.dir" in str(caught.value)) == (option == "hydra.run.dir")
+
+
+def test_evaluation_that_can_not_be_written_says_what_to_do(finished: Path, call):
+    (finished / "evaluation").touch()
+    code, message = call(f"run={finished}", of=evaluate)
+    assert code == 1 and "evaluate the copy" in message and "hydra.run.dir" not in message
 
 
 def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):
@@ -420,6 +491,12 @@ def test_run_that_is_stopped_before_its_first_checkpoint_starts_anew(tmp_path: P
         message = stop(process, signal.SIGINT, tmp_path / "run" / "tensorboard")
     assert process.returncode == 130 and "no epoch had ended yet, start it anew with: python train.py " in message
     assert "hydra.run.dir" not in message and "data.batch_size=1" in message
+
+
+def test_training_whose_output_nobody_reads_any_more_ends_as_any_other(tmp_path: Path):
+    command = f"{sys.executable} {PROJECT / 'train.py'} {' '.join(SHORT)} hydra.run.dir=run 2>&1 | head -1"
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "run" / "metrics.json").is_file() and not (tmp_path / "run" / "status.json").exists()
 
 
 def test_output_that_can_not_encode_a_sign_loses_no_run(tmp_path: Path):

@@ -14,6 +14,7 @@ from hydra.utils import get_object
 from omegaconf import open_dict
 
 from foundation.errors import ConfigError
+from foundation.ranges import Seed
 from jobs.config_check import check, check_value, types_of
 from jobs.config_types import Evaluation, Training
 
@@ -35,14 +36,22 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def unlimited(expected: Any) -> bool:
-    """Whether a type has a number in it, as itself, in a list or among alternatives, that has no range."""
+    """Whether a type has a number in it, as itself, in a list or among alternatives, that has no range.
+
+    A whole number's has an upper end: there are more of them than any machine can make use of.
+    """
     if typing.get_origin(expected) is Annotated:
         inside, *metadata = typing.get_args(expected)
-        has_range = any(isinstance(one, BaseMetadata | GroupedMetadata) for one in metadata)
+        limits = [one for one in metadata if isinstance(one, BaseMetadata | GroupedMetadata)]
+        has_range = bool(limits) if inside is not int else any(has_upper_end(one) for one in limits)
         return not has_range and unlimited(inside)
     if typing.get_origin(expected) is typing.Literal:
         return False
     return expected in (int, float) or any(unlimited(one) for one in typing.get_args(expected))
+
+
+def has_upper_end(limit: Any) -> bool:
+    return any(getattr(limit, side, None) is not None for side in ("lt", "le"))
 
 
 def without_range(target: str) -> list[str]:
@@ -65,8 +74,9 @@ def test_every_number_of_a_part_has_a_range(target: str):
 
 def test_part_without_ranges_would_be_noticed():
     assert unlimited(int) and unlimited(float | None) and unlimited(list[int]) and unlimited(tuple[str, float])
-    assert unlimited(Annotated[int, Ge(0)] | list[int]) and unlimited(Annotated[int, "a remark"])
-    assert not unlimited(Annotated[int, Ge(0)] | None) and not unlimited(list[Annotated[float, Ge(0)]])
+    assert unlimited(Seed | list[int]) and unlimited(Annotated[int, "a remark"]) and unlimited(Annotated[int, Ge(0)])
+    assert not unlimited(Seed | None) and not unlimited(list[Annotated[float, Ge(0)]])
+    assert not unlimited(Annotated[Seed, Ge(2)])
     assert not unlimited(bool) and not unlimited(str | None)
     assert "lightning_modules.networks.mlp.Encoder" in ALL_TARGETS
 

@@ -11,7 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from datamodules.image_datamodule import ImageDataModule
+from foundation.atomic import DiskFullError
 from foundation.errors import ConfigError
+from foundation.locks import InUseError
+from jobs import exporting, samples
 from jobs.evaluation import evaluate
 from jobs.exporting import export, without_paths
 from jobs.restoring import restored_model
@@ -132,3 +135,58 @@ def test_an_export_does_not_depend_on_the_run_folders_name_and_place(
     assert config.model._target_ == "lightning_modules.gan.GAN" and config.run_dir == "."
     assert config.callbacks.best_checkpoint.dirpath == "./checkpoints"
     assert str(tmp_path) not in (tmp_path / "exported" / "config.yaml").read_text()
+
+
+def test_two_exports_do_not_share_a_folder(train_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run, out = train_in("run", *MLP), tmp_path / "exported"
+    write = exporting.write_export
+    written: list[tuple] = []
+
+    def write_twice(*given) -> None:
+        assert not written, "the second writes as well"
+        written.append(given)
+        with pytest.raises(InUseError, match=f"{out} is in use by another program"):
+            exported(run, out)
+        write(*given)
+
+    monkeypatch.setattr(exporting, "write_export", write_twice)
+    exported(run, out)
+    assert (out / "README.md").is_file() and not (out / ".lock").exists()
+
+
+def test_export_that_fails_is_not_in_the_way_of_the_same_command(
+    train_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, out = train_in("run", *MLP), tmp_path / "exported"
+    with monkeypatch.context() as patch, pytest.raises(DiskFullError):
+        patch.setattr(exporting, "write_record", full)
+        exported(run, out)
+    assert not out.exists()
+    out.mkdir()
+    for left in (".lock", "config.yaml"):  # by one that was killed
+        (out / left).touch()
+    exported(run, out)
+    assert (out / "README.md").is_file()
+    (out / ".lock").touch()
+    with pytest.raises(ConfigError, match="exists already"):
+        exported(run, out)
+
+
+def full(*_: object) -> None:
+    raise DiskFullError("no room is left")
+
+
+def test_samples_that_fail_are_not_in_the_way_of_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out, images = tmp_path / "samples", torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    save, saved = samples.save_png, []
+
+    def save_two(path: Path, image: torch.Tensor) -> None:
+        saved.append(path)
+        full() if len(saved) == 3 else save(path, image)
+
+    monkeypatch.setattr(samples, "save_png", save_two)
+    with pytest.raises(DiskFullError):
+        samples.write_folder(images, out)
+    assert len(saved) == 3 and samples.check_out(str(out)) == out
+    samples.write_folder(images, out)
+    assert len(list(out.iterdir())) == 3

@@ -121,7 +121,7 @@ def test_a_sound_config_passes_but_for_its_loggers_which_nothing_builds(sound: d
         ("model", None, "model is None, expected a section with a _target_"),
         ("data", "digits", "data is 'digits', expected a section with a _target_"),
         ("scores", [1], r"scores is \[1\], expected a section"),
-        ("callbacks", "none", "callbacks. is 'none', expected a section"),
+        ("callbacks", "none", "callbacks is 'none', expected a mapping of objects by name"),
         ("callbacks.curves", {"a": 1}, "callbacks.curves is .*, expected a section with a _target_"),
         ("scores.extractor", "scoring.extractors.ReferenceExtractor", "extractor: expected a class or function"),
     ],

@@ -11,6 +11,7 @@ from PIL import Image
 from report_runs import PROTOCOLS, Page, make_run
 
 from reports import write_report
+from reports.run_folders import find_runs
 from run_folder.curves import read_rows
 from run_folder.kept_config import read_plain
 from run_folder.records import RecordError, RunRecord, read_record
@@ -108,3 +109,29 @@ def test_what_is_sound_is_read_as_it_is(tmp_path: Path):
     assert len(read_rows(run / "metrics.csv")) == 6
     with pytest.raises(RecordError, match="is a folder"):
         read_record(tmp_path, RunRecord)
+
+
+def test_runs_are_found_by_links_and_named_by_them(tmp_path: Path):
+    far, links = tmp_path / "far", tmp_path / "links"
+    links.mkdir()
+    one = make_run(far / "one", "vae", "digits", seed=0, fid=3.0)
+    make_run(far / "sweeps" / "today" / "two", "vae", "digits", seed=1, fid=4.0)
+    (links / "first").symlink_to(one)
+    (links / "again").symlink_to(one)
+    (links / "sweeps").symlink_to(far / "sweeps")
+    (links / "gone").symlink_to(far / "gone")
+    (links / "round").symlink_to(links)
+    runs = find_runs([links])
+    assert sorted(run.name for run in runs) == ["again", "sweeps/today/two"]  # each once
+    write_report([links])
+    assert "2 runs: 2 finished" in (links / "report" / "report.md").read_text()
+
+
+def test_link_to_a_whole_disk_is_not_followed_far(tmp_path: Path):
+    """A stranger's folder can have a link to anywhere."""
+    make_run(tmp_path / "given" / "run", "vae", "digits", seed=0, fid=3.0)
+    make_run(tmp_path / "disk" / "a" / "b" / "c" / "d", "vae", "digits", seed=1, fid=3.0)
+    make_run(tmp_path / "disk" / "a" / "b" / "near", "vae", "digits", seed=2, fid=3.0)
+    (tmp_path / "disk" / "a" / "more").symlink_to(tmp_path / "disk" / "a" / "b" / "c")
+    (tmp_path / "given" / "link").symlink_to(tmp_path / "disk")
+    assert [run.name for run in find_runs([tmp_path / "given"])] == ["link/a/b/near", "run"]

@@ -435,7 +435,7 @@ def test_a_difference_has_the_same_size_and_interval_either_way_round(
     ],
 )
 def test_failing_runs_record_how_they_ended(error: BaseException, status: str, message: str, tmp_path: Path):
-    with pytest.raises(type(error)), recording_end(tmp_path, {"model": "gan", "scores": "reference", "seed": 1}):
+    with pytest.raises(type(error)), recording_end(tmp_path, {"model": "gan", "scores": "reference", "seed": 1}, False):
         raise error
     end = json.loads((tmp_path / "status.json").read_text())
     version = project_version()
@@ -447,7 +447,7 @@ def test_failing_runs_record_how_they_ended(error: BaseException, status: str, m
 
 def test_a_folder_of_another_run_is_left_alone(tmp_path: Path):
     (tmp_path / "config.yaml").write_text("a: 1")
-    with pytest.raises(ValueError), recording_end(tmp_path, {}):
+    with pytest.raises(ValueError), recording_end(tmp_path, {}, False):
         raise ValueError
     assert not (tmp_path / "status.json").exists()
 
