@@ -16,14 +16,14 @@ from omegaconf import DictConfig
 
 from foundation.errors import ConfigError, UserError
 
+from .processes import started_together
+
 FIRST_PROCESS = "VAE_VS_GAN_FIRST_PROCESS"  # in the environment: its id, for those that Lightning has it start
 PATIENCE = 5.0  # seconds for a process to notice by itself
 
 
 class LostProcessError(UserError):
     """Another of the processes that train together has ended; this one can't go on without it."""
-
-from .processes import started_together
 
 
 def writes() -> bool:

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from conftest import composed
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from callbacks.figures import draw_kl, save_figure
@@ -50,8 +51,13 @@ def numbered(number: int) -> dict[str, object]:
 
 
 def write_run_config(path: Path, number: int = 3) -> None:
+    write_config(path, run_config(number))
+
+
+@cache
+def run_config(number: int) -> DictConfig:
     cfg = composed("network=mlp", f"seed={number}")
-    write_config(path, OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
 
 def write_curves(path: Path, number: int = 0) -> None:

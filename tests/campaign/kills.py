@@ -15,7 +15,6 @@ from .runs import (
     evaluation_of,
     finish,
     from_last,
-    has_begun,
     in_folder,
     is_resumable,
     uninterrupted,
@@ -33,7 +32,7 @@ class Life:
     def __init__(self, whole: Finished, folder: Path, drawn: random.Random) -> None:
         self.whole, self.folder, self.drawn = whole, folder, drawn
         self.killed_while: list[str] = []
-        self.run = folder / "run_0"
+        self.run = folder / "run"
 
     def live(self, kills: int) -> None:
         """Train and evaluate with at most as many kills. Raises LostError if anything is not as uninterrupted."""
@@ -49,8 +48,6 @@ class Life:
     def trains_on(self, kills: int) -> bool:
         """Start or resume the training, killed if there are kills left, and return whether the run is finished."""
         resumes = is_resumable(self.run)
-        if has_begun(self.run) and not resumes:  # nothing was kept; the folder is taken, as its owner is told
-            self.run = self.run.with_name(f"run_{len(self.killed_while)}")
         where = from_last(self.run) if resumes else [in_folder(self.run)]
         program = Program("train", *self.whole.options, *where, folder=self.folder)
         if not kills or not self.killed(program, self.whole.training):

@@ -32,7 +32,7 @@ PARTS = {
     "signal": Part(stop, {"short": 1, "full": 20}),
     "hostile": Part(hostile, {"short": 5, "full": 200}),
     "race": Part(race, {"short": 4, "full": 20}),
-    "words": Part(words, {"short": 5, "full": 1000}),
+    "words": Part(words, {"short": 8, "full": 160}),
     "folders": Part(folders, {"short": 10, "full": 100}),
     "disk": Part(disk, {"short": 2, "full": 20}),
     "ranks": Part(ranks, {"short": 1, "full": 8}),

@@ -4,7 +4,6 @@ A fresh interpreter would import for some ten seconds before it does anything th
 nothing with each other or with later ones but those imports.
 """
 
-import io
 import multiprocessing
 import os
 import signal
@@ -34,8 +33,8 @@ for targets in choices_in().named.values():
 
 COMMANDS: dict[str, Callable[[], object]] = {
     "train": lambda: run_command(train.main),
-    "evaluate": lambda: run_command(evaluate.main),
-    "export": lambda: run_command(export.main),
+    "evaluate": lambda: run_command(evaluate.main, "evaluate"),
+    "export": lambda: run_command(export.main, "export"),
     "report": report.main,
 }
 FORK = multiprocessing.get_context("fork")
@@ -105,7 +104,7 @@ def _become(
     os.environ.pop(TRACEBACK_SWITCH, None)
     for stream in (1, 2):
         os.dup2(output, stream)
-    sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(stream, "wb", 0), write_through=True) for stream in (1, 2))
+    sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None

@@ -66,7 +66,12 @@ def in_folder(run: Path) -> str:
 
 def from_last(run: Path) -> list[str]:
     """What is given to resume a run in its folder, from its last checkpoint."""
-    return [in_folder(run), f"ckpt_path={run / CHECKPOINTS / LAST}"]
+    return [in_folder(run), f"ckpt_path={checkpoint_of(run)}"]
+
+
+def checkpoint_of(run: Path) -> Path | None:
+    """What a run is resumed from; it is the best where the run was killed between the two of its first epoch."""
+    return next((path for name in (LAST, BEST) if (path := run / CHECKPOINTS / name).exists()), None)
 
 
 def has_begun(run: Path) -> bool:
@@ -74,7 +79,7 @@ def has_begun(run: Path) -> bool:
 
 
 def is_resumable(run: Path) -> bool:
-    return (run / CHECKPOINTS / LAST).exists()
+    return checkpoint_of(run) is not None
 
 
 def evaluation_of(run: Path) -> Program:

@@ -18,6 +18,7 @@ from .tally import Tally
 Write = Callable[[Path, int], object]
 VERSIONS = (1, 2)  # contents that take turns
 LONGEST = 0.05  # seconds between the first of them and the kill
+MOST = 200  # kills, of which one has to come amid the saving
 
 
 def save(tries: int, drawn: random.Random, folder: Path) -> list[Tally]:
@@ -57,7 +58,10 @@ class Whole:
 def killed(write: Write, path: Path, whole: Whole, drawn: random.Random) -> str | None:
     """Kill a process amid the saving of a file, and say what is lost."""
     path.parent.mkdir(exist_ok=True)
+    attempts = 0
     while len(list(path.parent.iterdir())) < 2:  # the file, and beside it what is being written
+        attempts += 1
+        assert attempts < MOST, f"no kill of {MOST} came amid the saving of {path.name}"
         begun = FORK.Event()
         process = FORK.Process(target=save_on, args=(write, path, begun), daemon=True)
         process.start()
@@ -77,7 +81,8 @@ def save_on(write: Write, path: Path, begun: "FORK.Event") -> None:  # type: ign
         os.dup2(nowhere.fileno(), 1)
     for version in cycle(VERSIONS):
         write(path, version)
-        begun.set()
+        if version == VERSIONS[-1]:  # what has to be made once is made
+            begun.set()
 
 
 def claim(path: Path) -> None:

@@ -39,7 +39,7 @@ def answer(line: CommandLine, work: Path) -> str | None:
         return f"a traceback: {excerpt(said)}"
     if code == 0:
         return f"taken: {excerpt(said)}"
-    if "error" not in said:
-        return f"no word: {excerpt(said)}"
+    if said.count("error: ") != 1:
+        return f"not one word: {excerpt(said)}"
     blocking = [path for path in work.rglob("*") if path.name in (CONFIG, LOCK) or path.suffix == ".ckpt"]
     return f"{', '.join(map(str, blocking))} is in the way" if blocking else None
