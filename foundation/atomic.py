@@ -44,9 +44,14 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     The new file is on disk before the old one goes. Folders that are missing are made. What killed writers have left
     in the folder is removed. Raises OSError, and DiskFullError whatever the writer makes of a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_orphans_once(path.parent)
-    folder, lock = _temporary_folder(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans_once(path.parent)
+        folder, lock = _temporary_folder(path)
+    except OSError as error:
+        if not no_room(error):
+            raise
+        raise not_written(path) from error
     try:
         partial = folder / path.name
         mode = _create(partial)
@@ -60,7 +65,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         if is_full(error, partial):
             with suppress(OSError):
                 os.truncate(partial, 0)  # a writer that failed may hold it open, and its room with it
-            raise DiskFullError(f"{disk_full(path)}: it was not written, and what it held before is kept") from error
+            raise not_written(path) from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,6 +106,10 @@ def _temporary_folder(path: Path) -> tuple[Path, FolderLock]:
             return folder, FolderLock(folder)
         except (InUseError, FileNotFoundError):  # another took it for an orphan, before it was locked
             continue
+
+
+def not_written(path: Path) -> DiskFullError:
+    return DiskFullError(f"{disk_full(path)}: it was not written, and what it held before is kept")
 
 
 def disk_full(path: Path) -> str:

@@ -104,6 +104,6 @@ def _signed(file: IO[str]) -> IO[str]:
     """A lock's file that says whose it is."""
     now = datetime.now().strftime("%Y-%m-%d %H:%M")
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
-    file.flush()
+    with suppress(OSError):  # it is locked without a word, too: on a full disk, what is written next says so
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()} since {now}".encode())
     return file

@@ -38,7 +38,8 @@ from .sweeps import register_folder_name, resumed
 
 PROJECT = Path(__file__).parents[1]
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
-WANTS_TRACEBACK = os.environ.get(TRACEBACK_SWITCH) == "1"
+OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it: Lightning's other processes inherit both
+WANTS_TRACEBACK = os.environ.get(OWN_SWITCH, os.environ.get(TRACEBACK_SWITCH)) == "1"
 
 
 REPEAT_AFTER = 5.0  # seconds
@@ -77,7 +78,8 @@ def command_to_resume(checkpoint: Path) -> str:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         return shlex.join(["python", "train.py", override("sweep.resume", Path(hydra.sweep.dir).resolve())])
-    settled = ("hydra.mode", "hydra.run.dir", "ckpt_path")
+    lightnings = ("hydra.job.name", "hydra.output_subdir")  # which it gives its other processes
+    settled = ("hydra.mode", "hydra.run.dir", "ckpt_path", *lightnings)
     kept = [given for given in (*hydra.overrides.hydra, *hydra.overrides.task) if setting_of(given) not in settled]
     places = {"hydra.run.dir": checkpoint.parents[1], "ckpt_path": checkpoint} if checkpoint.is_file() else {}
     return shlex.join(["python", "train.py", *kept, *(override(name, path) for name, path in places.items())])
@@ -116,6 +118,7 @@ def run(main: Callable[[], None], config: str = "config") -> None:
 
     HYDRA_FULL_ERROR=1 shows the traceback instead. Anything unexpected is shown with its traceback anyway.
     """
+    os.environ[OWN_SWITCH] = "1" if WANTS_TRACEBACK else "0"
     os.environ[TRACEBACK_SWITCH] = "1"  # or Hydra prints errors itself, with a traceback for most
     print_anywhere()
     register_folder_name()
@@ -234,6 +237,8 @@ def quiet_libraries() -> None:
     """Silence what the libraries say at every run and no user can act on. Call it once Lightning is imported."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Which of several processes has ended, before all others are killed for it.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     for message in (
         ".*does not have many workers.*",  # batches are gathered from memory; workers would slow it down
         ".*Experiment logs directory.*exists and is not empty.*",  # a run folder is claimed by train.py

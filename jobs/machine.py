@@ -1,17 +1,29 @@
 """How one job uses the machine it runs on: threads, float32 products on GPUs, and processes."""
 
 import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning import Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, UserError
 
 from .processes import started_together
+
+FIRST_PROCESS = "VAE_VS_GAN_FIRST_PROCESS"  # in the environment: its id, for those that Lightning has it start
+PATIENCE = 5.0  # seconds for a process to notice by itself
+
+
+class LostProcessError(UserError):
+    """Another of the processes that train together has ended; this one can't go on without it."""
 
 
 def writes() -> bool:
@@ -70,3 +82,48 @@ def check_images_are_dealt_out(trainer: Trainer, config: DictConfig) -> None:
             f"trainer.devices={config.devices}: {trainer.world_size} processes need the strategy of trainer=ddp and "
             f"its way of dealing out images: give trainer=ddp trainer.devices={config.devices}"
         )
+
+
+def is_of_lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that one of several processes no longer hears of another."""
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
+
+
+def first_words(error: RuntimeError) -> str:
+    """Of what a library says of it."""
+    return str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0]
+
+
+def lost_process(how: str) -> str:
+    """What it means for this process to no longer hear of another."""
+    own = getattr(rank_zero_only, "rank", 0)
+    return f"process {own} has lost another of those that train together, which was ended or hangs ({how})"
+
+
+@contextmanager
+def ended_with_first_process(advice: Callable[[], str]) -> Iterator[None]:
+    """Have the processes that the first one starts end soon after it, with advice what to do next.
+
+    They usually notice by themselves. Where they have not met yet they would wait half an hour, inside of a library.
+    """
+    if writes():
+        os.environ[FIRST_PROCESS] = str(os.getpid())
+    first = os.environ.get(FIRST_PROCESS)
+    if writes() or first is None:  # if something else has started them, it looks after them
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while os.getppid() == int(first):
+            if over.wait(1):
+                return
+        if not over.wait(PATIENCE):
+            print(f"error: {lost_process('it had started this one')}; {advice()}", file=sys.stderr, flush=True)
+            os._exit(1)  # this process writes nothing that could be lost
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

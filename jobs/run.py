@@ -18,7 +18,16 @@ from run_folder.settings import as_dict
 from .batch_check import check_batches
 from .command_line import command_to_resume, ended_by_signals
 from .config_check import check
-from .machine import check_processes, use_machine, writes
+from .machine import (
+    LostProcessError,
+    check_processes,
+    ended_with_first_process,
+    first_words,
+    is_of_lost_process,
+    lost_process,
+    use_machine,
+    writes,
+)
 from .paths import make_absolute
 from .resuming import Resumption
 from .run_data import save_data
@@ -58,8 +67,11 @@ class Run:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """SIGTERM, Ctrl-C and a full disk end what is inside, with the command that goes on with the run."""
-        with ended_by_signals(self.advice):
+        """What ends a run from outside ends what is inside with the command that goes on with it.
+
+        SIGTERM and Ctrl-C, a full disk, and the end of another of the processes that train together.
+        """
+        with ended_with_first_process(self.advice), ended_by_signals(self.advice):
             try:
                 yield
             except OSError as error:
@@ -67,6 +79,10 @@ class Run:
                     raise
                 what = str(error) if isinstance(error, DiskFullError) else disk_full(self.folder)
                 raise DiskFullError(what, self.advice()) from error
+            except RuntimeError as error:
+                if not is_of_lost_process(error):
+                    raise
+                raise LostProcessError(f"{lost_process(first_words(error))}; {self.advice()}") from error
 
     def advice(self) -> str:
         """What to do when a run has ended before its time."""

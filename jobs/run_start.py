@@ -14,7 +14,7 @@ from foundation.atomic import DiskFullError, no_room, remove_orphans
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
 from run_folder.kept_config import write_config
-from run_folder.layout import CHECKPOINTS, CONFIG, LAST, METRICS, STATUS, run_of
+from run_folder.layout import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, STATUS, run_of
 
 RUN_DIR = "hydra.run.dir"
 WRITABLE = {  # by the setting that says where something is written: what is to be done where it can't be
@@ -50,9 +50,11 @@ def claim(run_dir: Path, resumed_from: str | None, option: str = RUN_DIR) -> Non
     """Raise ConfigError if the folder can't be written, or holds a run already that is not the one to be resumed."""
     resumes = resumed_from is not None and run_of(Path(resumed_from)) == run_dir.resolve()
     if holds_run(run_dir) and not resumes:
+        last, best = (run_dir / CHECKPOINTS / name for name in (LAST, BEST))
+        kept = best if best.exists() and not last.exists() else last  # it was killed between the two of its first epoch
         raise ConfigError(
             f"{run_dir} already holds a run, which is left as it is. Choose another folder with {option}=, "
-            f"or resume that run with ckpt_path={run_dir / CHECKPOINTS / LAST}"
+            f"or resume that run with ckpt_path={kept}"
         )
     if run_dir.exists() and not os.access(run_dir, os.W_OK):  # refused before anything expensive starts
         raise unwritable(PermissionError(EACCES, os.strerror(EACCES), str(run_dir)), option)

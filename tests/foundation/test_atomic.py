@@ -121,6 +121,19 @@ def test_full_disk_is_named_and_the_old_file_kept(code: int, tmp_path: Path):
     assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
 
 
+def test_disk_without_room_for_a_temporary_folder_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def lock(folder: Path) -> None:
+        raise full()
+
+    monkeypatch.setattr(atomic, "FolderLock", lock)
+    with pytest.raises(DiskFullError, match=rf"^{path}: no room is left on the disk .* is kept$"):
+        write_atomically(path, lambda partial: partial.write_text("new"))
+    assert path.read_text() == "old"
+
+
 def test_full_disk_has_the_room_again_of_a_file_that_its_writer_holds_open(tmp_path: Path):
     held = []
 

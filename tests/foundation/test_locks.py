@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from errno import ENOLCK
+from errno import ENOLCK, ENOSPC
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,19 @@ def test_lock_that_was_removed_by_its_holder_meanwhile_is_not_taken(tmp_path: Pa
     with pytest.raises(InUseError):
         FolderLock(tmp_path)
     second.release()
+
+
+def test_full_disk_keeps_no_lock_from_being_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.os, "write", full)
+        lock = FolderLock(tmp_path)
+    with pytest.raises(InUseError, match=r"another program .which has just begun"):
+        FolderLock(tmp_path)
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_locks_of_the_file_system_creation_is_the_lock_and_the_remedy_is_told(

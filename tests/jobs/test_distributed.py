@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from conftest import PROJECT, RICH, SMALL_PICTURES, TinyImages
 from foundation.errors import ConfigError
 from jobs import machine
 from jobs.composition import composed
+from jobs.machine import LostProcessError
+from jobs.run import Run
 from train import train
 
 PROBE = """
@@ -85,6 +88,47 @@ def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str],
             "model=vae" in choices and name != "test/loss"
         ):  # a GAN's depend on fakes, which each process draws for itself
             assert alone["test"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
+
+
+def test_process_that_has_lost_another_says_so_and_how_to_go_on(tmp_path: Path):
+    cfg = composed("trainer=ddp", "hydra.job.name=train_ddp_process_1", "hydra.output_subdir=null", run_dir=tmp_path)
+    run = Run(cfg)
+    gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer [::1]:7. This is"
+    nccl = torch.distributed.DistBackendError("NCCL error in: c10d.cpp:7\nncclRemoteError")
+    for error in (RuntimeError(gloo), nccl):
+        with pytest.raises(LostProcessError, match=r"^process 0 has lost another.*start it anew with: ") as caught, \
+             run.stoppable():  # fmt: skip
+            raise error
+        assert "python train.py trainer=ddp" in str(caught.value)
+        assert "hydra." not in str(caught.value)  # which Lightning gives its other processes
+    with pytest.raises(RuntimeError, match=r"^shapes"), run.stoppable():
+        raise RuntimeError("shapes do not match")
+
+
+def test_process_ends_soon_after_the_one_that_started_it(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
+    codes: list[int] = []
+    monkeypatch.setattr(machine, "PATIENCE", 0.05)
+    monkeypatch.setattr(machine, "writes", lambda: False)
+    monkeypatch.setattr(machine.os, "_exit", codes.append)
+
+    def wait(first: int | None) -> None:
+        with monkeypatch.context() as patch:
+            patch.delenv(machine.FIRST_PROCESS, raising=False)
+            if first is not None:
+                patch.setenv(machine.FIRST_PROCESS, str(first))
+            with machine.ended_with_first_process(lambda: "go on"):
+                time.sleep(0.3)
+
+    wait(os.getppid())
+    wait(None)  # another program has started both
+    assert codes == []
+    wait(os.getpid())  # which is not the parent
+    assert codes == [1]
+    assert "error: process 0 has lost another" in capfd.readouterr().err
+    monkeypatch.setattr(machine, "PATIENCE", 0.6)
+    wait(os.getpid())  # it has ended by itself before
+    time.sleep(0.5)
+    assert codes == [1]
 
 
 def test_sweep_over_several_processes_is_refused(tmp_path: Path):

@@ -1,6 +1,5 @@
 """What is left to do of a run that ended early: amid an epoch, before its test, or by early stopping."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,13 @@ import pytest
 import torch
 from conftest import composed
 from lightning import Trainer
+from run_results import curves, record, weights
 from torch import nn
 
 from foundation.errors import UserError
 from jobs.resuming import ResumptionFrom
 from jobs.run_start import save_config
 from run_folder.checkpoints import CheckpointError
-from run_folder.curves import read_rows
 from run_folder.settings import as_dict
 from scoring.scorer import Glance, Scorer
 
@@ -27,24 +26,10 @@ PRIOR = ["model/density=prior"]  # whose fit takes no time
 STEPS = {"vae": 1, "gan": 2}  # of all optimizers, in a batch
 
 
-def record(run: Path) -> dict[str, Any]:
-    return json.loads((run / "metrics.json").read_text())
-
-
-def weights(run: Path, name: str) -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints" / name, weights_only=True)["state_dict"]
-
-
 def assert_same_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
     assert ours.keys() == theirs.keys()
     for key, weight in ours.items():
         assert torch.equal(weight, theirs[key]), key
-
-
-def curves(run: Path) -> list[tuple[int, dict[str, float]]]:
-    """What training and val left in the table, without the time it took."""
-    rows = [(x, {key: y for key, y in row.items() if key != "seconds"}) for x, row in read_rows(run / "metrics.csv")]
-    return [(x, row) for x, row in rows if not any(key.startswith("test/") for key in row)]
 
 
 @pytest.fixture

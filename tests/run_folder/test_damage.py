@@ -2,114 +2,50 @@
 
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-from conftest import composed
-from omegaconf import OmegaConf
+from file_kinds import (
+    CHECKPOINT,
+    KINDS,
+    Kind,
+    flip_bit,
+    noticed,
+    write_checkpoint,
+    write_export,
+    write_run_config,
+)
 from safetensors.torch import load_file
-from torch import Tensor
 
-from datamodules.disk_cache import load_bytes, load_cached, store_bytes, store_cached
 from foundation.errors import ConfigError, UserError
 from jobs.kept_config import read_config
 from lightning_modules.classifier import load_weights
-from run_folder.checkpoints import (
-    ANOTHER,
-    AtomicCheckpointIO,
-    CheckpointError,
-    export_weights,
-    read_checkpoint,
-)
-from run_folder.curves import add_rows, read_rows
-from run_folder.kept_config import write_config
-from run_folder.layout import CONFIG, METRICS
-from run_folder.records import RunRecord, read_record, write_record
+from run_folder.checkpoints import CheckpointError, read_checkpoint
+from run_folder.layout import CONFIG
 from scoring import reference
 from scoring.reference import REFERENCE_FOLDER, load_reference
 
 FLIPS = 60  # of each kind of file
-CHECKPOINT = {"state_dict": {"a": torch.arange(50.0), "b": torch.arange(3)}, "images_seen": 7, "epoch": 0}
-
-
-class Kind(NamedTuple):
-    """A kind of file: how it is written and read; its reader names damage in an error, or makes it anew."""
-
-    file: str
-    write: Callable[[Path], object]
-    read: Callable[[Path], object]
-    remedy: str  # part of the message; empty: none is needed, for the file is made again
-
-
-def write_checkpoint(path: Path) -> None:
-    AtomicCheckpointIO().save_checkpoint(dict(CHECKPOINT), path)
-
-
-def write_export(path: Path) -> None:
-    export_weights(CHECKPOINT | {"version": "0.2.0"}, path)
-
-
-def write_run_config(path: Path) -> None:
-    write_config(path, OmegaConf.create(OmegaConf.to_container(composed("seed=3"), resolve=True)))
-
-
-def write_curves(path: Path) -> None:
-    add_rows(path, [(10, {"a": 1.5}), (20, {"b": 2.5})], is_new=True)
-
-
-def write_bytes(path: Path) -> None:
-    assert store_bytes(path.name, [path.parent], (4, 1, 5, 5), lambda images: images.copy_(images_of_cache()))
-
-
-def images_of_cache() -> Tensor:
-    return torch.arange(100, dtype=torch.uint8).view(4, 1, 5, 5)
-
-
-def made_again(found: object) -> None:
-    if found is None:
-        raise UserError("made again")
-
-
-KINDS = [
-    Kind("last.ckpt", write_checkpoint, read_checkpoint, ANOTHER),
-    Kind("best.ckpt", write_checkpoint, AtomicCheckpointIO().load_checkpoint, ANOTHER),  # as Lightning reads it
-    Kind("weights.safetensors", write_export, read_checkpoint, "fetch or export it anew"),
-    Kind(METRICS, lambda path: write_record(path, RunRecord(scores={}, seconds=3.5)),
-         lambda path: read_record(path, RunRecord), "If you changed it"),
-    Kind(CONFIG, write_run_config, lambda path: read_config(path.parent), "Restore it"),
-    Kind("metrics.csv", write_curves, read_rows, "is damaged"),
-    Kind("images.npy", write_bytes,
-         lambda path: made_again(load_bytes(path.name, [path.parent], (4, 1, 5, 5), mapped=True)), ""),
-    Kind("images.safetensors", lambda path: store_cached({"a": torch.arange(9)}, path.name, [path.parent], {"b": "c"}),
-         lambda path: made_again(load_cached(path.name, [path.parent], {"b": "c"})), ""),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.file)
 def test_any_flipped_bit_is_named_with_its_file_and_a_remedy(kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture):
     path = tmp_path / kind.file
-    kind.write(path)
+    kind.write(path, 0)
     kind.read(path)  # as it was written it is taken
     whole = path.read_bytes()
     drawn = random.Random(kind.file)
     for _ in range(FLIPS):
-        bit = drawn.randrange(8 * len(whole))
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        with pytest.raises(UserError) as caught:
-            kind.read(path)
-        told = str(caught.value) if kind.remedy else capsys.readouterr().out
-        assert path.name in told and kind.remedy in told, (bit, told)
+        path.write_bytes(whole)
+        bit = flip_bit(path, drawn)
+        assert noticed(kind, path, lambda: capsys.readouterr().out) is None, bit
 
 
 @pytest.mark.parametrize("kind", KINDS[:-2], ids=lambda kind: kind.file)
 def test_a_damaged_checksum_is_no_missing_one(kind: Kind, tmp_path: Path):
     path = tmp_path / kind.file
-    kind.write(path)
+    kind.write(path, 0)
     whole = path.read_bytes()
     for position in range(whole.index(b"crc32:"), whole.index(b"crc32:") + len("crc32:00000000")):
         flipped = bytearray(whole)
@@ -147,10 +83,8 @@ def test_shipped_weights_are_those_of_their_list(tmp_path: Path, monkeypatch: py
     load_reference(path)
     drawn = random.Random(0)
     for _ in range(20):
-        bit = drawn.randrange(8 * len(whole))
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
+        path.write_bytes(whole)
+        flip_bit(path, drawn)
         for read in (load_reference, lambda _: reference.reference_file((1, 8, 8), (), None)):
             with pytest.raises(UserError, match=r"digits\.safetensors is damaged.+Restore it"):
                 read(path)
