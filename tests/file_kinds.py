@@ -56,8 +56,9 @@ def write_run_config(path: Path, number: int = 3) -> None:
 
 @cache
 def run_config(number: int) -> DictConfig:
-    cfg = composed("network=mlp", f"seed={number}")
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    cfg = composed("network=mlp", f"seed={number}").copy()
+    OmegaConf.resolve(cfg)
+    return cfg
 
 
 def write_curves(path: Path, number: int = 0) -> None:
