@@ -19,11 +19,13 @@ from foundation.atomic import write_atomically
 from foundation.errors import UserError
 from jobs.kept_config import read_config
 from jobs.run_data import read_data
+from jobs.sweeps import overrides_of
 from run_folder.checkpoints import ANOTHER, AtomicCheckpointIO, export_weights, read_checkpoint
 from run_folder.curves import add_rows, read_rows
 from run_folder.kept_config import write_config
-from run_folder.layout import CONFIG, CURVES, DATA, LAST, METRICS, STATUS, WEIGHTS
+from run_folder.layout import CONFIG, CURVES, DATA, LAST, METRICS, STATUS, SWEEP, WEIGHTS
 from run_folder.records import DataRecord, EndRecord, RunRecord, SplitRecord, read_record, write_record
+from run_folder.settings import as_dict
 from scoring.reference import REFERENCE_FOLDER, load_reference, save_reference
 
 CHECKPOINT = {"state_dict": {"a": torch.arange(50.0), "b": torch.arange(3)}, "images_seen": 7, "epoch": 0}
@@ -56,9 +58,13 @@ def write_run_config(path: Path, number: int = 3) -> None:
 
 @cache
 def run_config(number: int) -> DictConfig:
-    cfg = composed("network=mlp", f"seed={number}").copy()
-    OmegaConf.resolve(cfg)
-    return cfg
+    cfg = composed("network=mlp", f"seed={number}")
+    resolved: DictConfig = OmegaConf.create(as_dict(cfg))
+    return resolved
+
+
+def write_sweep(path: Path, number: int = 0) -> None:
+    write_config(path, OmegaConf.create({"hydra": {"overrides": {"task": [f"seed=0,{number}"], "hydra": []}}}))
 
 
 def write_curves(path: Path, number: int = 0) -> None:
@@ -103,6 +109,7 @@ KINDS = [
     Kind(STATUS, write_end, lambda path: read_record(path, EndRecord), "If you changed it"),
     Kind(DATA, write_data, lambda path: read_data(path.parent), "If you changed it"),
     Kind(CONFIG, write_run_config, lambda path: read_config(path.parent), "Restore it"),
+    Kind(SWEEP, write_sweep, overrides_of, "Restore it"),
     Kind(CURVES, write_curves, read_rows, "is damaged"),
     Kind("reference.safetensors", write_reference, load_reference, "Restore it"),
     Kind("images.npy", write_bytes,

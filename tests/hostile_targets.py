@@ -79,6 +79,30 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("reports.page.write_report", {"folders": ["{folder}"], "out": "{canary}"}),
     ("train.train", {"cfg": 1}),
 ]  # fmt: skip
+# Others, of which it is enough that they are named: ways to code, files, processes, networks and loaders of objects.
+MORE = """
+antigravity.webbrowser asyncio.create_subprocess_shell ast.literal_eval bdb.Bdb builtins.compile builtins.getattr
+builtins.globals builtins.input builtins.vars builtins.type bz2.open codeop.compile_command codecs.open
+concurrent.futures.ProcessPoolExecutor copyreg.__newobj__ csv.writer ctypes.CDLL ctypes.PyDLL dbm.open dill.loads
+distutils.spawn.spawn doctest.testfile ensurepip.bootstrap fileinput.input ftplib.FTP functools.partial
+functools.reduce gzip.open http.client.HTTPConnection http.server.HTTPServer importlib.reload importlib.util.find_spec
+inspect.getattr_static itertools.starmap joblib.dump logging.config.dictConfig logging.FileHandler lzma.open
+mailbox.mbox marshal.loads mmap.mmap multiprocessing.Process operator.attrgetter operator.methodcaller os.chmod
+os.dup2 os.execv os.fork os.kill os.open os.putenv os.rename os.spawnl os.startfile os.truncate os.unlink
+pathlib.Path.chmod pathlib.Path.unlink pickle.load pickle.Unpickler pip.main pkgutil.resolve_name platform.popen
+profile.run pty.spawn pydoc.locate py_compile.compile resource.setrlimit sched.scheduler shelve.open
+signal.raise_signal site.main socket.create_connection socketserver.TCPServer sqlite3.connect sys.exit sys.settrace
+sys.setrecursionlimit tarfile.open tempfile.NamedTemporaryFile threading.Thread torch.package.PackageImporter
+torch.ops.load_library torch.classes.load_library torch.utils.data.DataLoader torch.hub.load_state_dict_from_url
+torchvision.io.write_file trace.Trace types.CodeType types.FunctionType unittest.main urllib.request.urlopen
+venv.create webbrowser.open xmlrpc.client.ServerProxy zipfile.ZipFile zipimport.zipimporter numpy.fromfile
+numpy.memmap numpy.f2py.compile pandas.read_csv pandas.DataFrame.to_pickle PIL.ImageShow.show PIL.ImageGrab.grab
+matplotlib.image.imsave scipy.io.loadmat sklearn.datasets.fetch_openml safetensors.torch.load_file
+lightning.pytorch.cli.LightningCLI lightning.Trainer hydra.main hydra.compose
+omegaconf.OmegaConf.register_new_resolver evaluate.main export.main report.main jobs.exporting.export
+jobs.sweep_jobs.left_to_jobs foundation.atomic.remove_orphans foundation.locks.FolderLock
+run_folder.checkpoints.export_weights callbacks.checkpoints.RunCheckpoint scoring.weight_files.sha256
+""".split()  # noqa: SIM905
 EVIL_MODULE = """
 from pathlib import Path
 Path({canary!r}).touch()

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis
 import yaml
 from conftest import composed
-from hostile_targets import CANARY, EVIL_MODULE, HOSTILE, PLACES, filled, put
+from hostile_targets import CANARY, EVIL_MODULE, HOSTILE, MORE, PLACES, filled, put
 from hypothesis import strategies
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,7 +24,7 @@ from run_folder.settings import as_dict
 from .programs import FORK
 from .tally import Tally
 
-TREES = 20  # of the fuzzer, for each target of the list
+TREES = 10  # of the fuzzer, for each target of the list
 OWN_CHECK = re.compile(r"config\.yaml: \S+ is .*, expected ", re.DOTALL)
 NAMED = {*LIBRARIES, *re.findall(r"_target_: *(\S+)", "\n".join(path.read_text() for path in CONF.rglob("*.yaml")))}
 
@@ -55,7 +55,8 @@ class Stranger:
     def attack(self, tries: int, drawn: random.Random) -> list[Tally]:
         by_command = Tally("hostile", "targets of a list, by evaluate.py")
         elsewhere = Tally("hostile", f"the same in {len(PLACES)} places of a config")
-        for target, arguments in drawn.sample(HOSTILE, min(tries, len(HOSTILE))):
+        known: list[tuple[str, dict[str, Any]]] = [*HOSTILE, *((target, {"_args_": []}) for target in MORE)]
+        for target, arguments in drawn.sample(known, min(tries, len(known))):
             node = {"_target_": target, **filled(arguments, self.run)}
             self.path.write_text(yaml.safe_dump(put(self.sound, PLACES[0], node)))
             by_command.add(self.taken(target, lambda: evaluate(self.evaluation)))
