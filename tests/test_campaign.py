@@ -21,7 +21,8 @@ from run_folder.curves import add_rows, read_rows
 @pytest.mark.slow
 def test_short_campaign_loses_nothing(tmp_path: Path):
     out = tmp_path / "table.md"
-    command = [sys.executable, str(PROJECT / "tests" / "campaign"), "--scale", "short", "--out", str(out)]
+    options = ["--scale", "short", "--soon", "30", "--out", str(out)]  # other tests run beside it
+    command = [sys.executable, str(PROJECT / "tests" / "campaign"), *options]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     rows = [line.strip("| ").split(" | ") for line in out.read_text().splitlines() if line.startswith("| ")][1:]

@@ -15,6 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: children can be
 def main() -> None:
     """Run parts of the campaign, print their table, and end with 1 if anything was lost."""
     import campaign
+    from campaign import signals
     from campaign.parts import PARTS
     from campaign.tally import Tally, table
 
@@ -23,11 +24,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     parser.add_argument("--scale", choices=["short", "full"], default="full", help="how many tries")
     parser.add_argument("--tries", type=int, help="as many of each part")
+    parser.add_argument(
+        "--soon", type=float, default=signals.SOON, metavar="SECONDS", help="in which what is stopped has to have ended"
+    )
     parser.add_argument("--out", type=Path, help="a file for the table, as Markdown")
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}; choose of {', '.join(PARTS)}")
 
+    signals.SOON = arguments.soon
     tallies: list[Tally] = []
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="campaign_") as scratch:

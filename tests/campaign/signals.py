@@ -25,7 +25,7 @@ from .runs import (
 )
 from .tally import Tally
 
-SOON = 3.0  # seconds
+SOON = 3.0  # seconds, on a machine that does nothing else
 WORDS = {SIGTERM: "stopped by SIGTERM", SIGINT: "stopped by Ctrl-C"}
 ADVICE = re.compile(r"; (?:go on with|no epoch had ended yet, start it anew with): (python train\.py .*)")
 IN_EVALUATION = 0.2  # of the signals

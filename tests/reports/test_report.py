@@ -456,6 +456,9 @@ def test_a_sweep_is_not_failed_by_its_report(tmp_path: Path, capsys: pytest.Capt
     callback = SweepReport()
     callback.on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     callback.on_multirun_end(OmegaConf.create({}))
+    assert capsys.readouterr().out == ""  # no job was ever started
+    (tmp_path / "job").mkdir()
+    callback.on_multirun_end(OmegaConf.create({}))
     printed = capsys.readouterr().out
     assert printed.startswith(f"no report: {tmp_path}: no run of train.py in here or below")
     assert printed.endswith(f"Try again with: python report.py {tmp_path}\n") and printed.count("\n") == 1
