@@ -24,8 +24,8 @@ def train(cfg: DictConfig) -> float | None:
     model = building.build_model(cfg.model, datamodule, compiled=cfg.compile)
     trainer = building.build_trainer(cfg, model, callbacks, purge_step=run.resumption.purge_step)
 
-    run.begin(datamodule, model, trainer)
     with run.stoppable():
+        run.begin(datamodule, model, trainer)
         trainer.fit(model, datamodule=datamodule, ckpt_path=run.resumed_from)
         # At its end callbacks/run_recorder.py writes metrics.json.
         trainer.test(model, datamodule=datamodule, ckpt_path=run.tested_checkpoint(), verbose=False)

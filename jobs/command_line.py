@@ -38,8 +38,9 @@ from .sweeps import register_folder_name, resumed
 
 PROJECT = Path(__file__).parents[1]
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
-OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it: Lightning's other processes inherit both
-WANTS_TRACEBACK = os.environ.get(OWN_SWITCH, os.environ.get(TRACEBACK_SWITCH)) == "1"
+OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts
+GIVEN = None if is_first_process() else os.environ.get(OWN_SWITCH)
+WANTS_TRACEBACK = (GIVEN or os.environ.get(TRACEBACK_SWITCH)) == "1"
 
 
 REPEAT_AFTER = 5.0  # seconds

@@ -16,7 +16,7 @@ from .programs import Program
 from .runs import Finished, LostError, check_equal, evaluation_of, excerpt, finish, from_last, in_folder, uninterrupted
 from .tally import Tally
 
-LATEST = 0.3  # seconds between the starts
+LATEST = 0.05  # seconds between the starts; an evaluation may be over in half a second
 REFUSED = ("is in use by another program", "already holds a run")
 
 

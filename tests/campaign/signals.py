@@ -3,12 +3,14 @@
 import random
 import re
 import shlex
+import shutil
 import time
 from itertools import cycle
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGINT, SIGTERM, Signals
 
 from run_folder.layout import EVALUATION, METRICS
+from run_folder.records import finished_record
 
 from .programs import Program
 from .runs import (
@@ -26,7 +28,7 @@ from .runs import (
 from .tally import Tally
 
 SOON = 3.0  # seconds, on a machine that does nothing else
-WORDS = {SIGTERM: "stopped by SIGTERM", SIGINT: "stopped by Ctrl-C"}
+LAST_WORDS = ("dashboard  tensorboard", "scores and pictures are in")  # of a training, and of an evaluation
 ADVICE = re.compile(r"; (?:go on with|no epoch had ended yet, start it anew with): (python train\.py .*)")
 IN_EVALUATION = 0.2  # of the signals
 
@@ -50,18 +52,16 @@ def stop(tries: int, drawn: random.Random, folder: Path) -> list[Tally]:
     return tallies
 
 
-def to_training(number: int, whole: Finished, work: Path, drawn: random.Random) -> None:
+def to_training(number: Signals, whole: Finished, work: Path, drawn: random.Random) -> None:
     """Stop a training, follow the advice, and raise LostError if the run does not end as if it had not been stopped."""
-    run = work / "run"
-    while True:
+    run, said = work / "run", None
+    while said is None:
+        shutil.rmtree(run, ignore_errors=True)
         program = Program("train", *whole.options, in_folder(run), folder=work)
-        if not program.ended_within(drawn.uniform(0, whole.training)):
-            break
-        run = work / f"run_{len(list(work.iterdir()))}"  # it was too late
-    said = stopped(program, number)
+        said = stopped(program, number, drawn.uniform(0, whole.training))
     if not has_begun(run):  # nothing is done yet, and nothing in the way
         finish(Program("train", *whole.options, in_folder(run), folder=work))
-    else:
+    elif finished_record(run) is None:  # else all is done but its summary
         advice = ADVICE.search(said)
         if advice is None:
             raise LostError(f"no advice: {excerpt(said)}")
@@ -72,31 +72,37 @@ def to_training(number: int, whole: Finished, work: Path, drawn: random.Random) 
     check_equal(run, whole.results)
 
 
-def to_evaluation(number: int, whole: Finished, work: Path, drawn: random.Random) -> None:
+def to_evaluation(number: Signals, whole: Finished, work: Path, drawn: random.Random) -> None:
     """Stop an evaluation, which can be done again."""
     run = work / "run"
-    finish(Program("train", *whole.options, in_folder(run), folder=work))
-    while True:
+    shutil.copytree(whole.folder, run)
+    said = None
+    while said is None:
+        shutil.rmtree(run / EVALUATION)
         program = evaluation_of(run)
-        if not program.ended_within(drawn.uniform(0, whole.evaluating)):
-            break
-    said = stopped(program, number)
-    if (run / EVALUATION).exists() and WORDS[number] not in said and number == SIGINT:
+        said = stopped(program, number, drawn.uniform(0, whole.evaluating))
+    if number == SIGINT and "stopped by Ctrl-C" not in said:
         raise LostError(f"no word: {excerpt(said)}")
     finish(evaluation_of(run))
     check_equal(run, whole.results)
 
 
-def stopped(program: Program, number: int) -> str:
-    """Send a signal, and return what a program had printed at its end. Raises LostError for a wrong or a late one."""
+def stopped(program: Program, number: Signals, moment: float) -> str | None:
+    """Send a signal after some seconds, and return what a program had printed at its end; None: it was over by then.
+
+    Raises LostError for a wrong end or a late one.
+    """
+    if program.ended_within(moment):
+        return None
     program.send(number)
     begin = time.monotonic()
     try:
         code = program.code()
     except TimeoutError as error:
         raise LostError(str(error)) from error
-    took = time.monotonic() - begin
-    said = program.output
+    took, said = time.monotonic() - begin, program.output
+    if any(words in said for words in LAST_WORDS):
+        return None
     if code != 128 + number:
         raise LostError(f"exit code {code}, not {128 + number}: {excerpt(said)}")
     if took > SOON:
