@@ -4,6 +4,7 @@ A fresh interpreter would import for some ten seconds before it does anything th
 nothing with each other or with later ones but those imports.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -109,4 +110,8 @@ def _become(
     GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
     sys.argv = [f"{command}.py", *arguments]
-    COMMANDS[command]()
+    atexit._clear()  # what the parent would do at its end
+    try:
+        COMMANDS[command]()
+    finally:
+        atexit._run_exitfuncs()  # as an interpreter does, and multiprocessing does not

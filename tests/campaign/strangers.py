@@ -31,11 +31,12 @@ NAMED = {*LIBRARIES, *re.findall(r"_target_: *(\S+)", "\n".join(path.read_text()
 
 def hostile(tries: int, drawn: random.Random, folder: Path) -> list[Tally]:
     """As many hostile targets of a list, and trees in which a fuzzer puts such and others anywhere."""
-    queue = FORK.SimpleQueue()
-    process = FORK.Process(target=lambda: queue.put(Stranger(folder).attack(tries, drawn)), daemon=True)
+    received, sent = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=lambda: sent.send(Stranger(folder).attack(tries, drawn)), daemon=True)
     process.start()  # a child: what it might import stays there
+    sent.close()  # so that its end is noticed here
+    tallies: list[Tally] = received.recv()
     process.join()
-    tallies: list[Tally] = queue.get()
     return tallies
 
 
@@ -69,9 +70,9 @@ class Stranger:
         """What happened where a hostile target was not refused by the check that is there for it; None: it was."""
         try:
             use()
-        except ConfigError as error:
-            known = OWN_CHECK.search(str(error))
-            return self.deed(what) if known else f"{what}: refused only with {error}"
+        except Exception as error:
+            known = isinstance(error, ConfigError) and OWN_CHECK.search(str(error))
+            return self.deed(what) if known else f"{what}: it ended only with {error!r}"
         return f"{what}: taken"
 
     def deed(self, what: str) -> str | None:
