@@ -30,6 +30,7 @@ import train
 from foundation.atomic import DiskFullError
 from foundation.errors import ConfigError
 from jobs.command_line import (
+    OWN_SWITCH,
     TRACEBACK_SWITCH,
     Stopped,
     end_with,
@@ -58,7 +59,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Call a program as from the command line, in an empty folder: (exit code, standard error)."""
 
     def program(*arguments: str, of=train) -> tuple[int, str]:
-        monkeypatch.setenv(TRACEBACK_SWITCH, "0")
+        for switch in (TRACEBACK_SWITCH, OWN_SWITCH):  # run sets them, and programs of later tests would inherit them
+            monkeypatch.setenv(switch, "0")
         monkeypatch.setattr(sys, "argv", [f"{of.__name__}.py", *arguments])
         GlobalHydra.instance().clear()
         capsys.readouterr()

@@ -11,7 +11,7 @@ import evaluate
 import export
 import report
 import train
-from jobs.command_line import TRACEBACK_SWITCH, run
+from jobs.command_line import OWN_SWITCH, TRACEBACK_SWITCH, run
 from jobs.composition import load
 from jobs.spelling import ways_to_choose, what_is_wrong
 
@@ -95,7 +95,8 @@ def test_each_program_offers_the_nearest_thing(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"{program.__name__}.py", *arguments.split()])
-    monkeypatch.setenv(TRACEBACK_SWITCH, "0")  # run sets it, and programs of later tests would inherit it
+    for switch in (TRACEBACK_SWITCH, OWN_SWITCH):  # run sets them, and programs of later tests would inherit them
+        monkeypatch.setenv(switch, "0")
     GlobalHydra.instance().clear()
     config = {train: "config", evaluate: "evaluate", export: "export"}.get(program)
     with pytest.raises(SystemExit) as end:
