@@ -78,7 +78,7 @@ def to_evaluation(number: Signals, whole: Finished, work: Path, drawn: random.Ra
     shutil.copytree(whole.folder, run)
     said = None
     while said is None:
-        shutil.rmtree(run / EVALUATION)
+        shutil.rmtree(run / EVALUATION, ignore_errors=True)  # it may have been stopped before it made one
         program = evaluation_of(run)
         said = stopped(program, number, drawn.uniform(0, whole.evaluating))
     if number == SIGINT and "stopped by Ctrl-C" not in said:
