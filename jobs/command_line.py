@@ -135,15 +135,28 @@ def run(main: Callable[[], None], config: str = "config") -> None:
             sys.argv[1:] = arguments
             main()
     except Exception as error:
+        if is_of_ctrl_c(error):
+            end_at_ctrl_c()
         end_with(unwritable(error) if is_of_hydras_folder(error) else spelt(error, config))
     except Stopped as end:
         if is_first_process():  # the others are stopped by the same key
             print(f"{end}; {end.advice}", file=sys.stderr)
         raise
     except KeyboardInterrupt:  # before anything was done that could be lost, or after all was
-        if is_first_process():
-            print("stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        end_at_ctrl_c()
+
+
+def end_at_ctrl_c() -> NoReturn:
+    if is_first_process():
+        print("stopped by Ctrl-C", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+
+
+def is_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C: OmegaConf, interrupted, trips over what it had not finished."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def spelt(error: Exception, config: str) -> Exception:

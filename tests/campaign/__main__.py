@@ -9,6 +9,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 # In the place of this folder, in which Python looks first: the project, and what its tests share.
 sys.path[:1] = [str(TESTS.parent), str(TESTS)]
+os.environ.pop("HYDRA_FULL_ERROR", None)  # errors are looked at as a person sees them, without tracebacks
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: children can be forked of one thread only
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from file_kinds import KINDS, OTHERS
 
-from foundation.errors import UserError
 from jobs.run_start import sole_use
 
 from .programs import FORK, in_child
@@ -50,8 +49,8 @@ class Whole:
             return None if path.read_bytes() in self.contents else f"{path.name} has {path.stat().st_size} bytes"
         try:
             self.read(path)
-        except UserError as error:
-            return str(error)
+        except Exception as error:  # whatever a library says of half a file
+            return f"{type(error).__name__}: {error}"
         return None
 
 

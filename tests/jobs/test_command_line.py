@@ -22,6 +22,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import evaluate
 import export
@@ -435,6 +436,22 @@ def test_signal_whose_exception_is_swallowed_ends_the_program_all_the_same(
         time.sleep(0.2)  # nothing comes after the end
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_is_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def main() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OmegaConfBaseException("'NoneType' object has no attribute")
+
+    monkeypatch.setenv(TRACEBACK_SWITCH, "0")
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == 130 and capsys.readouterr().err == "stopped by Ctrl-C\n"
 
 
 def start(tmp_path: Path, *overrides: str) -> subprocess.Popen:
