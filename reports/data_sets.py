@@ -7,12 +7,14 @@ from typing import Any
 from .comparison import contenders
 from .headline import Headline, headline_of
 from .models import Model, models_of
+from .opening import Opening, opening_of
 from .other_images import remark_other_images
 from .ranking import deciding_column, rank
 from .recipes import found_table, separation_tables
 from .runs import FINISHED, Column, Run
 from .tables import (
     Table,
+    chosen_table,
     comparison_table,
     costs_table,
     differences_table,
@@ -29,6 +31,7 @@ class DataSet:
     name: str
     models: list[Model]  # the best first
     headline: Headline
+    opening: Opening
     tables: list[Table]
     protocols: dict[str, dict[str, Any]]
     columns: list[Column]
@@ -54,9 +57,10 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         others = contenders(models, deciding)
     protocols = {key: protocol for run in runs for key, protocol in run.protocols.items()}
     tables = [
-        scores_table(models, columns, protocols),
+        *([chosen_table(models, columns, deciding)] if deciding else []),
         *([comparison_table(models[0], others, deciding)] if deciding and others else []),
         flags_table(models),
+        scores_table(models, columns, protocols),
         costs_table(models),
         found_table(models),
         *separations,
@@ -64,4 +68,5 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         differences_table(models),
     ]
     headline = headline_of(name, models, deciding, others)
-    return DataSet(name, models, headline, [table for table in tables if table.rows], protocols, columns)
+    opening = opening_of(models, deciding, others)
+    return DataSet(name, models, headline, opening, [table for table in tables if table.rows], protocols, columns)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .formatting import percent
 from .models import Model
+from .ranking import short_name
 from .runs import Column
 
 TRUSTED_ABOVE = 0.75  # accuracy, as for a score that goes by classes
@@ -23,3 +24,14 @@ def accuracy_of(models: Sequence[Model], column: Column) -> str:
     if min(known) >= TRUSTED_ABOVE:
         return ""
     return f"extractor right about only {percent(min(known))} of the real test images"
+
+
+def extractor_of(column: Column) -> str:
+    """`reference` of `test/fid_reference`; nothing for a score that needs none."""
+    return "" if column.score.startswith(NEEDS_NONE) else column.score.rpartition("_")[2]
+
+
+def bare_name(column: Column) -> str:
+    """`fid` of `test/fid_reference`."""
+    extractor = extractor_of(column)
+    return short_name(column.score).removesuffix(f"_{extractor}") if extractor else short_name(column.score)

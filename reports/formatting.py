@@ -20,6 +20,21 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else number(value)
 
 
+def rounded_count(value: float) -> str:
+    """Three digits of a large count: `2.98 M`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return count(value)
+
+
+def seconds(value: float) -> str:
+    """A time as one reads it: `271 s`, `15.3 min`, `2.4 h`."""
+    if value < 300:
+        return f"{value:.3g} s"
+    return f"{value / 60:.3g} min" if value < 2 * 3600 else f"{value / 3600:.3g} h"
+
+
 def signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 

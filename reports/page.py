@@ -1,7 +1,5 @@
 """The report itself: one page that needs nothing else, the same as Markdown, and a table of all runs."""
 
-import base64
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,38 +7,28 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from PIL import Image
 
 from foundation.atomic import write_atomically
 
 from .data_sets import DataSet, data_sets_of
 from .figures import CLOCKS, COLOURS, Panel, colour_of, loss_panels, score_panels
 from .models import Model
+from .opening import MOST_PICTURES
+from .pictures import Picture, picture_of
 from .results import results
 from .run_folders import find_runs
 from .runs import FINISHED, Run
 from .seed_figures import seed_panels
 from .tables import Cell
 
-PICTURES = {  # what is set side by side: the run folder's file, and what it shows
-    "samples_fixed_final": "Samples from the same latents' seed",
+PICTURES = {  # what is set side by side below the samples: the run folder's file, and what it shows
     "interpolation_slerp_final": "Interpolations between two latents, a row each (slerp)",
     "reconstructions_final": "Reconstructions, each row below the val images it is of",
 }
-LARGEST_PICTURE = 760  # pixels a side, on the page
-MOST_PIXELS = 2**25  # of a file
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet would compute
 
 
 MARKUP = re.compile(r"\||\](?=[(\[])|^[#>*+-](?= )")  # the end of a cell, a link or a picture, the start of a list
-
-
-class Picture(NamedTuple):
-    caption: str
-    alt: str
-    uri: str
-    width: int
-    height: int
 
 
 class Gallery(NamedTuple):
@@ -120,29 +108,12 @@ def section_of(data_set: DataSet) -> Section:
 def gallery(models: Sequence[Model], name: str, title: str) -> list[Picture]:
     """One picture of each model's first seed, where it can be read."""
     pictures = []
-    for model in models:
+    for model in models[:MOST_PICTURES]:
         run = model.first
-        path = run.picture(name) if run else None
-        if run is None or path is None:
-            continue
-        caption = model.name if run.seed is None else f"{model.name}, seed {run.seed}"
-        try:
-            pictures.append(Picture(caption, f"{title}: {caption}", *embedded(path)))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what PIL says of damaged files
-            continue
-    return pictures
-
-
-def embedded(path: Path) -> tuple[str, int, int]:
-    """A picture as a data URI, with its width and height: made smaller if need be, never larger."""
-    with Image.open(path, formats=["PNG"]) as opened:
-        if opened.width * opened.height > MOST_PIXELS:  # known from its header, before anything is decoded
-            raise ValueError(f"{opened.width}x{opened.height} pixels")
-        picture = opened.convert("RGB")
-    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "WEBP", quality=88)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", *picture.size
+        if run is not None:
+            caption = model.name if run.seed is None else f"{model.name}, seed {run.seed}"
+            pictures.append(picture_of(run, name, caption, f"{title}: {caption}"))
+    return [picture for picture in pictures if picture]
 
 
 def markdown_row(cells: Sequence[Cell]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from run_folder.judgements import (
 from scoring.published import published_under
 
 from .comparison import Contender
-from .extractors import accuracy_of
+from .extractors import accuracy_of, bare_name, extractor_of
 from .fairness import UNKNOWN, latents_of, weights_of
 from .flags import LAST_PART, Flag
 from .formatting import ABSENT, count, number, number_formatter, p_value, percent, plus_minus, setting, signed
@@ -28,8 +29,12 @@ from .statistics import Seed, summarize
 
 SCORES_NOTE = (
     "Mean ± standard deviation over training seeds [95 % interval of the mean, by Student's t on a scale that keeps it "
-    "inside what the score can be: log or logit, from three seeds on]. Under each score the hash of its protocol: "
-    "other hash, other column."
+    "inside what the score can be: log or logit, from three seeds on]. Above the scores what measured them, and the "
+    "hash of its protocol: other hash, other column."
+)
+CHOSEN_NOTE = (
+    "{measured}Mean ± standard deviation over training seeds [95 % interval of the mean]. Bold: the best. Seconds are "
+    "those of training, with its pictures and val scores."
 )
 NOT_CROWNED = (
     " Bold passes over a precision or density whose recall is below a tenth of the floor's ({names}): a model that "
@@ -51,6 +56,7 @@ FLAGS_NOTE = (
     f"{EARLY_UNTIL:,} images, or one that val never scored. Not converged: val's score fell by more than "
     f"{percent(STEEP)} in the last {percent(LAST_PART)} of training."
 )
+CHOSEN = ("precision", "recall", "coverage")  # beside the score that decides
 COSTS_NOTE = "Of training, with its pictures and val scores; mean ± standard deviation over runs."
 UNFINISHED_NOTE = "Runs that failed, diverged, were stopped or can't be read count in no mean above."
 DIFFERENCES_NOTE = (
@@ -68,6 +74,7 @@ class Cell(NamedTuple):
 class Heading(NamedTuple):
     text: str
     detail: str = ""
+    group: str = ""  # what it shares with its neighbours: said once above them
 
 
 @dataclass
@@ -78,6 +85,47 @@ class Table:
     note: str = ""
     fixed: list[list[Cell]] = field(default_factory=list)  # rows to compare with, below the others
     background: bool = False  # for the end of the page
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """What neighbouring headings share, and how many of them do."""
+        return [(group, len(list(same))) for group, same in groupby(heading.group for heading in self.headings)]
+
+
+def chosen_table(models: Sequence[Model], columns: Sequence[Column], deciding: Column) -> Table:
+    """What most readers want to know: the score that decides, a few others of its protocol, and what it took."""
+    scored = [model for model in models if model.finished]
+    shown = chosen_columns(columns, deciding)
+    names = [bare_name(column) for column in shown]
+    scores = [name + arrow(column.score) for name, column in zip(names, shown, strict=True)]
+    headings = [Heading(name) for name in ("model", *scores, "seconds", "parameters", "seeds")]
+    best = {column: best_of(scored, column) for column in shown}
+    rows = [
+        [
+            Cell(model.name, order=model.name),
+            *(score_cell(model, column, model in best[column], brief=True) for column in shown),
+            cost_cell(model, lambda run: run.costs.get("seconds")),
+            cost_cell(model, lambda run: run.costs.get("parameters")),
+            seeds_cell(model),
+        ]
+        for model in scored
+    ]
+    fixed = floor_row(scored, shown, before=1, after=3)
+    note = CHOSEN_NOTE.format(measured=measured_by(scored, deciding)) + not_crowned(scored, shown)
+    return Table("Results", headings, rows, note, [fixed] if fixed else [])
+
+
+def chosen_columns(columns: Sequence[Column], deciding: Column) -> list[Column]:
+    """The one that decides, and of its protocol those in CHOSEN."""
+    extractor = extractor_of(deciding)
+    wanted = [Column(f"test/{name}_{extractor}", deciding.protocol) for name in CHOSEN]
+    return [deciding, *(column for column in wanted if column in columns and column != deciding)]
+
+
+def measured_by(models: Sequence[Model], column: Column) -> str:
+    """`Scores are by reference, protocol 01e72da4.`"""
+    by = " by ".join(filter(None, ["Scores on test images", extractor_of(column)]))
+    return "; ".join(filter(None, [f"{by}, protocol {column.protocol}", accuracy_of(models, column)])) + ". "
 
 
 def scores_table(models: Sequence[Model], columns: Sequence[Column], protocols: Mapping[str, Any]) -> Table:
@@ -95,15 +143,20 @@ def scores_table(models: Sequence[Model], columns: Sequence[Column], protocols: 
         ]
         for model in scored
     ]
-    passed_over = [model.name for model in scored if any(hardly_varied(model, column) for column in columns)]
-    note = SCORES_NOTE + (NOT_CROWNED.format(names=", ".join(passed_over)) if passed_over else "")
+    note = SCORES_NOTE + not_crowned(scored, columns)
     fixed = [floor_row(scored, columns), *published_rows(columns, protocols)] if columns else []
-    return Table("Scores", headings, rows, note, [row for row in fixed if row])
+    return Table("All scores", headings, rows, note, [row for row in fixed if row], background=True)
+
+
+def not_crowned(models: Sequence[Model], columns: Sequence[Column]) -> str:
+    """Whose precision and density are passed over, and why; nothing where none are."""
+    names = [model.name for model in models if any(hardly_varied(model, column) for column in columns)]
+    return NOT_CROWNED.format(names=", ".join(names)) if names else ""
 
 
 def score_heading(models: Sequence[Model], column: Column) -> Heading:
-    details = [column.protocol, accuracy_of(models, column)]
-    return Heading(short_name(column.score) + arrow(column.score), " · ".join(filter(None, details)))
+    group = [extractor_of(column), column.protocol, accuracy_of(models, column)]
+    return Heading(bare_name(column) + arrow(column.score), group=" · ".join(filter(None, group)))
 
 
 def seeds_cell(model: Model) -> Cell:
@@ -130,7 +183,8 @@ def weights_cell(model: Model, columns: Sequence[Column]) -> Cell:
     return Cell(" and ".join(weights) or ABSENT, f"latents: {' and '.join(latents)}" if latents else "")
 
 
-def score_cell(model: Model, column: Column, best: bool) -> Cell:
+def score_cell(model: Model, column: Column, best: bool, brief: bool = False) -> Cell:
+    """A score's mean and spread; below them the interval, and unless it is to be brief the best seed."""
     values = model.values(column)
     if not values:
         return Cell(ABSENT)
@@ -139,7 +193,7 @@ def score_cell(model: Model, column: Column, best: bool) -> Cell:
     formatted = number_formatter(summary)
     if summary.low is not None and summary.high is not None:
         details.append(f"[{formatted(summary.low)}, {formatted(summary.high)}]")
-    if summary.std is not None and (sign := direction(column.score)):
+    if not brief and summary.std is not None and (sign := direction(column.score)):
         seed = max(values, key=lambda seed: sign * values[seed])
         details.append(f"best {formatted(values[seed])} (seed {seed})")
     if hardly_varied(model, column):
@@ -147,8 +201,8 @@ def score_cell(model: Model, column: Column, best: bool) -> Cell:
     return Cell(plus_minus(summary), " · ".join(details), summary.mean, best)
 
 
-def floor_row(models: Sequence[Model], columns: Sequence[Column]) -> list[Cell]:
-    """What as many real images score; the same for all runs of a protocol."""
+def floor_row(models: Sequence[Model], columns: Sequence[Column], before: int = 3, after: int = 0) -> list[Cell]:
+    """What as many real images score; the same for all runs of a protocol. With so many cells around the scores."""
     floors = {
         column: score.floor
         for model in models
@@ -159,7 +213,7 @@ def floor_row(models: Sequence[Model], columns: Sequence[Column]) -> list[Cell]:
     if not floors:
         return []
     cells = [Cell(number(floors[column]) if column in floors else "") for column in columns]
-    return [Cell("floor: real training images"), Cell(""), Cell(""), *cells]
+    return [Cell("floor: real training images"), *[Cell("")] * (before - 1), *cells, *[Cell("")] * after]
 
 
 def published_rows(columns: Sequence[Column], protocols: Mapping[str, Any]) -> list[list[Cell]]:
@@ -227,7 +281,8 @@ def costs_table(models: Sequence[Model]) -> Table:
         for model in models
         if any(run.costs for run in model.finished)
     ]
-    return Table("What it cost", [Heading("model"), *(heading for heading, _ in COSTS)], rows, COSTS_NOTE)
+    headings = [Heading("model"), *(heading for heading, _ in COSTS)]
+    return Table("What it cost", headings, rows, COSTS_NOTE, background=True)
 
 
 def cost_cell(model: Model, cost_of: Callable[[Run], float | None]) -> Cell:

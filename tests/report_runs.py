@@ -88,6 +88,7 @@ class Page(HTMLParser):
         self.tables: list[list[list[str]]] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.problems: list[str] = []
+        self.groups: list[str] = []  # of the table that is read: what is said above each of its headings
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -96,6 +97,7 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag == "table":
             self.tables.append([])
+            self.groups = []
         elif tag == "tr":
             self.tables[-1].append([])
         elif tag in ("td", "th"):
@@ -109,6 +111,16 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         if not self.open or self.open.pop() != tag:
             self.problems.append(f"</{tag}> at {self.getpos()}")
+        if tag == "tr" and "colspan" in self.tags[-1][1]:
+            self._read_groups()
+        elif tag == "thead" and self.groups:
+            heads = zip(self.tables[-1][0], self.groups, strict=True)
+            self.tables[-1][0] = [f"{head}|{group}" if group else head for head, group in heads]
+
+    def _read_groups(self) -> None:
+        texts = self.tables[-1].pop()
+        spans = [int(tag["colspan"] or 1) for _, tag in self.tags[-len(texts) :]]
+        self.groups = [text for text, span in zip(texts, spans, strict=True) for _ in range(span)]
 
     def handle_data(self, data):
         if "table" in self.open and {"td", "th"} & set(self.open):

@@ -97,7 +97,7 @@ def test_a_tie_is_equal(tmp_path: Path):
     )
     assert data_set.headline.certainty == "unknown"
     assert cells(data_set, "Is the difference more than noise?", "in words")["vae (mlp)"][0] == "they are equal"
-    assert all(best for *_, best in cells(data_set, "Scores", "fid_reference").values())
+    assert all(best for *_, best in cells(data_set, "All scores", "fid").values())
 
 
 def test_the_second_line_says_what_was_held_equal_and_what_not(tmp_path: Path):
@@ -114,7 +114,7 @@ def test_the_second_line_says_what_was_held_equal_and_what_not(tmp_path: Path):
         "settings tried of each family, in this report (2 against 1). "
         "fid_reference is by an extractor of unknown accuracy."
     )
-    weights = cells(reported(tmp_path), "Scores", "weights")
+    weights = cells(reported(tmp_path), "All scores", "weights")
     assert weights["vae (mlp)"][:2] == ("raw and averaged (EMA)", "latents: gaussian_mixture and prior")
     assert cells(reported(tmp_path), "Is the difference more than noise?", "weights")["vae (mlp)"][0] == "raw"
 
@@ -141,9 +141,12 @@ def test_a_poor_extractor_stands_beside_every_score_of_it(accuracy, said: str, t
     for run in tmp_path.iterdir():
         change(run, extractor_accuracy=accuracy)
     data_set = reported(tmp_path)
-    details = {heading.text: heading.detail for heading in data_set.tables[0].headings[3:]}
-    wanted = " · ".join(filter(None, ["aaaa1111", said]))
-    assert details == {"fid_reference ↓": wanted, "recall_reference ↑": wanted}
+    scores = next(table for table in data_set.tables if table.title == "All scores")
+    groups = {heading.text: heading.group for heading in scores.headings[3:]}
+    wanted = " · ".join(filter(None, ["reference", "aaaa1111", said]))
+    assert groups == {"fid ↓": wanted, "recall ↑": wanted}
+    measured = " by reference, protocol aaaa1111" + (f"; {said}. " if said else ". ")
+    assert measured in next(table for table in data_set.tables if table.title == "Results").note
     assert data_set.headline.fairness.endswith(f"fid_reference is by an {said}." if said else "(1).")
 
 
@@ -179,7 +182,7 @@ def test_collapsed_runs_are_flagged_and_counted(kind: str, tmp_path: Path):
     assert table.rows[0][1].detail == "collapsed" and table.rows[0][2].detail == "1 of 3 seeds"
     assert "(3 seeds; 1 collapsed)" in data_set.headline.text
     assert "Collapsed seeds count in the means." in data_set.headline.text
-    assert cells(data_set, "Scores", "seeds")["vae (mlp)"][:2] == ("3", "1 collapsed")
+    assert cells(data_set, "All scores", "seeds")["vae (mlp)"][:2] == ("3", "1 collapsed")
 
 
 @pytest.mark.parametrize("kind", HEALTHY)
@@ -268,7 +271,7 @@ def test_the_worst_that_a_score_can_be_is_not_crowned(values: tuple[float, float
         scores = {"coverage_reference": {"value": value}, "missing_modes_reference": {"value": 1 - value}}
         change(make_run(tmp_path / model, model, "digits", 0, 3.0), scores)
     for score in ("coverage", "missing_modes"):
-        assert any(best for *_, best in cells(reported(tmp_path), "Scores", score).values()) == crowned
+        assert any(best for *_, best in cells(reported(tmp_path), "All scores", score).values()) == crowned
 
 
 def test_a_markdown_cell_keeps_its_lines_apart():
@@ -304,14 +307,16 @@ def test_no_precision_is_crowned_without_a_tenth_of_the_floors_recall(tmp_path: 
                 "density_reference": {"value": precision, "floor": 0.98},
             })  # fmt: skip
     data_set = reported(tmp_path)
-    for score in ("precision_reference", "density_reference"):
-        assert not any(best for *_, best in cells(data_set, "Scores", score).values())
-        assert "recall near 0" in cells(data_set, "Scores", score)["vae (mlp)"][1]
-    assert "whose recall is below a tenth of the floor's (vae (mlp))" in data_set.tables[0].note
-    assert cells(data_set, "Scores", "recall_reference")["gan (mlp)"][2]
+    for score in ("precision", "density"):
+        assert not any(best for *_, best in cells(data_set, "All scores", score).values())
+        assert "recall near 0" in cells(data_set, "All scores", score)["vae (mlp)"][1]
+    for title in ("Results", "All scores"):
+        note = next(table for table in data_set.tables if table.title == title).note
+        assert "whose recall is below a tenth of the floor's (vae (mlp))" in note
+    assert cells(data_set, "All scores", "recall")["gan (mlp)"][2]
     for seed in range(3):
         change(tmp_path / f"vae_{seed}", {"recall_reference": {"value": 0.09}})
-    assert cells(reported(tmp_path), "Scores", "precision_reference")["vae (mlp)"][2]
+    assert cells(reported(tmp_path), "All scores", "precision")["vae (mlp)"][2]
 
 
 def test_confidence_is_neither_better_larger_nor_smaller():

@@ -1,0 +1,114 @@
+"""What a reader sees first: real images, each model's samples beside them, who wins, by how much, at what cost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from report_runs import make_run
+
+from reports.data_sets import DataSet, data_sets_of
+from reports.opening import AT_FIRST
+from reports.pictures import SHOWN, open_png, picture_of, real_images, tiles_of
+from reports.run_folders import find_runs
+
+SIDE, PADDING = 4, 2
+
+
+def grid_of(greys: list[list[int]]) -> Image.Image:
+    """Tiles of one grey each, in rows, with white around each of them."""
+    step = SIDE + PADDING
+    pixels = np.full((len(greys) * step + PADDING, len(greys[0]) * step + PADDING), 255, dtype=np.uint8)
+    for row, own in enumerate(greys):
+        for column, grey in enumerate(own):
+            top, left = row * step + PADDING, column * step + PADDING
+            pixels[top : top + SIDE, left : left + SIDE] = grey
+    return Image.fromarray(pixels)
+
+
+def run_with(folder: Path, model: str, pictures: dict[str, Image.Image], fid: float = 3.0, **grids: object) -> None:
+    make_run(folder, model, "digits", 0, fid)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"callbacks": grids}))
+    for name, picture in pictures.items():
+        picture.save(folder / "pictures" / f"{name}.png")
+
+
+def data_set_of(folder: Path) -> DataSet:
+    (data_set,) = data_sets_of(find_runs([folder]))
+    return data_set
+
+
+def greys_of(folder: Path) -> set[int]:
+    """Of the real images, as they were cut out."""
+    seen: set[int] = set()
+    original = Image.Image.paste
+
+    def paste(self, tile, place):
+        seen.add(tile.getpixel((1, 1))[0])
+        original(self, tile, place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "paste", paste)
+        assert real_images(data_set_of(folder).models)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "greys", "real", "source"),
+    [
+        ("real_final", [[10, 20, 30], [40, 50, 60]], {10, 20, 30, 40, 50, 60}, "of val, at random"),
+        ("reconstructions_final", [[10, 20, 30], [1, 2, 3], [40, 50, 60], [4, 5, 6]], {10, 20, 30, 40, 50, 60},
+         "the first of val"),
+        ("nearest_train_final", [[1, 2, 3], [10, 20, 30]], {10, 20, 30}, "of train: those that are nearest to samples"),
+    ],
+)  # fmt: skip
+def test_real_images_are_cut_out_of_what_shows_some(
+    name: str, greys: list, real: set[int], source: str, tmp_path: Path
+):
+    grid = {"columns": 3, "rows": 2}
+    run_with(tmp_path / "run", "vae", {name: grid_of(greys)}, sample_grid=grid, reconstruction_grid=dict(grid))
+    assert greys_of(tmp_path) == real
+    assert data_set_of(tmp_path).opening.real.source == source
+
+
+def test_a_grid_opens_at_its_first_tiles(tmp_path: Path):
+    grey = grid_of([[0] * 12] * 8)
+    run_with(tmp_path / "run", "gan", {"samples_fixed_final": grey}, sample_grid={"columns": 12, "rows": 8})
+    (run,) = find_runs([tmp_path])
+    picture = picture_of(run, "samples_fixed_final", "a", "b")
+    wide, high = (count * (SIDE + PADDING) + PADDING for count in SHOWN)
+    assert picture.window.scale == grey.width / wide and picture.window.ratio == wide / high
+
+
+@pytest.mark.parametrize("columns", [7, 0, -3, True, "3", 10**9, None])
+def test_a_grid_that_the_config_does_not_fit_is_shown_whole(columns: object, tmp_path: Path):
+    grey = grid_of([[0] * 3] * 2)
+    run_with(tmp_path / "run", "gan", {"samples_fixed_final": grey}, sample_grid={"columns": columns, "rows": 2})
+    (run,) = find_runs([tmp_path])
+    path = run.picture("samples_fixed_final")
+    assert tiles_of(run, open_png(path), "sample_grid") is None
+    assert picture_of(run, "samples_fixed_final", "a", "b").window == (1, grey.width / grey.height)
+
+
+def test_each_model_stands_with_its_score_its_distance_and_its_cost(tmp_path: Path):
+    for model, fids in (("gan", [3.0, 3.5, 4.0]), ("vae", [9.0, 9.25, 10.25])):
+        for seed, fid in enumerate(fids):
+            make_run(tmp_path / f"{model}_{seed}", model, "digits", seed, fid)
+    opening = data_set_of(tmp_path).opening
+    assert opening.verdict == "gan (mlp) beats vae (mlp)" and opening.others == []
+    gan, vae = opening.entries
+    assert (gan.name, gan.score, gan.against) == ("gan (mlp)", "fid ↓ 3.50", "the best")
+    assert (vae.score, vae.against) == ("fid ↓ 9.50", "+6.00: far more than noise")
+    assert vae.cost == "90 s · 1,000 parameters" and vae.interval.endswith(", 3 seeds")
+
+
+def test_the_best_of_each_family_is_seen_before_others(tmp_path: Path):
+    for latents in range(6):
+        make_run(tmp_path / f"gan_{latents}", "gan", "digits", 0, 3.0 + latents, latent_dim=latents + 2)
+    make_run(tmp_path / "vae", "vae", "digits", 0, 99.0)
+    opening = data_set_of(tmp_path).opening
+    names = [entry.name.split(" ")[0] for entry in opening.entries]
+    assert names == ["gan"] * (AT_FIRST - 1) + ["vae"]
+    assert len(opening.others) == 7 - AT_FIRST and all(entry.name.startswith("gan") for entry in opening.others)
