@@ -35,6 +35,7 @@ class DataSet:
     tables: list[Table]
     protocols: dict[str, dict[str, Any]]
     columns: list[Column]
+    deciding: Column | None
 
 
 def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
@@ -69,4 +70,5 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
     ]
     headline = headline_of(name, models, deciding, others)
     opening = opening_of(models, deciding, others)
-    return DataSet(name, models, headline, opening, [table for table in tables if table.rows], protocols, columns)
+    tables = [table for table in tables if table.rows]
+    return DataSet(name, models, headline, opening, tables, protocols, columns, deciding)

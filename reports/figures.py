@@ -1,34 +1,20 @@
-"""Curves with a band over seeds, as SVG that takes its ink from the page: readable in light and dark."""
+"""Curves over the course of training, with a band over seeds."""
 
-import io
-import re
-import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
+import altair as alt
 import numpy as np
-from matplotlib import ticker
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 
+from .charts import Chart, Row, chart_of, colours, dash_of, data_of, zoom
 from .models import Model
 from .runs import Curve
 
-COLOURS = ("#3f8fd9", "#e07b39", "#3aa87a", "#c768b5", "#b39b1e", "#8a7fdc", "#d65f5f", "#57a9b5")
-DASHES = ("-", "--", ":", "-.")  # once the colours are used up
-INK = "#010203"  # replaced by the page's own
-POINTS = 200  # of the grid on which seeds are averaged
+POINTS = 100  # of a line that has more, and of the grid on which seeds are averaged
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
+MOST_DOTS = 120  # of a chart whose dots are seen
 
 CLOCKS = ("images seen", "wall time in minutes")
-
-
-class Panel(NamedTuple):
-    title: str
-    svg: str
-    alt: str
 
 
 class Line(NamedTuple):
@@ -38,8 +24,8 @@ class Line(NamedTuple):
     seeds: list[tuple[np.ndarray, np.ndarray]]
 
 
-def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
-    """Val's scores over the course of training, a panel for each protocol that test was scored under.
+def score_charts(models: Sequence[Model], clock: str) -> list[Chart]:
+    """Val's scores over the course of training, a chart for each protocol that test was scored under.
 
     That is `val/fid_*`, or `val/kid_*` where val is too small for it.
     """
@@ -50,8 +36,8 @@ def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
             protocols = {column.protocol for run in model.finished for column in run.scores if column.score == of_test}
             groups.setdefault((name, " ".join(sorted(protocols))), set()).add(model.name)
     names = [name for name, _ in groups]
-    panels = [
-        _panel(
+    charts = [
+        _chart(
             f"{name} {protocol}" if names.count(name) > 1 else name,
             _lines(models, [name], clock, comparable),
             clock,
@@ -59,30 +45,22 @@ def score_panels(models: Sequence[Model], clock: str) -> list[Panel]:
         )
         for (name, protocol), comparable in groups.items()
     ]
-    return [panel for panel in panels if panel]
+    return [chart for chart in charts if chart]
 
 
-def loss_panels(models: Sequence[Model], clock: str) -> list[Panel]:
-    """A panel for each term of each family of models: losses of different families are different quantities."""
+def loss_charts(models: Sequence[Model]) -> list[Chart]:
+    """A chart for each term of each family of models: losses of different families are different quantities."""
     families: dict[frozenset[str], list[Model]] = {}
     for model in models:
         terms = frozenset(_scalars([model], lambda name: name.startswith("train/")))
         families.setdefault(terms, []).append(model)
-    panels = []
+    charts = []
     for terms, family in families.items():
         for term in sorted(terms, key=lambda name: ("loss" not in name, name)):
             name = term.removeprefix("train/")
-            lines = _lines(models, [term, f"val/{name}"], clock, {model.name for model in family})
-            panels.append(_panel(name, lines, clock))
-    return [panel for panel in panels if panel]
-
-
-def colour_of(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
-
-
-def dash_of(index: int) -> str:
-    return DASHES[index // len(COLOURS) % len(DASHES)]
+            lines = _lines(models, [term, f"val/{name}"], CLOCKS[0], {model.name for model in family})
+            charts.append(_chart(name, lines, CLOCKS[0]))
+    return [chart for chart in charts if chart]
 
 
 def _scalars(models: Sequence[Model], wanted: Callable[[str], bool]) -> list[str]:
@@ -135,65 +113,55 @@ def average(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
     return grid, values.mean(axis=0), values.std(axis=0, ddof=1)
 
 
-def _panel(title: str, lines: list[Line], clock: str, logarithmic: bool = False) -> Panel | None:
+def _chart(title: str, lines: list[Line], clock: str, logarithmic: bool = False) -> Chart | None:
     if not lines:
         return None
-    with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
-        figure = Figure(figsize=(4.4, 2.9), layout="constrained")
-        axis = figure.add_subplot()
-        for line in lines:
-            _draw(axis, line)
-        if logarithmic and all((y > 0).all() for line in lines for _, y in line.seeds):
-            axis.set_yscale("log")
-            plain_log_ticks(axis.yaxis)
-        axis.set_xlabel(clock)
-        axis.set_ylabel(title.removeprefix("val/"))
-        style_axes(axis)
-        if clock == "images seen":
-            axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    rows = [row for line in lines for row in rows_of(line)]
+    is_positive = all((y > 0).all() for line in lines for _, y in line.seeds)
+    scale = alt.Scale(type="log", nice=False) if logarithmic and is_positive else alt.Scale(zero=False)
+    clocked = alt.X("x:Q", title=clock, axis=alt.Axis(format="~s"), scale=alt.Scale(nice=False))
+    base = alt.Chart(data_of(rows)).encode(x=clocked, color=colours({line.model.name: line.style for line in lines}))
+    measured = alt.Y("y:Q", title=title.removeprefix("val/"), scale=scale)
+    hovered = [
+        alt.Tooltip("model:N"),
+        alt.Tooltip("of:N"),
+        alt.Tooltip("x:Q", title=clock),
+        alt.Tooltip("y:Q", title=title),
+    ]
+    styles = {style_of(line): line for line in lines}
+    dashes = alt.Scale(
+        domain=list(styles), range=[[4, 3] if one.dashed else dash_of(one.style) for one in styles.values()]
+    )
+    drawn = base.mark_line(strokeWidth=1.6).encode(
+        y=measured, detail="model:N", strokeDash=alt.StrokeDash("style:N", scale=dashes, legend=None)
+    )
+    dots = base.mark_point(filled=True, size=24, opacity=0.01 if len(rows) > MOST_DOTS else 0.8)
+    layers = [drawn, dots.encode(y=measured, tooltip=hovered).add_params(zoom("x", "y"))]
+    if any("low" in row for row in rows):
+        layers.insert(0, base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=""), y2="high:Q", detail="style:N"))
     names = ", ".join(dict.fromkeys(line.model.name for line in lines))
     count = max(len(line.seeds) for line in lines)
-    alt = f"{title} against {clock}: {names}; mean and standard deviation over up to {count} seeds"
-    return Panel(title, svg_for_page(file.getvalue(), f"{title} {clock} {lines[0].model.runs[0].data} {names}"), alt)
+    alternative = f"{title} against {clock}: {names}; mean and standard deviation over up to {count} seeds"
+    return chart_of(title, alt.layer(*layers), alternative)
 
 
-def _draw(axis: Axes, line: Line) -> None:
+def rows_of(line: Line) -> list[Row]:
+    """The points of a line: mean, and one standard deviation to both sides where there are seeds."""
     x, mean, std = average(line.seeds)
-    colour = colour_of(line.style)
-    marker = "." if len(x) < 30 else None
-    style = dash_of(line.style) if not line.dashed else (0, (4, 2))
-    axis.plot(x, mean, color=colour, linestyle=style, linewidth=1.6, marker=marker, alpha=0.75 if line.dashed else 1)
-    if std is not None:
-        axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+    if len(x) > POINTS:
+        grid = np.linspace(x[0], x[-1], POINTS)
+        mean, std = np.interp(grid, x, mean), None if std is None else np.interp(grid, x, std)
+        x = grid
+    rows: list[Row] = []
+    for index in range(len(x)):
+        row: Row = {"x": float(x[index]), "y": float(mean[index]), "model": line.model.name, "style": style_of(line)}
+        if line.dashed:
+            row["of"] = "val"
+        if std is not None:
+            row |= {"low": float(mean[index] - std[index]), "high": float(mean[index] + std[index])}
+        rows.append(row)
+    return rows
 
 
-def style_axes(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    for spine in axis.spines.values():
-        spine.set_color(INK)
-    axis.tick_params(which="both", colors=INK)
-    axis.xaxis.label.set_color(INK)
-    axis.yaxis.label.set_color(INK)
-    axis.grid(color=INK, alpha=0.12)
-    axis.xaxis.set_major_locator(ticker.MaxNLocator(5))
-
-
-def plain_log_ticks(axis: Axis) -> None:
-    """1, 2, 5, 10, 20: written out, as scores are read."""
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(ticker.NullFormatter())
-
-
-def svg_for_page(svg: str, salt: str) -> str:
-    """The `<svg>` element alone, in the page's ink, with ids that no other figure of the page has."""
-    prefix = f"f{zlib.crc32(salt.encode()):x}-"
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
-    tag, rest = svg.split(">", 1)
-    return re.sub(r' (width|height)="[^"]*"', "", tag) + ' aria-hidden="true">' + rest
+def style_of(line: Line) -> str:
+    return f"{line.style}{' dashed' if line.dashed else ''}"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .comparison import Contender
 from .extractors import bare_name
-from .figures import colour_of
+from .charts import colour_of
 from .formatting import number, rounded_count, seconds, signed
 from .headline import verb
 from .models import Model

@@ -11,14 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from foundation.atomic import write_atomically
 
 from .data_sets import DataSet, data_sets_of
-from .figures import CLOCKS, COLOURS, Panel, colour_of, loss_panels, score_panels
+from .charts import COLOURS, Chart, colour_of, library
+from .figures import CLOCKS, loss_charts, score_charts
 from .models import Model
 from .opening import MOST_PICTURES
 from .pictures import Picture, picture_of
 from .results import results
 from .run_folders import find_runs
 from .runs import FINISHED, Run
-from .seed_figures import seed_panels
+from .seed_figures import cost_charts, seed_charts
 from .tables import Cell
 
 PICTURES = {  # what is set side by side below the samples: the run folder's file, and what it shows
@@ -47,9 +48,10 @@ class Section(NamedTuple):
 
     data_set: DataSet
     legend: list[Legend]
-    seeds: list[Panel]
-    scores: list[Panel]
-    losses: dict[str, list[Panel]]  # by clock
+    deciding: list[Chart]  # the score that decides: every seed, and against what it cost
+    seeds: list[Chart]  # of the other scores
+    scores: list[Chart]
+    losses: list[Chart]
     galleries: list[Gallery]
 
 
@@ -68,7 +70,9 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     )  # fmt: skip
     pages.filters |= {"row": markdown_row, "plain": markdown_text, "code": markdown_code}
     shared = {"summary": summary_of(runs), "data_sets": data_sets}
-    page = pages.get_template("index.html.j2").render(sections=list(map(section_of, data_sets)), **shared)
+    page = pages.get_template("index.html.j2").render(
+        sections=list(map(section_of, data_sets)), library=library(), **shared
+    )
     text = pages.get_template("report.md.j2").render(shared)
     table = without_formulas(results(data_sets))
     write_atomically(out / "results.csv", lambda partial: table.to_csv(partial, index=False))
@@ -89,7 +93,7 @@ def summary_of(runs: Sequence[Run]) -> str:
 
 def section_of(data_set: DataSet) -> Section:
     models = data_set.models
-    losses = {clock: loss_panels(models, clock) for clock in CLOCKS}
+    deciding = [data_set.deciding] if data_set.deciding else []
     galleries = [Gallery(title, gallery(models, name, title)) for name, title in PICTURES.items()]
     return Section(
         data_set,
@@ -98,9 +102,12 @@ def section_of(data_set: DataSet) -> Section:
             for index, model in enumerate(models)
             if model.finished
         ],
-        seeds=seed_panels(models, data_set.columns),
-        scores=[panel for clock in CLOCKS for panel in score_panels(models, clock)],
-        losses={clock: panels for clock, panels in losses.items() if panels},
+        deciding=[
+            chart for column in deciding for chart in seed_charts(models, [column]) + cost_charts(models, column)
+        ],
+        seeds=seed_charts(models, [column for column in data_set.columns if column not in deciding]),
+        scores=[chart for clock in CLOCKS for chart in score_charts(models, clock)],
+        losses=loss_charts(models),
         galleries=[shown for shown in galleries if shown.pictures],
     )
 
