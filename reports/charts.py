@@ -9,7 +9,14 @@ import altair as alt
 import vl_convert
 
 COLOURS = ("#3f8fd9", "#e07b39", "#3aa87a", "#c768b5", "#b39b1e", "#8a7fdc", "#d65f5f", "#57a9b5")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])  # once the colours are used up
+STYLES = {  # of lines: those of val, and those of models once the colours are used up
+    "solid": [1, 0],
+    "long": [8, 3],
+    "dots": [2, 2],
+    "long and dot": [8, 3, 2, 3],
+    "val": [4, 3],
+}
+DASHES = ("solid", "long", "dots", "long and dot")
 INK = "currentColor"  # the page's own, light or dark
 DIGITS = 4  # of a number that is drawn
 HEIGHT = 190  # pixels; the width is the page's to say
@@ -27,7 +34,7 @@ def colour_of(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def dash_of(index: int) -> list[int]:
+def dash_of(index: int) -> str:
     return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
@@ -61,7 +68,9 @@ def chart_of(title: str, drawn: alt.LayerChart, alternative: str, height: int = 
             titleFontWeight="normal", labelFontSize=11, titleFontSize=11, tickCount=5, labelOverlap="greedy",
         ),
     )  # fmt: skip
-    return Chart(title, zoomed.to_dict(validate=False), alternative)
+    spec = zoomed.to_dict(validate=False)
+    del spec["$schema"]
+    return Chart(title, spec, alternative)
 
 
 def zoom(*axes: Literal["x", "y"]) -> alt.Parameter:

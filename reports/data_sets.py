@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .comparison import contenders
+from .factors import factor_tables
 from .headline import Headline, headline_of
 from .models import Model, models_of
 from .opening import Opening, opening_of
@@ -60,6 +61,7 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
     tables = [
         *([chosen_table(models, columns, deciding)] if deciding else []),
         *([comparison_table(models[0], others, deciding)] if deciding and others else []),
+        *(factor_tables(models, deciding) if deciding else []),
         flags_table(models),
         scores_table(models, columns, protocols),
         costs_table(models),

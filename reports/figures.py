@@ -6,11 +6,12 @@ from typing import NamedTuple
 import altair as alt
 import numpy as np
 
-from .charts import Chart, Row, chart_of, colours, dash_of, data_of, zoom
+from .charts import STYLES, Chart, Row, chart_of, colours, dash_of, data_of, zoom
 from .models import Model
 from .runs import Curve
 
 POINTS = 100  # of a line that has more, and of the grid on which seeds are averaged
+FEW, POINTS_OF_MANY = 12, 40  # a chart of more lines has fewer points of each
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
 MOST_DOTS = 120  # of a chart whose dots are seen
 
@@ -116,52 +117,49 @@ def average(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 def _chart(title: str, lines: list[Line], clock: str, logarithmic: bool = False) -> Chart | None:
     if not lines:
         return None
-    rows = [row for line in lines for row in rows_of(line)]
+    points = POINTS if len(lines) <= FEW else POINTS_OF_MANY
+    rows = [row for place, line in enumerate(lines) for row in rows_of(line, place, points)]
     is_positive = all((y > 0).all() for line in lines for _, y in line.seeds)
     scale = alt.Scale(type="log", nice=False) if logarithmic and is_positive else alt.Scale(zero=False)
     clocked = alt.X("x:Q", title=clock, axis=alt.Axis(format="~s"), scale=alt.Scale(nice=False))
-    base = alt.Chart(data_of(rows)).encode(x=clocked, color=colours({line.model.name: line.style for line in lines}))
     measured = alt.Y("y:Q", title=title.removeprefix("val/"), scale=scale)
-    hovered = [
-        alt.Tooltip("model:N"),
-        alt.Tooltip("of:N"),
-        alt.Tooltip("x:Q", title=clock),
-        alt.Tooltip("y:Q", title=title),
-    ]
-    styles = {style_of(line): line for line in lines}
-    dashes = alt.Scale(
-        domain=list(styles), range=[[4, 3] if one.dashed else dash_of(one.style) for one in styles.values()]
+    base = alt.Chart(data_of(rows)).transform_lookup(
+        "line", from_=alt.LookupData(data_of(keys_of(lines)), key="line", fields=["model", "dashes"])
     )
+    base = base.encode(x=clocked, color=colours({line.model.name: line.style for line in lines}))
+    dashes = alt.Scale(domain=list(STYLES), range=list(STYLES.values()))
     drawn = base.mark_line(strokeWidth=1.6).encode(
-        y=measured, detail="model:N", strokeDash=alt.StrokeDash("style:N", scale=dashes, legend=None)
+        y=measured, detail="line:N", strokeDash=alt.StrokeDash("dashes:N", scale=dashes, legend=None)
     )
+    hovered = [alt.Tooltip("model:N"), alt.Tooltip("x:Q", title=clock), alt.Tooltip("y:Q", title=title)]
     dots = base.mark_point(filled=True, size=24, opacity=0.01 if len(rows) > MOST_DOTS else 0.8)
     layers = [drawn, dots.encode(y=measured, tooltip=hovered).add_params(zoom("x", "y"))]
     if any("low" in row for row in rows):
-        layers.insert(0, base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=""), y2="high:Q", detail="style:N"))
+        band = base.mark_area(opacity=0.18)
+        layers.insert(0, band.encode(y=alt.Y("low:Q", title=""), y2="high:Q", detail="line:N"))
     names = ", ".join(dict.fromkeys(line.model.name for line in lines))
     count = max(len(line.seeds) for line in lines)
     alternative = f"{title} against {clock}: {names}; mean and standard deviation over up to {count} seeds"
     return chart_of(title, alt.layer(*layers), alternative)
 
 
-def rows_of(line: Line) -> list[Row]:
+def keys_of(lines: Sequence[Line]) -> list[Row]:
+    """What the rows of each line share."""
+    return [
+        {"line": place, "model": line.model.name, "dashes": "val" if line.dashed else dash_of(line.style)}
+        for place, line in enumerate(lines)
+    ]
+
+
+def rows_of(line: Line, place: int, points: int) -> list[Row]:
     """The points of a line: mean, and one standard deviation to both sides where there are seeds."""
     x, mean, std = average(line.seeds)
-    if len(x) > POINTS:
-        grid = np.linspace(x[0], x[-1], POINTS)
+    if len(x) > points:
+        grid = np.linspace(x[0], x[-1], points)
         mean, std = np.interp(grid, x, mean), None if std is None else np.interp(grid, x, std)
         x = grid
-    rows: list[Row] = []
-    for index in range(len(x)):
-        row: Row = {"x": float(x[index]), "y": float(mean[index]), "model": line.model.name, "style": style_of(line)}
-        if line.dashed:
-            row["of"] = "val"
-        if std is not None:
-            row |= {"low": float(mean[index] - std[index]), "high": float(mean[index] + std[index])}
-        rows.append(row)
+    rows: list[Row] = [{"line": place, "x": float(at), "y": float(value)} for at, value in zip(x, mean, strict=True)]
+    if std is not None:
+        for row, value, spread in zip(rows, mean, std, strict=True):
+            row |= {"low": float(value - spread), "high": float(value + spread)}
     return rows
-
-
-def style_of(line: Line) -> str:
-    return f"{line.style}{' dashed' if line.dashed else ''}"

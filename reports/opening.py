@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .charts import colour_of
 from .comparison import Contender
 from .extractors import bare_name
-from .charts import colour_of
 from .formatting import number, rounded_count, seconds, signed
 from .headline import verb
 from .models import Model
@@ -44,7 +44,7 @@ def opening_of(models: Sequence[Model], deciding: Column | None, contenders: Seq
     """Of the models on one data set, the best first, and how the others compare with it."""
     finished = [model for model in models if model.finished]
     first = at_first(finished)
-    side = next((side for most, side in SMALLER.items() if len(finished) <= most), min(SMALLER.values()))
+    side = side_of_pictures(finished)
     compared = {id(contender.model): contender for contender in contenders}
     entries = {
         id(model): entry_of(
@@ -58,6 +58,11 @@ def opening_of(models: Sequence[Model], deciding: Column | None, contenders: Seq
         [entries[id(model)] for model in finished if model in first],
         [entries[id(model)] for model in finished if model not in first],
     )
+
+
+def side_of_pictures(models: Sequence[Model]) -> int:
+    """Pixels: many models have smaller pictures."""
+    return next((side for most, side in SMALLER.items() if len(models) <= most), min(SMALLER.values()))
 
 
 def at_first(models: Sequence[Model]) -> list[Model]:

@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from foundation.atomic import write_atomically
 
-from .data_sets import DataSet, data_sets_of
+from .browser import Browser, browser_of
 from .charts import COLOURS, Chart, colour_of, library
+from .data_sets import DataSet, data_sets_of
 from .figures import CLOCKS, loss_charts, score_charts
 from .models import Model
-from .opening import MOST_PICTURES
+from .opening import MOST_PICTURES, side_of_pictures
 from .pictures import Picture, picture_of
 from .results import results
 from .run_folders import find_runs
@@ -52,6 +53,7 @@ class Section(NamedTuple):
     seeds: list[Chart]  # of the other scores
     scores: list[Chart]
     losses: list[Chart]
+    browser: Browser | None
     galleries: list[Gallery]
 
 
@@ -108,6 +110,7 @@ def section_of(data_set: DataSet) -> Section:
         seeds=seed_charts(models, [column for column in data_set.columns if column not in deciding]),
         scores=[chart for clock in CLOCKS for chart in score_charts(models, clock)],
         losses=loss_charts(models),
+        browser=browser_of(models, [entry.name for entry in data_set.opening.entries]),
         galleries=[shown for shown in galleries if shown.pictures],
     )
 
@@ -119,7 +122,7 @@ def gallery(models: Sequence[Model], name: str, title: str) -> list[Picture]:
         run = model.first
         if run is not None:
             caption = model.name if run.seed is None else f"{model.name}, seed {run.seed}"
-            pictures.append(picture_of(run, name, caption, f"{title}: {caption}"))
+            pictures.append(picture_of(run, name, caption, f"{title}: {caption}", side_of_pictures(models)))
     return [picture for picture in pictures if picture]
 
 

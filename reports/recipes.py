@@ -53,7 +53,7 @@ def found_table(models: Sequence[Model]) -> Table:
 
 def verdict_on_trials(models: Sequence[Model]) -> str:
     """Whether each family's recipes were chosen out of as many; nothing of a single family."""
-    families = _families(models)
+    families = families_of(models)
     tried: dict[str, list[int]] = {}
     for family, members in families.items():
         numbers = list(map(trials_of, members))
@@ -72,7 +72,7 @@ def verdict_on_trials(models: Sequence[Model]) -> str:
 def separation_tables(models: Sequence[Model]) -> list[Table]:
     """A table for each family that has recipes that differ: its settings in each of them, and the same in words."""
     tables = []
-    for family, members in _families([model for model in models if is_trained(model)]).items():
+    for family, members in families_of([model for model in models if is_trained(model)]).items():
         recipes = recipes_of(members)
         if len(recipes) > 1:
             tables.append(separation_table(family, recipes))
@@ -163,7 +163,7 @@ def _cost(models: Sequence[Model], cost: str) -> str:
     return listed(_unique(count(fmean(costs)) for costs in known if costs))
 
 
-def _families(models: Iterable[Model]) -> dict[str, list[Model]]:
+def families_of(models: Iterable[Model]) -> dict[str, list[Model]]:
     families: dict[str, list[Model]] = {}
     for model in models:
         families.setdefault(model.family, []).append(model)

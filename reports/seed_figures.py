@@ -49,6 +49,7 @@ def cost_charts(models: Sequence[Model], column: Column) -> list[Chart]:
 def _against(cost: str, rows: list[Row], styles: dict[str, int], column: Column) -> Chart:
     measured = bare_name(column) + arrow(column.score)
     x, y = ([float(row[axis] or 0) for row in rows] for axis in "xy")
+    shown_as = ",d" if cost == COSTS["seconds"] else "~s"
     hovered = [
         alt.Tooltip("model:N"),
         alt.Tooltip("seed:N"),
@@ -56,7 +57,7 @@ def _against(cost: str, rows: list[Row], styles: dict[str, int], column: Column)
         alt.Tooltip("y:Q", title=measured),
     ]
     dots = alt.Chart(data_of(rows)).mark_point(filled=True, size=60, opacity=0.75).encode(
-        x=alt.X("x:Q", title=cost, scale=_scale(x, WIDE_COST), axis=alt.Axis(format="~s")),
+        x=alt.X("x:Q", title=cost, scale=_scale(x, WIDE_COST), axis=alt.Axis(format=shown_as)),
         y=alt.Y("y:Q", title=measured, scale=_scale(y, WIDE)),
         color=colours(styles),
         tooltip=hovered,
