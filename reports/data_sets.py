@@ -20,6 +20,7 @@ from .tables import (
     costs_table,
     differences_table,
     flags_table,
+    provenance_table,
     scores_table,
     unfinished_table,
 )
@@ -69,6 +70,7 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         *separations,
         unfinished_table(models),
         differences_table(models),
+        provenance_table(models),
     ]
     headline = headline_of(name, models, deciding, others)
     opening = opening_of(models, deciding, others)

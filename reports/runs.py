@@ -66,6 +66,7 @@ class Run:
     sample_diversity: float | None = None  # spread of samples over that of real images; 0: all are the same
     extractor_accuracy: dict[str, float] = field(default_factory=dict)  # on real test images, by protocol
     health: list[HealthRecord] = field(default_factory=list)  # what was noticed while it was trained
+    made: dict[str, str] = field(default_factory=dict)  # how the run came about, as far as its record says
     notes: list[str] = field(default_factory=list)  # what is left out of the scores, and what says little
 
     @cached_property
@@ -152,6 +153,7 @@ def _read_result(run: Run) -> None:
         record = read_record(run.folder / METRICS, RunRecord)
         _identify(run, record.model_dump(include=IDENTITY))
         run.costs = _costs_of(record)
+        run.made = _made_of(record)
         run.health = record.health or []
         _add_scores(run, record, METRICS)
         _add_details(run, record)
@@ -168,6 +170,15 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
     if record.parameters and is_usable(record.parameters["total"]):
         costs["parameters"] = float(record.parameters["total"])
     return costs
+
+
+def _made_of(record: RunRecord) -> dict[str, str]:
+    """With what command, version, libraries and device, on which day: what is known of these."""
+    told: dict[str, Any] = {"command": record.command, "version": record.version}
+    told["libraries"] = ", ".join(f"{name} {version}" for name, version in record.libraries.items())
+    later = record.model_extra or {}  # of newer versions
+    told |= {name: later.get(name) for name in ("commit", "device", "date")}
+    return {name: str(value)[:LONGEST] for name, value in told.items() if isinstance(value, str | int) and value}
 
 
 def _read_evaluation(run: Run, record: RunRecord) -> None:

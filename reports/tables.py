@@ -59,6 +59,8 @@ FLAGS_NOTE = (
 CHOSEN = ("precision", "recall", "coverage")  # beside the score that decides
 COSTS_NOTE = "Of training, with its pictures and val scores; mean ± standard deviation over runs."
 UNFINISHED_NOTE = "Runs that failed, diverged, were stopped or can't be read count in no mean above."
+PROVENANCE = ("date", "version", "commit", "device", "libraries", "command")
+PROVENANCE_NOTE = "As the run's own record states it; the command makes the same run, but for where its files lie."
 DIFFERENCES_NOTE = (
     "Only what differs; {shared} other settings are the same for all. Seeds, paths and pictures are left out."
 )
@@ -331,6 +333,14 @@ def unfinished_row(model: Model, run: Run, message: str) -> list[Cell]:
         Cell(ABSENT if seen is None else count(seen), order=seen),
         Cell(message),
     ]
+
+
+def provenance_table(models: Sequence[Model]) -> Table:
+    """How each run was made; a column for what any of them says."""
+    runs = [run for model in models for run in model.finished if run.made]
+    names = [name for name in PROVENANCE if any(name in run.made for run in runs)]
+    rows = [[Cell(run.name, order=run.name), *(Cell(run.made.get(name, ABSENT)) for name in names)] for run in runs]
+    return Table("How each run was made", list(map(Heading, ["run", *names])), rows, PROVENANCE_NOTE, background=True)
 
 
 def differences_table(models: Sequence[Model]) -> Table:

@@ -382,8 +382,11 @@ def test_every_seed_is_a_dot(tmp_path: Path):
     sweep(tmp_path)
     change(tmp_path / "vae_1", sample_diversity=0.0, images_seen=20_000)
     text = write_report([tmp_path]).read_text()
-    figures = [attributes for tag, attributes in Page(text).tags if tag == "figure" and "aria-label" in attributes]
-    labels = [attributes["aria-label"] for attributes in figures]
-    assert "fid_reference ↓ of every seed. gan (mlp): 3.00, 3.50, 4.00; vae (mlp): 9.00, 9.25, 10.2" in labels
-    figure = text.split("fid_reference ↓ of every seed")[1].split("</figure>")[0]
-    assert "gan (mlp)<" in figure and "vae (mlp) · 3 seeds; 1 collapsed" in figure
+    charts = {attributes.get("aria-label"): tag for tag, attributes in Page(text).tags}
+    label = "fid_reference ↓ of every seed. gan (mlp): 3.00, 3.50, 4.00; vae (mlp): 9.00, 9.25, 10.2"
+    assert charts[label] == "div"
+    spec = json.loads(text.split(label)[1].split('<script type="application/json">')[1].split("</script>")[0])
+    rows = [row for layer in spec["layer"] for row in layer.get("data", {}).get("values", []) if "seed" in row]
+    dots = {(row["model"], row["seed"]): (row["x"], row["state"]) for row in rows}
+    assert len(dots) == 6 and dots["gan (mlp)", "2"] == (4.0, "")
+    assert [seed for seed, (_, state) in dots.items() if state] == [("vae (mlp)", "1")]
