@@ -6,30 +6,31 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from .records import ProvenanceRecord
 
 PROJECT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics")
 
 
-def provenance(device: torch.device | str) -> dict[str, Any]:
-    """What a ProvenanceRecord holds, of a program that computes on this device now."""
+def provenance(device: torch.device | str) -> ProvenanceRecord:
+    """Of a program that computes on this device now."""
     commit, changed = commit_of(PROJECT)
-    return {
-        "commit": commit,
-        "changed": changed,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": name_of(torch.device(device)),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := version_of(name))},
-    }
+    return ProvenanceRecord(
+        commit=commit,
+        changed=changed,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=name_of(torch.device(device)),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        libraries={name: found for name in LIBRARIES if (found := version_of(name))},
+    )
 
 
 def commit_of(folder: Path) -> tuple[str | None, bool | None]:
-    """The commit that a checkout is at, and whether its files differ from it; None and None: it is no checkout, or without git."""
+    """The commit that a checkout is at, and whether its files differ from it; None and None: no checkout, or no git."""
     top = git(folder, "rev-parse", "--show-toplevel")
     commit = git(folder, "rev-parse", "HEAD")
     if top is None or commit is None or Path(top).resolve() != folder.resolve():  # installed within another project

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from run_folder.provenance import commit_of, provenance
-from run_folder.records import ProvenanceRecord
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -49,7 +48,7 @@ def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.Monk
 
 
 def test_it_names_time_machine_and_libraries():
-    record = ProvenanceRecord(**provenance("cpu"))
+    record = provenance("cpu")
     assert record.date is not None
     assert datetime.now(UTC) - datetime.fromisoformat(record.date) < timedelta(minutes=1)
     assert record.device is not None and record.device.endswith("cores") and len(record.device) > 8
