@@ -18,7 +18,7 @@ from foundation.printing import print_anywhere
 def main() -> None:
     print_anywhere()
     arguments = parsed()
-    from reports import write_report  # pandas, scipy and matplotlib: not for --help
+    from reports import write_report  # pandas, scipy and Altair: not for --help
 
     try:
         print(f"report: {write_report(arguments.folders, arguments.out)}")

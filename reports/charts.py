@@ -57,9 +57,9 @@ def colours(styles: Mapping[str, int], field: str = "model") -> alt.Color:
     return alt.Color(f"{field}:N", scale=scale, legend=None)
 
 
-def chart_of(title: str, drawn: alt.LayerChart, alternative: str, height: int = HEIGHT) -> Chart:
+def chart_of(title: str, layers: Sequence[alt.Chart], alternative: str, height: int = HEIGHT) -> Chart:
     """A chart in the page's ink that a drag moves and the wheel zooms."""
-    zoomed = drawn.properties(name="chart", height=height, width="container").configure(
+    zoomed = alt.LayerChart(layer=list(layers)).properties(name="chart", height=height, width="container").configure(
         background="transparent",
         font="system-ui, sans-serif",
         view=alt.ViewConfig(stroke=None),
@@ -82,7 +82,7 @@ def zoom(*axes: Literal["x", "y"]) -> alt.Parameter:
 def library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, which needs no network."""
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    bundle = vl_convert.javascript_bundle(vl_version=version)
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
     if "</script" in bundle.lower():
         raise RuntimeError("Vega's bundle would end the script that it stands in")
     return bundle

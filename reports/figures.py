@@ -140,7 +140,7 @@ def _chart(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
     names = ", ".join(dict.fromkeys(line.model.name for line in lines))
     count = max(len(line.seeds) for line in lines)
     alternative = f"{title} against {clock}: {names}; mean and standard deviation over up to {count} seeds"
-    return chart_of(title, alt.layer(*layers), alternative)
+    return chart_of(title, layers, alternative)
 
 
 def keys_of(lines: Sequence[Line]) -> list[Row]:

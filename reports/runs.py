@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 from run_folder.curves import CurvesError, read_rows
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
-from run_folder.records import EndRecord, EvaluationRecord, HealthRecord, RecordError, RunRecord, Score, read_record
+from run_folder.records import (
+    EndRecord,
+    EvaluationRecord,
+    HealthRecord,
+    ProvenanceRecord,
+    RecordError,
+    RunRecord,
+    Score,
+    read_record,
+)
 from run_folder.settings import flattened
 
 FINISHED = "finished"
@@ -174,11 +183,16 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
 
 def _made_of(record: RunRecord) -> dict[str, str]:
     """With what command, version, libraries and device, on which day: what is known of these."""
-    told: dict[str, Any] = {"command": record.command, "version": record.version}
-    told["libraries"] = ", ".join(f"{name} {version}" for name, version in record.libraries.items())
-    later = record.model_extra or {}  # of newer versions
-    told |= {name: later.get(name) for name in ("commit", "device", "date")}
-    return {name: str(value)[:LONGEST] for name, value in told.items() if isinstance(value, str | int) and value}
+    known = record.provenance or ProvenanceRecord()
+    told = {
+        "date": known.date,
+        "version": record.version,
+        "commit": f"{known.commit}, changed" if known.commit and known.changed else known.commit,
+        "device": known.device,
+        "libraries": ", ".join(f"{name} {version}" for name, version in (known.libraries or record.libraries).items()),
+        "command": record.command,
+    }
+    return {name: value[:LONGEST] for name, value in told.items() if value}
 
 
 def _read_evaluation(run: Run, record: RunRecord) -> None:

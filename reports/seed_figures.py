@@ -64,7 +64,7 @@ def _against(cost: str, rows: list[Row], styles: dict[str, int], column: Column)
     )  # fmt: skip
     names = ", ".join(dict.fromkeys(str(row["model"]) for row in rows))
     alternative = f"{measured} against {cost}, a dot a seed: {names}"
-    return chart_of(f"{measured} against {cost}", alt.layer(dots.add_params(zoom("x", "y"))), alternative)
+    return chart_of(f"{measured} against {cost}", [dots.add_params(zoom("x", "y"))], alternative)
 
 
 def _scale(values: Sequence[float], wide: float) -> alt.Scale:
@@ -96,7 +96,7 @@ def _seeds(title: str, shown: Sequence[Model], styles: dict[str, int], column: C
         line = alt.Chart(data_of([{"x": floors[0]}])).mark_rule(strokeDash=[2, 3], color="currentColor", clip=True)
         layers.append(line.encode(x=axis))
     told = "; ".join(f"{model.name}: {', '.join(map(number, model.values(column).values()))}" for model in shown)
-    return chart_of(title, alt.layer(*layers), f"{title} of every seed. {told}", MARGINS + ROW * len(shown))
+    return chart_of(title, layers, f"{title} of every seed. {told}", MARGINS + ROW * len(shown))
 
 
 def _dots(model: Model, column: Column) -> list[Row]:

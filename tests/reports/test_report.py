@@ -255,9 +255,7 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, re
     pictures = [attributes["alt"] for tag, attributes in page.tags if tag == "img" and attributes.get("src")]
     assert "Samples from the same latents' seed: gan (mlp), seed 0" in pictures
     assert sum("Samples" in alt for alt in pictures) == 2 + 3
-    labels = {
-        attributes["aria-label"] for tag, attributes in page.tags if tag == "figure" and "aria-label" in attributes
-    }
+    labels = {attributes["aria-label"] for _, attributes in page.tags if attributes.get("class") == "chart"}
     assert any(
         label.startswith("val/fid_reference against wall time in minutes: gan (mlp), vae (mlp)") for label in labels
     )
