@@ -122,13 +122,6 @@ def real_images(models: Sequence[Model]) -> RealImages | None:
     return None
 
 
-def _of_a_grid(run: Run) -> Iterable[Image.Image]:
-    path = run.picture("real_final")
-    picture = open_png(path) if path else None
-    tiles = tiles_of(run, picture, "sample_grid") if picture else None
-    return _cut(picture, tiles, range(tiles.rows)) if picture and tiles else []
-
-
 def _above_reconstructions(run: Run) -> Iterable[Image.Image]:
     path = run.picture("reconstructions_final")
     picture = open_png(path) if path else None
@@ -147,7 +140,6 @@ def _nearest(run: Run) -> Iterable[Image.Image]:
 
 
 SOURCES: tuple[tuple[Callable[[Run], Iterable[Image.Image]], str], ...] = (  # the first that a run has
-    (_of_a_grid, "of val, at random"),
     (_above_reconstructions, "the first of val"),
     (_nearest, "of train: those that are nearest to samples"),
 )

@@ -26,7 +26,8 @@ def seed_charts(models: Sequence[Model], columns: Sequence[Column]) -> list[Char
         if shown and direction(column.score):
             same_name = sum(other.score == column.score for other in columns) > 1
             title = short_name(column.score) + arrow(column.score) + (f" {column.protocol}" if same_name else "")
-            charts.append(_seeds(title, [model for model in models if model.name in shown], shown, column))
+            scored = [model for model in models if model.values(column)]
+            charts.append(_seeds(title, scored, shown, column))
     return charts
 
 

@@ -135,3 +135,40 @@ def test_link_to_a_whole_disk_is_not_followed_far(tmp_path: Path):
     (tmp_path / "disk" / "a" / "more").symlink_to(tmp_path / "disk" / "a" / "b" / "c")
     (tmp_path / "given" / "link").symlink_to(tmp_path / "disk")
     assert [run.name for run in find_runs([tmp_path / "given"])] == ["link/a/b/near", "run"]
+
+
+def test_names_in_charts_and_samples_are_text(tmp_path: Path):
+    evil = "</script><img src=x onerror=alert(1)><!-- <script>"
+    for seed, fid in enumerate((3.0, 4.0, 5.0)):
+        run = make_run(tmp_path / f"run {seed}", evil, "digits", seed, fid)
+        for epoch in (1, 2):
+            Image.new("RGB", (8, 8)).save(run / "pictures" / f"samples_fixed_epoch_{epoch:04d}.png")
+    reported(tmp_path)
+    text = (tmp_path / "report" / "index.html").read_text()
+    page = Page(text)
+    assert not page.problems and not any("onerror" in dict(attributes) for _, attributes in page.tags)
+    before = text.split('<script id="vega">')[0]
+    assert "<img src=x" not in before and "<!--" not in before
+    data = before.split('<script type="application/json">')[1:]
+    names = [json.loads(part.split("</script>")[0]) for part in data]
+    assert len(names) > 3 and f"{evil} (mlp)" in json.dumps(names)
+
+
+def test_samples_that_are_not_the_runs_are_not_looked_through(tmp_path: Path):
+    run = make_run(tmp_path / "runs" / "run", "gan", "digits", 0, 3.0)
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")
+    for path in (run / "pictures").iterdir():
+        path.unlink()
+    for epoch in (1, 2):
+        (run / "pictures" / f"samples_fixed_epoch_{epoch:04d}.png").symlink_to(tmp_path / "secret.png")
+    (run / "pictures" / "samples_fixed_epoch_0003.png").write_bytes(b"no picture")
+    reported(tmp_path / "runs")
+    assert "data:image" not in (tmp_path / "runs" / "report" / "index.html").read_text()
+
+
+def test_a_run_that_failed_before_it_had_a_config_shares_its_name_with_one_that_has_a_score(tmp_path: Path):
+    make_run(tmp_path / "sound", "vae", "digits", 0, 3.0)
+    (tmp_path / "failed").mkdir()
+    end = {"status": "failed", "message": "seed: at least 0", "model": "vae (mlp)", "data": "digits", "seed": -1}
+    (tmp_path / "failed" / "status.json").write_text(json.dumps(end))
+    assert reported(tmp_path).keys() == {"sound", "failed"}

@@ -58,7 +58,6 @@ def greys_of(folder: Path) -> set[int]:
 @pytest.mark.parametrize(
     ("name", "greys", "real", "source"),
     [
-        ("real_final", [[10, 20, 30], [40, 50, 60]], {10, 20, 30, 40, 50, 60}, "of val, at random"),
         ("reconstructions_final", [[10, 20, 30], [1, 2, 3], [40, 50, 60], [4, 5, 6]], {10, 20, 30, 40, 50, 60},
          "the first of val"),
         ("nearest_train_final", [[1, 2, 3], [10, 20, 30]], {10, 20, 30}, "of train: those that are nearest to samples"),
