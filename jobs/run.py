@@ -30,6 +30,7 @@ from .machine import (
     writes,
 )
 from .memory import out_of_memory
+from .monitor_check import check_monitors
 from .paths import make_absolute
 from .resuming import Resumption
 from .run_data import save_data
@@ -62,6 +63,7 @@ class Run:
             datamodule.setup()
             print(datamodule.summary, flush=True)
             check_batches(trainer, model, datamodule)
+            check_monitors(trainer, model, datamodule)
             self.resumption.check_same_data(datamodule)
             save_config(self.cfg, self.folder)
             save_data(datamodule, self.folder)
