@@ -14,12 +14,12 @@ from foundation.errors import ConfigError
 from run_folder.records import finished_record
 from run_folder.settings import as_dict
 
-from .building import identity_of
 from .config_check import check_frame
+from .identity import identity_of
+from .job_folder import REFUSED
 from .machine import writes
 from .run_end import is_of_another_job, record_begin, recording_end
 from .run_start import resumable_checkpoint, sole_use
-from .sweep_jobs import REFUSED
 
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
