@@ -24,9 +24,11 @@ from .run_start import resumable_checkpoint, sole_use
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """Train, once or for each job of a sweep. Returns the objective, as `train` does."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
     if REFUSED not in cfg:
-        check_frame(frame_of(cfg))
-    run_dir, identity = Path(HydraConfig.get().runtime.output_dir), identity_of(cfg)
+        with recording_end(run_dir, {}, resumes=False):
+            check_frame(frame_of(cfg))
+    identity = identity_of(cfg)
     resumes = OmegaConf.select(cfg, "sweep.resume") is not None
     with recording_end(run_dir, identity, resumes), sole_use(run_dir) if writes() else nullcontext():
         check_own_folder(cfg, run_dir)

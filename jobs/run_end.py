@@ -62,7 +62,8 @@ def record_begin(run_dir: Path, identity: dict[str, Any]) -> None:
 def remove_waiting() -> None:
     """A job of a sweep that has a record of its own needs none among those that have not begun."""
     if in_sweep():
-        remove_record(Path(HydraConfig.get().sweep.dir), HydraConfig.get().job.num)
+        hydra = HydraConfig.get()
+        remove_record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra.job.num)  # with hydra.job.chdir it is elsewhere
 
 
 def folder_beside(run_dir: Path) -> Path:

@@ -70,7 +70,7 @@ class JobLoader(ConfigLoaderImpl):
         hydra.set_config(config)  # which ${hydra:…} goes by
         try:
             why = config.get(REFUSED) or why_without_folder(config)
-            self.identities.append(identity_of(config))
+            self.identities.append(known_identity(config))
         finally:
             hydra.cfg = before
         self.refused += [why] if why else []
@@ -99,6 +99,12 @@ class JobLoader(ConfigLoaderImpl):
                 if name in config.get("choices", {}):
                     config.choices[name] = value
         return config
+
+
+def known_identity(config: DictConfig) -> dict[str, Any]:
+    """What a job is called by; nothing where its choices are none, which it says once it is run."""
+    choices = OmegaConf.select(config, "choices", throw_on_resolution_failure=False)
+    return identity_of(config) if isinstance(choices, DictConfig) else {}
 
 
 def why_without_folder(config: DictConfig) -> str | None:
