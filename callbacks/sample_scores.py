@@ -70,13 +70,13 @@ class SampleScores(ScoreCallback):
             check_matches_published(protocol, extractor=network.protocol["extractor"])
         self.scorer = Scorer(network, datamodule, num_fakes, num_train, batch_size, seed)
         check_counts(datamodule)
-        self.chosen_by = f"val/{'fid' if self.scorer.can_measure_fid('val') else 'kid'}_{name}"
+        self.fid = f"val/fid_{name}"
+        self.chosen_by = self.fid if self.scorer.can_measure_fid("val") else f"val/kid_{name}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have the best checkpoint, and early stopping, go by what val is scored by."""
-        fid = f"val/fid_{self.name}"
         monitoring = [one for one in callbacks_of(trainer) if isinstance(one, RunCheckpoint | EarlyStopping)]
-        others = [callback for callback in monitoring if callback.monitor == fid != self.chosen_by]
+        others = [callback for callback in monitoring if callback.monitor == self.fid != self.chosen_by]
         for callback in others:
             callback.monitor = self.chosen_by
         if others and trainer.is_global_zero:

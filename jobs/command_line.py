@@ -24,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
+from foundation.memory import asked_for, is_out_of_memory
 from foundation.printing import print_anywhere
 from run_folder.settings import decides_weights, setting_of
 
@@ -210,7 +211,9 @@ def end_with(error: Exception) -> NoReturn:
     if not is_the_users(error) or WANTS_TRACEBACK:
         raise error
     message = message_of(error)
-    if no_room(error) and not getattr(error, "remedy", ""):
+    if is_out_of_memory(error):
+        message = f"out of memory{asked_for(error)}"
+    if is_out_of_memory(error) or (no_room(error) and not getattr(error, "remedy", "")):
         message += f". Make room, and give the command again: {shlex.join(['python', *sys.argv])}"
     print(f"error: {message}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
@@ -221,7 +224,7 @@ def is_the_users(error: BaseException) -> bool:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:  # it wraps any other
         return is_the_users(error.__cause__) or not is_raised_here(error.__cause__)
     kinds = (UserError, HydraException, OmegaConfBaseException, OSError)
-    return isinstance(error, kinds) or is_misconfiguration(error)
+    return isinstance(error, kinds) or is_misconfiguration(error) or is_out_of_memory(error)
 
 
 def is_of_hydras_folder(error: Exception) -> TypeGuard[OSError]:

@@ -84,12 +84,12 @@ def check_images_are_dealt_out(trainer: Trainer, config: DictConfig) -> None:
         )
 
 
-def is_of_lost_process(error: RuntimeError) -> bool:
+def is_of_lost_process(error: Exception) -> bool:
     """Whether an error says that one of several processes no longer hears of another."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
-def first_words(error: RuntimeError) -> str:
+def first_words(error: Exception) -> str:
     """Of what a library says of it."""
     return str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0]
 

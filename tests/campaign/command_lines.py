@@ -244,6 +244,9 @@ callbacks.last_checkpoint=null
 callbacks.best_checkpoint.filename=last
 callbacks.best_checkpoint.monitor=null
 callbacks.best_checkpoint.monitor=val/fid_nothing
+callbacks.best_checkpoint.monitor=val/nothing
+callbacks=early_stopping callbacks.early_stopping.monitor=val/nothing
+callbacks.best_checkpoint.monitor=val/elbo callbacks.curves=null
 scores.name=other
 callbacks.best_checkpoint.mode=best
 callbacks.sample_grid.rows=1000000
