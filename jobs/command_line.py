@@ -31,6 +31,7 @@ from .composition import load
 from .override_check import check_overrides
 from .paths import expanded, quoted
 from .processes import is_first_process, leave_allocation_alone
+from .programs import program
 from .run_start import unwritable
 from .spelling import what_is_wrong
 from .sweep_jobs import has_several_values, left_to_jobs
@@ -68,7 +69,7 @@ def command_of_run() -> str | None:
     overrides = [o for o in hydra_config.overrides.task if decides_weights(setting_of(o))]
     if hydra_config.sweeper.get("params"):  # an experiment that is a sweep: without this the command would be all of it
         overrides.append("hydra.mode=RUN")
-    return shlex.join(["python", "train.py", *overrides])
+    return shlex.join([*program("train"), *overrides])
 
 
 def command_to_resume(checkpoint: Path) -> str:
@@ -78,12 +79,12 @@ def command_to_resume(checkpoint: Path) -> str:
     """
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        return shlex.join(["python", "train.py", override("sweep.resume", Path(hydra.sweep.dir).resolve())])
+        return shlex.join([*program("train"), override("sweep.resume", Path(hydra.sweep.dir).resolve())])
     lightnings = ("hydra.job.name", "hydra.output_subdir")  # which it gives its other processes
     settled = ("hydra.mode", "hydra.run.dir", "ckpt_path", *lightnings)
     kept = [given for given in (*hydra.overrides.hydra, *hydra.overrides.task) if setting_of(given) not in settled]
     places = {"hydra.run.dir": checkpoint.parents[1], "ckpt_path": checkpoint} if checkpoint.is_file() else {}
-    return shlex.join(["python", "train.py", *kept, *(override(name, path) for name, path in places.items())])
+    return shlex.join([*program("train"), *kept, *(override(name, path) for name, path in places.items())])
 
 
 def override(name: str, path: Path) -> str:
