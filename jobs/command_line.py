@@ -38,6 +38,10 @@ from .sweep_jobs import has_several_values, left_to_jobs
 from .sweeps import register_folder_name, resumed
 
 PROJECT = Path(__file__).parents[1]
+OWN = {  # what is this project's own there
+    "benchmarks", "callbacks", "datamodules", "foundation", "jobs", "lightning_modules", "reports", "run_folder",
+    "scoring", "train", "evaluate", "export", "report",
+}  # fmt: skip
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts
 GIVEN = None if is_first_process() else os.environ.get(OWN_SWITCH)
@@ -244,8 +248,11 @@ def is_misconfiguration(error: BaseException) -> bool:
 def is_raised_here(error: BaseException) -> bool:
     """Whether it was a line of this project, not of a library, that raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
-    origin = Path(frames[-1].filename) if frames else PROJECT
-    return origin.is_relative_to(PROJECT) and "site-packages" not in origin.parts
+    origin = Path(frames[-1].filename if frames else __file__)
+    if not origin.is_relative_to(PROJECT):
+        return False
+    is_own = origin.relative_to(PROJECT).parts[0].removesuffix(".py") in OWN  # installed, it lies among the libraries
+    return is_own or "site-packages" not in origin.parts
 
 
 def quiet_libraries() -> None:

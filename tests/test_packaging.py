@@ -13,6 +13,8 @@ from zipfile import ZipFile
 import pytest
 from conftest import PROJECT
 
+from jobs import command_line
+from jobs.command_line import OWN
 from jobs.programs import INSTALLED, program
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
@@ -30,6 +32,26 @@ def test_every_package_is_installed():
     assert packages | {"conf"} == PACKAGES
     scripts = {path.stem for path in PROJECT.glob("*.py")}
     assert set(PYPROJECT["tool"]["setuptools"]["py-modules"]) == scripts
+
+
+def test_every_package_is_known_as_this_projects_own():
+    assert {*ROOMS, *PYPROJECT["tool"]["setuptools"]["py-modules"]} - {"conf"} == OWN
+
+
+def test_faults_of_this_project_are_its_own_where_it_is_installed_too(monkeypatch: pytest.MonkeyPatch):
+    def raised_in(place: str) -> Exception:
+        try:
+            exec(compile("raise ValueError", place, "exec"))
+        except ValueError as error:
+            return error
+        raise AssertionError
+
+    site_packages = ".venv/lib/python3.11/site-packages"
+    for project, library in (("/checkout", f"{site_packages}/torch"), (f"/me/{site_packages}", "torch")):
+        monkeypatch.setattr(command_line, "PROJECT", Path(project))
+        assert command_line.is_raised_here(raised_in(f"{project}/scoring/scorer.py"))
+        assert command_line.is_raised_here(raised_in(f"{project}/train.py"))
+        assert not command_line.is_raised_here(raised_in(f"{project}/{library}/hub.py"))
 
 
 @pytest.fixture(scope="module")
