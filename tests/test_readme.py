@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from conftest import PROJECT, composed
@@ -49,6 +50,15 @@ def test_printed_evaluation_command_composes(command: str):
     if cfg.images:
         complete(cfg)
     check(cfg)
+
+
+def test_printed_python_runs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(PROJECT)
+    blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["halfway"].shape == names["again"].shape == names["images"].shape == (16, 1, 8, 8)
 
 
 def test_printed_export_command_composes():
