@@ -14,7 +14,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import METRICS
-from run_folder.records import RunRecord, project_version, write_record
+from run_folder.provenance import provenance
+from run_folder.records import ProvenanceRecord, RunRecord, project_version, write_record
 from run_folder.settings import decides_weights, flattened
 
 from .checkpoints import best_val_score
@@ -38,6 +39,11 @@ class RunRecorder(Callback):
         self._since: float | None = None  # the clock at the start of the present fit
         self._peak_memory = 0  # over all parts, too
         self._is_trained = False
+        self._provenance: ProvenanceRecord | None = None
+
+    def setup(self, trainer: Trainer, pl_module: ImageModel, stage: str) -> None:
+        if self._provenance is None and trainer.is_global_zero:  # before hours in which the checkout may change
+            self._provenance = provenance(trainer.strategy.root_device)
 
     def on_fit_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._since = time.monotonic()
@@ -96,6 +102,7 @@ class RunRecorder(Callback):
             "checkpoint": str(Path(str(trainer.ckpt_path)).relative_to(trainer.default_root_dir)),
             "version": project_version(),
             "command": self.command,
+            "provenance": self._provenance,
         }
         return RunRecord(**fields)
 

@@ -17,6 +17,7 @@ from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from run_folder.layout import CONFIG, EVALUATION, METRICS, PICTURES
+from run_folder.provenance import provenance
 from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
 
 from .building import build_observers, check_makes_images
@@ -212,6 +213,7 @@ def record_evaluation(
         "protocols": {key: protocol for key, protocol in protocols.items() if key in in_use},
         "test": terms,
         "version": project_version(),
+        "provenance": provenance(trainer.strategy.root_device),
     }  # fmt: skip
     write_record(folder / METRICS, EvaluationRecord(**fields))
     beside = {name: measured.details.get(name, {}) for name in BY_NAME}

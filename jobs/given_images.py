@@ -14,6 +14,7 @@ from callbacks.score_callback import gather
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from run_folder.layout import METRICS, PICTURES
+from run_folder.provenance import provenance
 from run_folder.records import GivenImagesRecord, project_version, write_record
 from scoring.features import GivenSamples
 from scoring.given_images import read_images
@@ -70,7 +71,7 @@ def measure_into(
     save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
     if report.classes:
         save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
-    record = record_of(cfg, images, score)
+    record = record_of(cfg, images, score, device)
     write_record(folder / METRICS, record)
     save_config(cfg, folder, "folder")  # last: a folder with a config is done with, and is left as it is
     print(f"{record.model}: {needed:,} of {len(images):,} images")
@@ -100,8 +101,8 @@ def check_count(images: Tensor, needed: int, source: str) -> None:
         )
 
 
-def record_of(cfg: DictConfig, images: Tensor, score: SampleScores) -> GivenImagesRecord:
-    """The record of images (N, C, H, W) that have been scored."""
+def record_of(cfg: DictConfig, images: Tensor, score: SampleScores, device: torch.device) -> GivenImagesRecord:
+    """The record of images (N, C, H, W) that have been scored on a device."""
     measured = gather([score])
     return GivenImagesRecord(
         model=cfg.name or Path(cfg.images).stem,
@@ -114,5 +115,6 @@ def record_of(cfg: DictConfig, images: Tensor, score: SampleScores) -> GivenImag
         scores=measured.scores,
         protocols=measured.protocols,
         version=project_version(),
+        provenance=provenance(device),
         **measured.details,
     )

@@ -87,6 +87,18 @@ class HealthRecord(Record):
     threshold: Number
 
 
+class ProvenanceRecord(Record):
+    """Code, libraries, machine and time that a record's numbers come from."""
+
+    commit: Text = None  # of the checkout; None: an installed package
+    changed: bool | None = None  # whether its files differed from the commit
+    date: Text = None  # ISO 8601, UTC: when the program began
+    device: Text = None
+    threads: int | None = None
+    python: Text = None
+    libraries: dict[str, str] = {}
+
+
 class RunRecord(Record):
     """metrics.json of a finished training. Its identity comes first, then what it cost, then its scores."""
 
@@ -116,6 +128,7 @@ class RunRecord(Record):
     checkpoint: Text = None  # that was tested, relative to the run folder
     version: str | None = None  # of this project; none before 0.2
     command: str | None = None  # that makes the same run, but for where its files lie
+    provenance: ProvenanceRecord | None = None  # of the last part of a resumed run; none before 0.2
 
 
 class EvaluationRecord(Record):
@@ -134,6 +147,7 @@ class EvaluationRecord(Record):
     checkpoint_epoch: Number | None
     test: dict[str, Number] = {}
     version: str | None = None
+    provenance: ProvenanceRecord | None = None
 
 
 class GivenImagesRecord(Record):
@@ -154,6 +168,7 @@ class GivenImagesRecord(Record):
     sample_diversity: Number | None = None
     libraries: dict[str, str] = {}
     version: str | None = None
+    provenance: ProvenanceRecord | None = None
 
 
 class SplitRecord(Record):
