@@ -39,6 +39,11 @@ def use_machine(tf32: bool) -> None:
         torch.set_float32_matmul_precision("high")
 
 
+def device_of(accelerator: str) -> torch.device:
+    """The one device that Lightning takes where it is asked for this accelerator."""
+    return Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
+
+
 def threads_of_a_job(cores: int, jobs: int) -> int:
     """Jobs that run at once share the cores: more threads than cores make all of them slower."""
     return max(1, cores // jobs)

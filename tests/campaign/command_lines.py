@@ -343,7 +343,13 @@ images=<weights>
 <run> seed=nan
 <run> seed=18446744073709551616
 <run> samples=nan
-<run> samples=null
+<run> samples=20
+<run> labels=0 out=a.npz
+<run> labels=[0,-1] out=a.npz
+<run> labels=[] out=a.npz
+<run> latents=nowhere.npy out=a.npz
+<run> latents=<weights> out=a.npz
+<run> latents=<weights>
 <run> samples=0 out=a.npz
 <run> samples=18446744073709551616 out=a.npz
 <run> samples=1000000000000 out=a.npz
