@@ -21,5 +21,10 @@ def main(cfg: DictConfig) -> None:
         export(cfg)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program, as an installation begins it."""
     run(main, "export")
+
+
+if __name__ == "__main__":
+    command()

@@ -43,5 +43,10 @@ def main(cfg: DictConfig) -> float | None:
         return run_job(train, cfg)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The program, as an installation begins it."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    command()

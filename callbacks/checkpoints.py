@@ -1,6 +1,6 @@
 """The checkpoints that a run keeps: the latest, and the best by a score."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ class RunCheckpoint(ModelCheckpoint):
         if self.monitor is None:
             self._keep_latest(trainer, pl_module)
         elif is_due(trainer):  # between two scores the monitored value is the earlier one
-            check_is_measured(trainer, self.monitor, "callbacks.best_checkpoint.monitor")
+            check_is_measured(trainer.callback_metrics, self.monitor, "callbacks.best_checkpoint.monitor")
             super().on_train_epoch_end(trainer, pl_module)
 
     def _keep_latest(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,11 +71,13 @@ def best_val_score(callbacks: Sequence[Callback]) -> float | None:
     return float(scores[0]) if scores and scores[0] is not None else None
 
 
-def check_is_measured(trainer: Trainer, monitor: str, setting: str) -> None:
-    """Raise ConfigError if val, which has just been scored, has no such score."""
-    if monitor not in trainer.callback_metrics:
-        known = ", ".join(sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
-        raise ConfigError(f"{setting}: expected one of {known}, got {monitor}")
+def check_is_measured(measured: Collection[str], monitor: str, setting: str) -> None:
+    """Raise ConfigError if a score that a setting goes by is none of those that val has."""
+    if monitor not in measured:
+        known = ", ".join(sorted({name for name in measured if name.startswith("val/")}))
+        raise ConfigError(
+            f"{setting}: expected one of {known or 'scores of val, which this run has none of'}, got {monitor}"
+        )
 
 
 def _check_inside(state: dict[str, Any], folder: Path) -> None:

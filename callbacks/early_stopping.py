@@ -37,7 +37,7 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_due(trainer):  # between two scores the monitored value is the earlier one
-            check_is_measured(trainer, self.monitor, "callbacks.early_stopping.monitor")
+            check_is_measured(trainer.callback_metrics, self.monitor, "callbacks.early_stopping.monitor")
             super().on_train_epoch_end(trainer, pl_module)
             self._notice(trainer)
 

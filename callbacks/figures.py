@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from foundation.atomic import write_atomically
-from lightning_modules.image_model import ImageModel
+from lightning_modules.foreign import clock_of
 from run_folder.layout import PICTURES
 
 from .pictures import dashboards
@@ -16,13 +16,13 @@ from .pictures import dashboards
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
 
 
-def show_figure(trainer: Trainer, model: ImageModel, name: str, figure: Figure) -> None:
+def show_figure(trainer: Trainer, module: LightningModule, name: str, figure: Figure) -> None:
     """Put a figure into the run folder as `<name>.png` and onto the dashboard."""
     if not trainer.is_global_zero:
         return
     save_figure(Path(trainer.default_root_dir) / PICTURES / f"{name}.png", figure)
     for dashboard in dashboards(trainer):
-        dashboard.add_figure(name, figure, model.images_seen)
+        dashboard.add_figure(name, figure, clock_of(module))
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -28,6 +28,7 @@ from .symptoms import (
     BlindDiscriminator,
     ExplodingGradients,
     ExplodingTerms,
+    NoGradient,
     SaturatedDiscriminator,
     Streak,
     Symptom,
@@ -50,7 +51,8 @@ class HealthError(UserError):
 
 
 class Health(RecordedCallback):
-    """Notices exploding gradients, a discriminator that is saturated or blind, and samples or latents that collapsed.
+    """Notices gradients that explode or are gone, a discriminator that is saturated or blind, and samples or latents
+    that collapsed.
 
     Terms and gradients are looked at every so many batches, and read once they have come: training never waits.
     Samples (those that val was scored by) and latents are judged at the run's cadence, by the limits that reports go
@@ -81,6 +83,7 @@ class Health(RecordedCallback):
         self._watches: list[Watch] = [
             ExplodingGradients(gradient_factor, patience),
             ExplodingTerms(),
+            NoGradient(),
             SaturatedDiscriminator(gradient_share, patience),
             BlindDiscriminator(patience),
         ]

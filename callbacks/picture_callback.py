@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
+from lightning_modules.foreign import as_generative
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.observing import observing
 
@@ -17,6 +18,8 @@ from .trainer_facts import datamodule_of
 class PictureCallback(Callback, ABC):
     """Draws pictures of any GenerativeModel at the run's cadence, and once more of the model that is tested.
 
+    Other LightningModules that make images are drawn, too: lightning_modules/foreign.py says of which.
+
     Everything drawn depends on `seed` and the weights alone, and leaves the training as it was.
     """
 
@@ -27,17 +30,17 @@ class PictureCallback(Callback, ABC):
     def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Tensor]:
         """Pictures by name, uint8 (3, H, W)."""
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_due(trainer):
             self._show(trainer, pl_module, f"epoch_{trainer.current_epoch + 1:04d}")
 
-    def on_test_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._show(trainer, pl_module, "final")
 
-    def _show(self, trainer: Trainer, model: GenerativeModel, stage: str) -> None:
+    def _show(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:
             return
-        with observing(model, self.seed):
-            pictures = self.draw(model, datamodule_of(trainer))
+        with observing(module, self.seed):
+            pictures = self.draw(as_generative(module), datamodule_of(trainer))
         for name, picture in pictures.items():
-            show_picture(trainer, model, name, stage, picture)
+            show_picture(trainer, module, name, stage, picture)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
@@ -12,7 +12,7 @@ from torchvision.utils import make_grid
 
 from datamodules.pixels import to_uint8
 from foundation.atomic import write_atomically
-from lightning_modules.image_model import ImageModel
+from lightning_modules.foreign import clock_of
 from run_folder.layout import PICTURES
 
 SMALLEST_TILE = 48  # pixels; smaller images are enlarged by a whole factor, so that they can be seen
@@ -42,13 +42,13 @@ def save_png(path: Path, picture: Tensor) -> None:
     write_atomically(path, lambda partial: Image.fromarray(pixels).save(partial))
 
 
-def show_picture(trainer: Trainer, model: ImageModel, name: str, stage: str, picture: Tensor) -> None:
+def show_picture(trainer: Trainer, module: LightningModule, name: str, stage: str, picture: Tensor) -> None:
     """Put a picture, uint8 (3, H, W), into the run folder as `<name>_<stage>.png` and onto the dashboard."""
     if not trainer.is_global_zero:
         return
     save_png(Path(trainer.default_root_dir) / PICTURES / f"{name}_{stage}.png", picture)
     for dashboard in dashboards(trainer):
-        dashboard.add_image(name, picture, model.images_seen)
+        dashboard.add_image(name, picture, clock_of(module))
 
 
 def dashboards(trainer: Trainer) -> list[SummaryWriter]:

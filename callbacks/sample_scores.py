@@ -6,24 +6,24 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from pydantic import StringConstraints
 from torch import Tensor
 
-from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from foundation.ranges import Count, Images, Seed, Size
-from lightning_modules.generative_model import GenerativeModel
 from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
 from scoring.protocol import short_hash
 from scoring.published import check_matches_published, published_num_fakes
+from scoring.real_images import RealImages
 from scoring.scorer import Glance, Scorer, ScoreReport
 
 from .cadence import is_due
 from .checkpoints import RunCheckpoint
 from .early_stopping import EarlyStopping
 from .figures import draw_classes, show_figure
+from .foreign_data import real_images
 from .pictures import row_pairs, show_picture
 from .scalars import log_results
 from .score_callback import ScoreCallback
@@ -50,7 +50,7 @@ class SampleScores(ScoreCallback):
         self,
         name: Name,
         extractor: Callable[..., FeatureExtractor],
-        datamodule: ImageDataModule,
+        datamodule: LightningDataModule,
         protocol: str | None,
         num_fakes: Annotated[Images, Ge(2)] | None,
         num_train: Annotated[Images, Ge(2)] | None,
@@ -59,24 +59,25 @@ class SampleScores(ScoreCallback):
         seed: Seed,
     ) -> None:
         super().__init__()
+        images = real_images(datamodule)
         self.glance: Glance | None = None  # the latest at val
         self.name, self.repeats = name, repeats
         self.batch_size, self.seed = batch_size, seed
         if protocol:
             num_fakes = published_num_fakes(protocol, num_fakes)
-            check_matches_published(protocol, data=datamodule.title)
+            check_matches_published(protocol, data=images.title)
         network = extractor()
         if protocol:
             check_matches_published(protocol, extractor=network.protocol["extractor"])
-        self.scorer = Scorer(network, datamodule, num_fakes, num_train, batch_size, seed)
-        check_counts(datamodule)
-        self.chosen_by = f"val/{'fid' if self.scorer.can_measure_fid('val') else 'kid'}_{name}"
+        self.scorer = Scorer(network, images, num_fakes, num_train, batch_size, seed)
+        check_counts(images)
+        self.fid = f"val/fid_{name}"
+        self.chosen_by = self.fid if self.scorer.can_measure_fid("val") else f"val/kid_{name}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have the best checkpoint, and early stopping, go by what val is scored by."""
-        fid = f"val/fid_{self.name}"
         monitoring = [one for one in callbacks_of(trainer) if isinstance(one, RunCheckpoint | EarlyStopping)]
-        others = [callback for callback in monitoring if callback.monitor == fid != self.chosen_by]
+        others = [callback for callback in monitoring if callback.monitor == self.fid != self.chosen_by]
         for callback in others:
             callback.monitor = self.chosen_by
         if others and trainer.is_global_zero:
@@ -85,14 +86,14 @@ class SampleScores(ScoreCallback):
                 f"features, {self.scorer.extractor.num_features}, and val has {self.scorer.datamodule.num_val}"
             )
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_due(trainer):
             self.scorer.device = pl_module.device
             samples = ModelSamples(pl_module, self.batch_size)
             self.glance = self.scorer.glance(samples, "val", self.seed + VAL_SEED)
             log_results(trainer, pl_module, {self.chosen_by: self.glance.distance})
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: GenerativeModel) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)
         log_results(trainer, pl_module, {name: float(score.value) for name, score in self.results.items()})
         show_picture(trainer, pl_module, "nearest_train", "final", nearest_train_picture(report))
@@ -121,9 +122,9 @@ def nearest_train_picture(report: ScoreReport) -> Tensor:
     return row_pairs(report.closest, report.neighbours, columns=len(report.closest))
 
 
-def check_counts(datamodule: ImageDataModule) -> None:
+def check_counts(images: RealImages) -> None:
     """Raise ConfigError unless val and test have two images each: the fewest that have a distribution."""
-    for split, count in (("val", datamodule.num_val), ("test", datamodule.num_test)):
+    for split, count in (("val", images.num_val), ("test", images.num_test)):
         if count < 2:
             raise ConfigError(
                 f"data: {split} has {count} images, and a score compares 2 at least; use scores=none, or more images "

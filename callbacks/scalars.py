@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 
-from lightning_modules.image_model import ImageModel
+from lightning_modules.foreign import clock_of
 
 from .run_recorder import RunRecorder
 from .trainer_facts import callbacks_of
@@ -18,12 +18,12 @@ class TrainingTime(NamedTuple):
     others: dict[str, float]  # epoch, and seconds of training where they are recorded
 
     @staticmethod
-    def now(trainer: Trainer, model: ImageModel) -> "TrainingTime":
+    def now(trainer: Trainer, module: LightningModule) -> "TrainingTime":
         others: dict[str, float] = {"epoch": trainer.current_epoch}
         for callback in callbacks_of(trainer):
             if isinstance(callback, RunRecorder):
                 others["seconds"] = callback.elapsed()
-        return TrainingTime(model.images_seen, others)
+        return TrainingTime(clock_of(module), others)
 
 
 def log_scalars(trainer: Trainer, scalars: Mapping[str, float], time: TrainingTime) -> None:
@@ -32,7 +32,7 @@ def log_scalars(trainer: Trainer, scalars: Mapping[str, float], time: TrainingTi
         logger.log_metrics({**scalars, **time.others}, step=time.images_seen)
 
 
-def log_results(trainer: Trainer, model: ImageModel, scalars: Mapping[str, float]) -> None:
+def log_results(trainer: Trainer, module: LightningModule, scalars: Mapping[str, float]) -> None:
     """Log what an epoch ends with, now; and offer it to checkpoints and the progress bar, which may go by it."""
-    log_scalars(trainer, scalars, TrainingTime.now(trainer, model))
-    model.log_dict(dict(scalars), logger=False)
+    log_scalars(trainer, scalars, TrainingTime.now(trainer, module))
+    module.log_dict(dict(scalars), logger=False)

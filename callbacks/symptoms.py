@@ -12,6 +12,7 @@ from .gradient_norms import NORM
 REMEMBERED = 100  # looks, over which a norm's median runs
 APART = 0.98  # of D(x) and D(G(z))
 SQUARABLE = 1.8e19  # float32's largest number whose square is one; squares are in norms and in Adam's moments
+IN_A_ROW = 2  # looks: a gradient that has once been small enough to be rounded to 0 may come back
 SQUASHED = 1e-3  # from 0 or 1: there a probability says nothing of its logit
 
 
@@ -72,6 +73,30 @@ class ExplodingGradients(Watch):
             return None
         text = f"the norm of the {network}'s gradient is {norm:.2g}, {norm / usual:.2g} times its median"
         return Symptom("exploding gradients", text, norm / usual, self.factor, self.advice)
+
+
+class NoGradient(Watch):
+    """A network whose gradient is 0 to the last digit, `IN_A_ROW` looks in a row.
+
+    Where every pixel that a generator makes is at its limit, tanh hands it nothing back, and the samples stay as they
+    are, whatever the discriminator learns. Of a discriminator it is no harm by itself: under a hinge loss, one that
+    tells all apart by a margin has none until the generator moves.
+    """
+
+    advice = "a lower learning rate"
+
+    def __init__(self) -> None:
+        self.streaks: dict[str, Streak] = {}
+
+    def look(self, scalars: Mapping[str, float]) -> Symptom | None:
+        for name, norm in scalars.items():
+            if not name.startswith(NORM) or name == f"{NORM}discriminator":
+                continue
+            if self.streaks.setdefault(name, Streak(IN_A_ROW)).is_full(norm == 0):
+                network = name.removeprefix(NORM)
+                text = f"the norm of the {network}'s gradient is 0: it learns nothing more"
+                return Symptom("no gradient", text, norm, 0.0, self.advice)
+        return None
 
 
 class ExplodingTerms(Watch):

@@ -9,7 +9,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
@@ -25,6 +25,7 @@ from run_folder.checkpoints import AtomicCheckpointIO
 from run_folder.settings import as_dict
 
 from .command_line import command_of_run, quiet_libraries
+from .identity import identity_of
 from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
 
@@ -113,12 +114,6 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
             f"{type(model).__name__} makes no images, which {', '.join(needing)} would look at; "
             "leave scores= and callbacks= away, the model brings its own"
         )
-
-
-def identity_of(cfg: DictConfig) -> dict[str, Any]:
-    """What a run is called by, in its records."""
-    choices = OmegaConf.select(cfg, "choices") or {}
-    return {**choices, "seed": OmegaConf.select(cfg, "seed", throw_on_resolution_failure=False)}
 
 
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

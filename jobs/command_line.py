@@ -24,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
+from foundation.memory import asked_for, is_out_of_memory
 from foundation.printing import print_anywhere
 from run_folder.settings import decides_weights, setting_of
 
@@ -31,12 +32,17 @@ from .composition import load
 from .override_check import check_overrides
 from .paths import expanded, quoted
 from .processes import is_first_process, leave_allocation_alone
+from .programs import program
 from .run_start import unwritable
 from .spelling import what_is_wrong
 from .sweep_jobs import has_several_values, left_to_jobs
 from .sweeps import register_folder_name, resumed
 
 PROJECT = Path(__file__).parents[1]
+OWN = {  # what is this project's own there
+    "benchmarks", "callbacks", "datamodules", "foundation", "jobs", "lightning_modules", "reports", "run_folder",
+    "scoring", "train", "evaluate", "export", "report",
+}  # fmt: skip
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts
 GIVEN = None if is_first_process() else os.environ.get(OWN_SWITCH)
@@ -68,7 +74,7 @@ def command_of_run() -> str | None:
     overrides = [o for o in hydra_config.overrides.task if decides_weights(setting_of(o))]
     if hydra_config.sweeper.get("params"):  # an experiment that is a sweep: without this the command would be all of it
         overrides.append("hydra.mode=RUN")
-    return shlex.join(["python", "train.py", *overrides])
+    return shlex.join([*program("train"), *overrides])
 
 
 def command_to_resume(checkpoint: Path) -> str:
@@ -78,12 +84,12 @@ def command_to_resume(checkpoint: Path) -> str:
     """
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        return shlex.join(["python", "train.py", override("sweep.resume", Path(hydra.sweep.dir).resolve())])
+        return shlex.join([*program("train"), override("sweep.resume", Path(hydra.sweep.dir).resolve())])
     lightnings = ("hydra.job.name", "hydra.output_subdir")  # which it gives its other processes
     settled = ("hydra.mode", "hydra.run.dir", "ckpt_path", *lightnings)
     kept = [given for given in (*hydra.overrides.hydra, *hydra.overrides.task) if setting_of(given) not in settled]
     places = {"hydra.run.dir": checkpoint.parents[1], "ckpt_path": checkpoint} if checkpoint.is_file() else {}
-    return shlex.join(["python", "train.py", *kept, *(override(name, path) for name, path in places.items())])
+    return shlex.join([*program("train"), *kept, *(override(name, path) for name, path in places.items())])
 
 
 def override(name: str, path: Path) -> str:
@@ -210,7 +216,9 @@ def end_with(error: Exception) -> NoReturn:
     if not is_the_users(error) or WANTS_TRACEBACK:
         raise error
     message = message_of(error)
-    if no_room(error) and not getattr(error, "remedy", ""):
+    if is_out_of_memory(error):
+        message = f"out of memory{asked_for(error)}"
+    if is_out_of_memory(error) or (no_room(error) and not getattr(error, "remedy", "")):
         message += f". Make room, and give the command again: {shlex.join(['python', *sys.argv])}"
     print(f"error: {message}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
@@ -221,7 +229,7 @@ def is_the_users(error: BaseException) -> bool:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:  # it wraps any other
         return is_the_users(error.__cause__) or not is_raised_here(error.__cause__)
     kinds = (UserError, HydraException, OmegaConfBaseException, OSError)
-    return isinstance(error, kinds) or is_misconfiguration(error)
+    return isinstance(error, kinds) or is_misconfiguration(error) or is_out_of_memory(error)
 
 
 def is_of_hydras_folder(error: Exception) -> TypeGuard[OSError]:
@@ -243,8 +251,11 @@ def is_misconfiguration(error: BaseException) -> bool:
 def is_raised_here(error: BaseException) -> bool:
     """Whether it was a line of this project, not of a library, that raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
-    origin = Path(frames[-1].filename) if frames else PROJECT
-    return origin.is_relative_to(PROJECT) and "site-packages" not in origin.parts
+    origin = Path(frames[-1].filename if frames else __file__)
+    if not origin.is_relative_to(PROJECT):
+        return False
+    is_own = origin.relative_to(PROJECT).parts[0].removesuffix(".py") in OWN  # installed, it lies among the libraries
+    return is_own or "site-packages" not in origin.parts
 
 
 def quiet_libraries() -> None:

@@ -31,6 +31,7 @@ NotNegative = Annotated[float, Ge(0)]
 Processes = Annotated[int, Interval(ge=1, le=1024)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Batches = Count | Annotated[float, Interval(gt=0, le=1)] | None  # so many, or a share of them
+Label = Annotated[int, Ge(0)] | Annotated[str, MinLen(1)]  # its number, or the name of its class
 # Fused optimizers refuse an int among their betas.
 Beta = Annotated[float, BeforeValidator(_written_with_point), Interval(ge=0, lt=1)]
 
@@ -81,7 +82,9 @@ class Evaluation(TypedDict):
     checkpoint: Annotated[str, MinLen(1)] | None
     accelerator: Accelerator
     seed: Seed
-    samples: Images
+    samples: Images | None
+    labels: Label | list[Label] | None
+    latents: Annotated[str, MinLen(1)] | None
     out: Annotated[str, MinLen(1)] | None
 
 

@@ -25,12 +25,17 @@ from .command_line import ended_by_signals
 from .config_check import check
 from .given_images import complete, score_images
 from .kept_config import check_scores, check_source, read_config
+from .machine import device_of
+from .memory import check_images_fit
 from .restoring import restored_model
 from .run_data import check_same_data
 from .run_start import sole_use
-from .samples import check_out, write_samples
+from .samples import check_out, read_latents, write_samples
 from .summary import score_table
+from .trained_model import trained_model
 
+NUM_SAMPLES = 10_000  # where none is asked for: as many as published FIDs take
+OF_SAMPLES = ("samples", "labels", "latents", "out")  # settings of the images that are written
 BY_NAME = ("extractor_accuracy", "notes")  # details that are by the name of the scores, as reference or inception
 
 
@@ -43,6 +48,7 @@ def evaluate(cfg: DictConfig) -> None:
             raise ConfigError(f"model.{name}: images= has no model that could be changed; leave it away")
         complete(cfg)
     check(cfg)
+    check_samples(cfg)
     if cfg.images:
         score_images(cfg)
     elif out := check_out(cfg.out):
@@ -87,24 +93,45 @@ def evaluate_run(cfg: DictConfig) -> None:
         record_evaluation(trainer, weights, earlier, folder)
 
 
+def check_samples(cfg: DictConfig) -> None:
+    """Raise ConfigError for samples that are asked for and could not be made, or would go nowhere."""
+    asked = [name for name in OF_SAMPLES if cfg[name] is not None]
+    if asked and cfg.images:
+        raise ConfigError(f"{asked[0]}: images= has no model that could make samples; leave it away")
+    if asked and cfg.out is None:
+        raise ConfigError(f"{asked[0]}: say where the samples go: out=samples.npz, or out=<folder> for PNG files")
+    if cfg.latents is not None and cfg.samples is not None:
+        raise ConfigError("samples: latents= says how many there are, one of each of the latents; leave it away")
+
+
 def sample_run(cfg: DictConfig, out: Path) -> None:
     """Write images that a run's model makes, and do nothing else.
 
     Its data is not needed, unless what latents are drawn from is still to be fitted to it, as another density is.
     """
     run_dir = Path(cfg.run)
+    given = None if cfg.latents is None else read_latents(Path(cfg.latents))
     config = read_run_config(run_dir, cfg)
-    model, _ = restored_model(config, run_dir, cfg.checkpoint, asked_of_model(cfg))
-    if not isinstance(model, GenerativeModel):
-        raise ConfigError(f"out: {run_dir} is the run of a model that makes no images")
-    model.to(Trainer(accelerator=cfg.accelerator, devices=1, logger=False).strategy.root_device)
-    if not model.latents_are_fitted:
-        datamodule = build_data(config, run_dir, cfg)
-        datamodule.prepare_data()
-        datamodule.setup()
-        check_same_data(datamodule, run_dir)
-        fit_latents(model, datamodule, config.seed)
-    write_samples(model, cfg.samples, cfg.seed, out)
+    model = trained_model(config, run_dir, device_of(cfg.accelerator), cfg.checkpoint, asked_of_model(cfg))
+    count = cfg.samples or NUM_SAMPLES if given is None else len(given.z)
+    check_images_fit(count, model.image_shape, "samples")
+    labels = model.labels_of(cfg.labels, count)
+    if given is not None:
+        latents = model.latents(given.z, given.labels if cfg.labels is None else labels)
+    else:
+        if not model.module.latents_are_fitted:
+            fit_to_data(model.module, config, run_dir, cfg)
+        latents = model.draw(count, labels, cfg.seed)
+    write_samples(model, latents, out)
+
+
+def fit_to_data(model: GenerativeModel, config: DictConfig, run_dir: Path, cfg: DictConfig) -> None:
+    """Have a model fit what its latents are drawn from to the images that its run was trained on."""
+    datamodule = build_data(config, run_dir, cfg)
+    datamodule.prepare_data()
+    datamodule.setup()
+    check_same_data(datamodule, run_dir)
+    fit_latents(model, datamodule, config.seed)
 
 
 def read_run_config(run_dir: Path, cfg: DictConfig) -> DictConfig:

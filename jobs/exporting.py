@@ -17,6 +17,7 @@ from run_folder.records import RecordError, RunRecord, Score, read_record, write
 
 from .config_check import check
 from .kept_config import read_config
+from .programs import program
 from .run_start import sole_use
 
 CARD = "README.md"
@@ -50,7 +51,7 @@ def export(cfg: DictConfig) -> None:
             shutil.rmtree(out, ignore_errors=True)  # or it would be in the way of the same command
             raise
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    print(f"{out}: {size:.1f} MB\n  python evaluate.py run={out} samples=64 out=samples/")
+    print(f"{out}: {size:.1f} MB\n  {' '.join(program('evaluate'))} run={out} samples=64 out=samples/")
 
 
 def in_the_way(out: Path) -> ConfigError:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from scoring.given_images import read_images
 from scoring.protocol import content_hash
 
 from .building import build_scores
+from .machine import device_of
 from .run_start import claim, save_config, sole_use
 from .summary import score_table
 
@@ -45,7 +45,7 @@ def score_images(cfg: DictConfig) -> None:
     folder = Path(cfg.folder)
     check_choices(cfg)
     datamodule = instantiate(cfg.data)
-    device = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
+    device = device_of(cfg.accelerator)
     images = read_images(Path(cfg.images), datamodule.image_shape, cfg.background)
     (score,) = build_scores(cfg.scores, datamodule)
     check_count(images, number_needed(score, datamodule), cfg.images)

@@ -14,19 +14,21 @@ from foundation.errors import ConfigError
 from run_folder.records import finished_record
 from run_folder.settings import as_dict
 
-from .building import identity_of
 from .config_check import check_frame
+from .identity import identity_of
+from .job_folder import REFUSED
 from .machine import writes
 from .run_end import is_of_another_job, record_begin, recording_end
 from .run_start import resumable_checkpoint, sole_use
-from .sweep_jobs import REFUSED
 
 
 def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """Train, once or for each job of a sweep. Returns the objective, as `train` does."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
     if REFUSED not in cfg:
-        check_frame(frame_of(cfg))
-    run_dir, identity = Path(HydraConfig.get().runtime.output_dir), identity_of(cfg)
+        with recording_end(run_dir, {}, resumes=False):
+            check_frame(frame_of(cfg))
+    identity = identity_of(cfg)
     resumes = OmegaConf.select(cfg, "sweep.resume") is not None
     with recording_end(run_dir, identity, resumes), sole_use(run_dir) if writes() else nullcontext():
         check_own_folder(cfg, run_dir)

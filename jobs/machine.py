@@ -39,6 +39,11 @@ def use_machine(tf32: bool) -> None:
         torch.set_float32_matmul_precision("high")
 
 
+def device_of(accelerator: str) -> torch.device:
+    """The one device that Lightning takes where it is asked for this accelerator."""
+    return Trainer(accelerator=accelerator, devices=1, logger=False, barebones=True).strategy.root_device
+
+
 def threads_of_a_job(cores: int, jobs: int) -> int:
     """Jobs that run at once share the cores: more threads than cores make all of them slower."""
     return max(1, cores // jobs)
@@ -84,12 +89,12 @@ def check_images_are_dealt_out(trainer: Trainer, config: DictConfig) -> None:
         )
 
 
-def is_of_lost_process(error: RuntimeError) -> bool:
+def is_of_lost_process(error: Exception) -> bool:
     """Whether an error says that one of several processes no longer hears of another."""
     return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
 
 
-def first_words(error: RuntimeError) -> str:
+def first_words(error: Exception) -> str:
     """Of what a library says of it."""
     return str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0]
 

@@ -1,8 +1,12 @@
-"""What takes more memory than the machine has is refused by its size, before it takes any."""
+"""What takes more memory than the machine has: refused by its size, before it takes any, or told of when it does."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -10,11 +14,29 @@ from torch.nn.modules.module import (
 )
 
 from datamodules.folder import machine_memory
-from foundation.errors import ConfigError
+from foundation.errors import ConfigError, UserError
+from foundation.memory import asked_for, is_out_of_memory
 
 COPIES = 4  # of every weight, while it is trained: itself, its gradient, and Adam's two moments
-TOO_MUCH = ("can't allocate memory", "not enough memory", "out of memory", "overflow")  # in torch's words
 ADVICE = "Choose a smaller width, depth, latent_dim or number of components, or give network.parameters"
+
+
+class OutOfMemoryError(UserError):
+    """Something took more memory than there is; the message says what, how much, and what to do."""
+
+
+class Work(NamedTuple):
+    """What may take too much memory, and the setting that makes it take less; in which file one sees it at work."""
+
+    file: str
+    name: str
+    setting: str
+
+
+WATCHING = Work("callbacks/collapse.py", "looking for collapse", "callbacks.health.batch_size")
+SCORING = Work("callbacks/sample_scores.py", "scoring samples", "scores.batch_size")
+LIKELIHOOD = Work("callbacks/likelihood_scores.py", "computing likelihoods", "callbacks.likelihood.batch_size")
+TRAINING = Work("", "training", "data.batch_size")
 
 
 @contextmanager
@@ -42,9 +64,28 @@ def model_within_memory() -> Iterator[None]:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in TOO_MUCH):
+            if not is_out_of_memory(error) and "overflow" not in str(error):  # of what torch reckons sizes in
                 raise
             raise ConfigError(f"model: one of its layers takes more memory than this machine has. {ADVICE}") from error
+
+
+def out_of_memory(error: BaseException, cfg: DictConfig, advice: str) -> OutOfMemoryError:
+    """What to tell of a run that has taken more memory than there is; `advice` says how it goes on."""
+    work = work_of(error)
+    size = OmegaConf.select(cfg, work.setting)
+    smaller = f"Choose a smaller {work.setting}" + (f" than {size}" if size is not None else "")
+    if work == TRAINING:
+        smaller += " or a smaller network (network.parameters), which is another run, or make room for this one"
+    return OutOfMemoryError(f"out of memory while {work.name}{asked_for(error)}. {smaller}; {advice}")
+
+
+def work_of(error: BaseException) -> Work:
+    """What a run was doing when an error was raised."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        for work in (WATCHING, SCORING, LIKELIHOOD):
+            if Path(frame.filename).as_posix().endswith(f"/{work.file}"):
+                return work
+    return TRAINING
 
 
 def check_images_fit(count: int, image_shape: tuple[int, int, int], setting: str) -> None:

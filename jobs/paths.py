@@ -10,8 +10,8 @@ from foundation.errors import ConfigError
 from run_folder.settings import setting_of
 
 PATHS = {
-    "data.root", "ckpt_path", "run", "images", "out", "folder", "sweep.resume", "hydra.run.dir", "hydra.sweep.dir",
-    "scores.extractor.weights", "model.initial_weights",
+    "data.root", "ckpt_path", "run", "images", "latents", "out", "folder", "sweep.resume", "hydra.run.dir",
+    "hydra.sweep.dir", "scores.extractor.weights", "model.initial_weights",
 }  # fmt: skip
 READ_AGAIN = ("data.root", "scores.extractor.weights")  # by who evaluates or resumes a run, from another folder maybe
 QUOTED = re.compile(r"(['\"])(~.*)\1")

@@ -11,6 +11,7 @@ from callbacks.checkpoints import best_val_score
 from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import DiskFullError, disk_full, no_room
+from foundation.memory import is_out_of_memory
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
@@ -28,6 +29,8 @@ from .machine import (
     use_machine,
     writes,
 )
+from .memory import out_of_memory
+from .monitor_check import check_monitors
 from .paths import make_absolute
 from .resuming import Resumption
 from .run_data import save_data
@@ -60,6 +63,7 @@ class Run:
             datamodule.setup()
             print(datamodule.summary, flush=True)
             check_batches(trainer, model, datamodule)
+            check_monitors(trainer, model, datamodule)
             self.resumption.check_same_data(datamodule)
             save_config(self.cfg, self.folder)
             save_data(datamodule, self.folder)
@@ -69,7 +73,7 @@ class Run:
     def stoppable(self) -> Iterator[None]:
         """What ends a run from outside ends what is inside with the command that goes on with it.
 
-        SIGTERM and Ctrl-C, a full disk, and the end of another of the processes that train together.
+        SIGTERM and Ctrl-C, a full disk or memory, and the end of another of the processes that train together.
         """
         with ended_with_first_process(self.advice), ended_by_signals(self.advice):
             try:
@@ -79,7 +83,9 @@ class Run:
                     raise
                 what = str(error) if isinstance(error, DiskFullError) else disk_full(self.folder)
                 raise DiskFullError(what, self.advice()) from error
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    raise out_of_memory(error, self.cfg, self.advice()) from error
                 if not is_of_lost_process(error):
                     raise
                 raise LostProcessError(f"{lost_process(first_words(error))}; {self.advice()}") from error

@@ -15,6 +15,7 @@ from run_folder.layout import CONFIG, STATUS, SWEEP
 from run_folder.records import EndRecord, finished_record, project_version, write_record
 
 from .command_line import Stopped
+from .waiting_jobs import remove_record
 
 
 @contextmanager
@@ -34,8 +35,10 @@ def recording_end(run_dir: Path, identity: dict[str, Any], resumes: bool) -> Ite
         is_own = is_free or modified_at(run_dir / CONFIG) != config_before
         end = end_of(error, identity)
         is_written = is_own and not isinstance(error, InUseError) and write_end(run_dir, end)
-        if in_sweep() and not is_written:
-            write_end(folder_beside(run_dir), end)
+        if in_sweep():
+            is_written = is_written or write_end(folder_beside(run_dir), end)
+            if is_written:
+                remove_waiting()
         raise
 
 
@@ -53,6 +56,14 @@ def record_begin(run_dir: Path, identity: dict[str, Any]) -> None:
     if in_sweep() and not (run_dir / CONFIG).exists():
         message = "still reading its data, or ended without a word before it had a config"
         write_end(run_dir, EndRecord(status="unfinished", message=message, **identity, version=project_version()))
+    remove_waiting()
+
+
+def remove_waiting() -> None:
+    """A job of a sweep that has a record of its own needs none among those that have not begun."""
+    if in_sweep():
+        hydra = HydraConfig.get()
+        remove_record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra.job.num)  # with hydra.job.chdir it is elsewhere
 
 
 def folder_beside(run_dir: Path) -> Path:

@@ -1,6 +1,7 @@
-"""Generated images as files, for other programs: an .npz or a folder of PNG files."""
+"""Generated images as files, for other programs: an .npz or a folder of PNG files. And latents from files."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,12 +11,10 @@ from callbacks.pictures import save_png
 from datamodules.pixels import to_uint8
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
-from lightning_modules.generative_model import GenerativeModel
-from lightning_modules.observing import observing
+from lightning_modules.values import Latents
+from scoring.given_arrays import UNREADABLE, check_size, read_arrays
 
-from .memory import check_images_fit
-
-BATCH_SIZE = 500
+from .trained_model import AT_ONCE, TrainedModel
 
 
 def check_out(out: str | None) -> Path | None:
@@ -30,26 +29,50 @@ def check_out(out: str | None) -> Path | None:
     return path
 
 
-def write_samples(model: GenerativeModel, count: int, seed: int, out: Path) -> None:
-    """Write `count` generated images as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each.
+class GivenLatents(NamedTuple):
+    z: np.ndarray  # (N, …)
+    labels: np.ndarray | None  # (N,)
 
-    An .npz of a model that knows labels has those under arr_1, (N,). Raises ConfigError for more than memory holds.
+
+def read_latents(path: Path) -> GivenLatents:
+    """Latents in a file, and their labels where it has some. Raises ConfigError where it is none.
+
+    An .npy of latents (N, …), or an .npz that has them under arr_0 and labels, (N,), under arr_1.
     """
-    check_images_fit(count, model.image_shape, "samples")
-    model.eval()
-    with observing(model, seed):
-        sizes = [min(BATCH_SIZE, count - done) for done in range(0, count, BATCH_SIZE)]
-        parts = [model.sample_latents(size) for size in sizes]
-        images = torch.cat([to_uint8(model.decode(latents)).cpu() for latents in parts])
+    if path.suffix not in (".npy", ".npz") or not path.is_file():
+        raise ConfigError(f"latents: expected an .npy or .npz file, and {path} is none")
+    if path.suffix == ".npz":
+        check_size(path, "latents")
+        arrays = read_arrays(path, "latents")
+    else:
+        try:
+            arrays = {"arr_0": np.load(path, mmap_mode="r", allow_pickle=False)}
+        except UNREADABLE as error:
+            raise ConfigError(f"latents: {path} can't be read as an array of numbers ({error})") from error
+    if "arr_0" not in arrays or not arrays.keys() <= {"arr_0", "arr_1"}:
+        found = ", ".join(arrays) or "no array of numbers"
+        raise ConfigError(f"latents: expected arr_0, and arr_1 for labels, in {path}, which has {found}")
+    for array in arrays.values():
+        if array.dtype.kind not in "iuf":
+            raise ConfigError(f"latents: {path} has an array of {array.dtype}, expected numbers")
+    native = {name: np.array(array, dtype=array.dtype.newbyteorder("=")) for name, array in arrays.items()}
+    return GivenLatents(native["arr_0"], native.get("arr_1"))
+
+
+def write_samples(model: TrainedModel, latents: Latents, out: Path) -> None:
+    """Write the images of latents as uint8: one .npz, (N, H, W, C) under arr_0, or a PNG file each.
+
+    An .npz of a model that knows labels has those under arr_1, (N,).
+    """
+    images = torch.cat([to_uint8(model.decode(part)).cpu() for part in latents.split(AT_ONCE)])
     if out.suffix == ".npz":
         arrays = [images.permute(0, 2, 3, 1).contiguous().numpy()]
-        labels = [part.labels for part in parts if part.labels is not None]
-        if labels:
-            arrays.append(torch.cat(labels).cpu().numpy())
+        if latents.labels is not None:
+            arrays.append(latents.labels.cpu().numpy())
         write_atomically(out, lambda partial: np.savez(partial, *arrays))
     else:
         write_folder(images, out)
-    print(f"{count:,} images written to {out}")
+    print(f"{len(images):,} images written to {out}")
 
 
 def write_folder(images: Tensor, out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -9,9 +10,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.atomic import copy_file
@@ -20,23 +22,29 @@ from run_folder.choices import CONF
 from run_folder.kept_config import seal_config
 from run_folder.layout import SWEEP
 
+from .identity import identity_of
+from .job_folder import REFUSED, find_by_job_folder, given_subdir, refuse, register_job_folder
 from .spelling import Load, applicable, explained
 
 EARLIER = f"earlier_{SWEEP}"  # until it is whole again
-REFUSED = "refused"  # in the config of a job that can't be composed: why
+HERE = (".BasicLauncher", ".JoblibLauncher")  # launchers of jobs that have this machine's environment
 
 
 class JobLoader(ConfigLoaderImpl):
     """Composes the jobs of a sweep. Hydra's own ends the sweep, before its first job, at the first that it can't.
 
     Here such a job is composed without the overrides that are wrong, and says why once it is run: so the others run,
-    and the report has it. Where no job can be composed, the sweep ends with what is wrong with the first.
+    and the report has it. Where no job can be composed, or have its folder, the sweep ends with what is wrong with the
+    first. Hydra composes all jobs before it begins one, and each again when it begins; so a record of each can lie in
+    the sweep's folder until it does. With hydra.sweeper.max_batch_size= it does so for as many at a time.
     """
 
-    def __init__(self, search_path: ConfigSearchPath, number_of_jobs: int | None) -> None:
+    def __init__(self, search_path: ConfigSearchPath, jobs: Sequence[Sequence[str]], at_once: int) -> None:
+        """`jobs`: the overrides of all jobs, none where they are not known; `at_once`: of how many it begins."""
         super().__init__(search_path)
-        self.number_of_jobs = number_of_jobs
-        self.refused: dict[tuple[str, ...], str] = {}
+        self.jobs, self.at_once = jobs, min(at_once, len(jobs))
+        self.identities: list[dict[str, Any]] = []  # of the jobs that Hydra has composed before it begins the first
+        self.refused: list[str] = []  # what is wrong with some of them
         self.is_sealed = False
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -44,9 +52,39 @@ class JobLoader(ConfigLoaderImpl):
             seal_record(Path(master_config.hydra.sweep.dir))
             self.is_sealed = True
         try:
-            return super().load_sweep_config(master_config, sweep_overrides)
+            config = super().load_sweep_config(master_config, sweep_overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            return self._refused(master_config, sweep_overrides, error)
+            config = self._refused(master_config, sweep_overrides, error)
+        find_by_job_folder(config)
+        if len(self.identities) < self.at_once:
+            self._expect(config)
+            if len(self.identities) == self.at_once:
+                self._leave_records(config)
+        return config
+
+    def _expect(self, config: DictConfig) -> None:
+        """Note what is known of a job before it begins. Raises ConfigError if it is the last, and none can be run."""
+        with open_dict(config):
+            config.hydra.job.num = config.hydra.job.id = len(self.identities)
+        hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
+        hydra.set_config(config)  # which ${hydra:…} goes by
+        try:
+            why = config.get(REFUSED) or why_without_folder(config)
+            self.identities.append(known_identity(config))
+        finally:
+            hydra.cfg = before
+        self.refused += [why] if why else []
+        if len(self.refused) == len(self.jobs):
+            raise ConfigError(self.refused[0])
+
+    def _leave_records(self, config: DictConfig) -> None:
+        from .waiting_jobs import has_begun, leave_records, waiting_record  # here, so that --help need not wait for it
+
+        folder = Path(config.hydra.sweep.dir)
+        if OmegaConf.select(config, "sweep.resume") is not None and has_begun(folder):
+            return  # those that have not begun have left theirs
+        known = [*self.identities, *({} for _ in self.jobs[self.at_once :])]
+        leave_records(folder, [waiting_record(*job) for job in zip(self.jobs, known, strict=True)])
 
     def _refused(self, master_config: DictConfig, overrides: Sequence[str], error: Exception) -> DictConfig:
         def load(some: Sequence[str]) -> DictConfig:
@@ -54,11 +92,8 @@ class JobLoader(ConfigLoaderImpl):
 
         config, taken, wrong = applicable(overrides, load)
         why = (explained(wrong[0], config, taken, load) if wrong else None) or str(error).strip()
-        self.refused[tuple(overrides)] = why
-        if len(self.refused) == self.number_of_jobs:
-            raise ConfigError(next(iter(self.refused.values()))) from error
+        refuse(config, why)
         with open_dict(config):
-            config[REFUSED] = why
             config.hydra.overrides.task = list(overrides)
             for name, _, value in (override.partition("=") for override, _ in wrong):
                 if name in config.get("choices", {}):
@@ -66,23 +101,43 @@ class JobLoader(ConfigLoaderImpl):
         return config
 
 
+def known_identity(config: DictConfig) -> dict[str, Any]:
+    """What a job is called by; nothing where its choices are none, which it says once it is run."""
+    choices = OmegaConf.select(config, "choices", throw_on_resolution_failure=False)
+    return identity_of(config) if isinstance(choices, DictConfig) else {}
+
+
+def why_without_folder(config: DictConfig) -> str | None:
+    """What is wrong with the name of a job's folder, as far as it can be known here; None if nothing is."""
+    if not str(config.hydra.launcher.get("_target_")).endswith(HERE):
+        return None
+    try:
+        given_subdir(config)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 def begin_jobs(config: DictConfig) -> None:
     """Have Hydra compose the jobs of the sweep that it is about to begin as `JobLoader` does."""
+    register_job_folder()
     hydra = GlobalHydra.instance().hydra
     if hydra is not None:
         loader = hydra.config_loader
-        hydra.config_loader = JobLoader(loader.get_search_path(), number_of_jobs(config, loader))
+        jobs = jobs_of(config, loader)
+        at_once = config.hydra.sweeper.get("max_batch_size") or len(jobs)
+        hydra.config_loader = JobLoader(loader.get_search_path(), jobs, at_once)
 
 
-def number_of_jobs(config: DictConfig, loader: ConfigLoader) -> int | None:
-    """How many different jobs a sweep of Hydra's own sweeper has; None of another, which finds them as it goes."""
+def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
+    """The overrides of all jobs of a sweep of Hydra's own sweeper; none of another, which finds them as it goes."""
     sweeper = config.hydra.sweeper
     if not str(sweeper.get("_target_")).endswith(f".{BasicSweeper.__name__}"):
-        return None
+        return []
     given = [f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create(loader).parse_overrides([*given, *config.hydra.overrides.task])
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return len(set(map(tuple, jobs)))
+    return jobs
 
 
 def has_several_values(override: str) -> bool:

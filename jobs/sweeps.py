@@ -17,6 +17,7 @@ from run_folder.kept_config import read_plain
 from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
 
+from .programs import program
 from .run_start import unwritable
 from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
 
@@ -98,7 +99,7 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     for override in added:
         if not override.startswith(OPTION):
             check_keeps_jobs(override)
-    print(f"resuming: python train.py -m {shlex.join(began)}", flush=True)
+    print(f"resuming: {shlex.join([*program('train'), '-m', *began])}", flush=True)
     return ["--multirun", *(kept for kept in began if not kept.startswith(OPTION)), f"hydra.sweep.dir={folder}", *added]
 
 

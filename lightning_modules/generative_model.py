@@ -31,6 +31,7 @@ class GenerativeModel(ImageModel, ABC):
     """
 
     interpolates = True  # whether what lies between two latents makes images too
+    num_codes: int | None = None  # of models whose latents are codes, int64, how many there are; else None
 
     def __init__(
         self,

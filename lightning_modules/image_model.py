@@ -1,12 +1,14 @@
 """What every model here shares: an image shape, named networks, and a clock that counts images."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from lightning import LightningModule
 from torch import nn
+
+from foundation.errors import UserError
 
 
 class ImageModel(LightningModule, ABC):
@@ -30,6 +32,15 @@ class ImageModel(LightningModule, ABC):
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """The trained networks by role, as parameter counts and gradient norms name them."""
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises UserError: what a model was built of is in its run's config, and not in a checkpoint."""
+        raise UserError(
+            f"{cls.__name__}.load_from_checkpoint: {checkpoint_path} has the weights alone, and what they belong to is "
+            "in its run's folder. Load that: from evaluate import load_run; load_run('<run folder>').module, with "
+            "checkpoint='last.ckpt' for another than the one that was tested"
+        )
 
     def compile_networks(self) -> None:
         """Compile the networks in place: names in checkpoints stay. On GPUs their kernels become CUDA graphs."""

@@ -58,7 +58,8 @@ class Run:
 
     folder: Path
     name: str  # the folder, as seen from the folders that were given
-    status: str  # finished, failed, stopped, stopped by health, diverged, damaged, or unfinished: no word of its end
+    # finished, failed, stopped, stopped by health, diverged, never begun, damaged, or unfinished: no word of its end
+    status: str
     message: str = ""
     model: str | None = None
     network: str | None = None

@@ -16,6 +16,7 @@ END = "end.ckpt"  # of a run that ended amid an epoch: its last weights
 WEIGHTS = "weights.safetensors"  # of a run that was exported, in the place of its checkpoints
 
 SWEEP = "multirun.yaml"  # in the folder of a sweep, around those of its jobs: Hydra writes it when it begins
+WAITING = "waiting"  # in the folder of a sweep: a folder for each job that has not begun
 
 
 def tested_checkpoint(run_dir: Path) -> Path:

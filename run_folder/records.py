@@ -26,6 +26,9 @@ from .layout import METRICS, STATUS
 LARGEST = 2**22  # bytes; those of this project have some 10,000
 
 
+NEVER_BEGUN = "never begun"  # the status of a job that its sweep has not come to
+
+
 class RecordError(UserError):
     """A record can't be read; the message names the file and what is wrong with it."""
 
@@ -189,7 +192,7 @@ class DataRecord(Record):
 class EndRecord(Record):
     """status.json of a run that ended before its metrics.json: how, and which run it was."""
 
-    status: Annotated[str, BeforeValidator(str)]  # failed, diverged, stopped, or stopped by health
+    status: Annotated[str, BeforeValidator(str)]  # failed, diverged, stopped, stopped by health, or never begun
     message: Annotated[str, BeforeValidator(str)]
     health: list[HealthRecord] | None = None  # of a run that was stopped for it
     model: Text = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.pixels import to_uint8
 from foundation.errors import ConfigError
-from lightning_modules.generative_model import GenerativeModel
+from lightning_modules.foreign import Module, as_generative
 from lightning_modules.observing import observing
 from lightning_modules.values import Latents
 
@@ -25,23 +25,25 @@ Batches = list[Callable[[], Tensor]]  # each makes its uint8 images (B, C, H, W)
 class ModelSamples:
     """Images that a model makes. A draw depends on its seed and the weights alone."""
 
-    def __init__(self, model: GenerativeModel, batch_size: int) -> None:
-        self.model, self.batch_size = model, batch_size
-        self.weights, self.latents_from = model.weights_used, model.latents_from
+    def __init__(self, module: Module, batch_size: int) -> None:
+        """Raises UserError for a module that makes no images."""
+        self.module, self.batch_size = module, batch_size
+        self.model = as_generative(module)
+        self.weights, self.latents_from = self.model.weights_used, self.model.latents_from
 
     def draw(self, count: int, seed: int) -> Batches:
-        with observing(self.model, seed):
+        with observing(self.module, seed):
             latents = self.model.sample_latents(count)  # all of them on every device, whichever decodes them
         return [partial(self._decode, part) for part in latents.split(self.batch_size)]
 
     def at(self, indices: Tensor, count: int, seed: int) -> Tensor:
         """Those images of a draw of `count`, uint8 on the CPU."""
-        with observing(self.model, seed):
+        with observing(self.module, seed):
             latents = self.model.sample_latents(count)
         return self._decode(latents[indices.to(latents.z.device)]).cpu()
 
     def _decode(self, latents: Latents) -> Tensor:
-        with observing(self.model, seed=0):
+        with observing(self.module, seed=0):
             return to_uint8(self.model.decode(latents))
 
 

@@ -6,6 +6,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 PRECISION_NEIGHBOUR = 3  # k of precision and recall (Kynkäänniemi et al. 2019)
 COVERAGE_NEIGHBOUR = 5  # k of density and coverage (Naeem et al. 2020)
+DUPLICATE = 0.01  # of the typical distance of two training images: nearer ones are the same image
 KERNEL_ROWS = 100  # of KID at a time: they stay in the processor's cache
 ROWS = 1000  # distances are computed for so many rows at a time: 40 MB against 10,000 others
 
@@ -67,6 +68,16 @@ class RealFeatures:
         }
 
 
+def scores_of(real: RealFeatures, fakes: Tensor) -> dict[str, float]:
+    """fid where there are as many images as features, kid, and the manifold's scores where there are neighbours."""
+    num_features = fakes.shape[1]
+    scores = {"fid": real.frechet_distance(fakes)} if min(len(fakes), len(real.features)) >= num_features else {}
+    scores["kid"] = real.kernel_distance(fakes)
+    if min(len(fakes), len(real.features)) > COVERAGE_NEIGHBOUR:
+        scores |= real.manifold_scores(fakes)
+    return scores
+
+
 class GivenFeatures(nn.Module):
     """The extractor of torchmetrics' classes for features that are at hand: it hands them on."""
 
@@ -104,6 +115,22 @@ def nearest(features: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     """The distance of each row to the nearest one among others, and which that is: (N,) each."""
     index = torch.cat([torch.cdist(rows, among).argmin(dim=1) for rows in features.split(ROWS)])
     return (features - among[index]).norm(dim=1), index  # cdist's are not 0 for equal rows
+
+
+def newness(fakes: Tensor, real: Tensor, train: Tensor) -> float | None:
+    """The median distance of fakes to their nearest training image, over that of real images that are none.
+
+    None where most of the latter have duplicates among the training images.
+    """
+    unseen = float(nearest(real, among=train)[0].median())
+    if is_duplicate(unseen, typical_distance(train)):
+        return None
+    return float(nearest(fakes, among=train)[0].median()) / unseen
+
+
+def is_duplicate(distance: float, typical: float) -> bool:
+    """Whether an image is as near to another as only the same image is; `typical`: the distance of two images."""
+    return distance <= DUPLICATE * typical
 
 
 def typical_distance(features: Tensor) -> float:

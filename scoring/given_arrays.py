@@ -31,8 +31,8 @@ def read_archive(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
     (N, H, W, C), (N, C, H, W) or, of one channel, (N, H, W), where colours may be three equal channels of grey; whole
     numbers from 0 to 255, or floats in [0, 1], [-1, 1] or [0, 255]; under arr_0, or as the only array of such a form.
     """
-    check_size(path)
-    arrays = read_arrays(path)
+    check_size(path, "images")
+    arrays = read_arrays(path, "images")
     found = ", ".join(f"{key}: {array.dtype} {array.shape}" for key, array in arrays.items()) or "nothing"
     fitting = {
         key: images for key, array in arrays.items() if (images := channels_first(array, image_shape)) is not None
@@ -54,22 +54,25 @@ def read_archive(path: Path, image_shape: tuple[int, int, int]) -> Tensor:
     return in_channels.contiguous()
 
 
-def check_size(path: Path) -> None:
-    """Raise ConfigError where an archive, unpacked, would take more of the memory than is good; nothing is unpacked."""
+def check_size(path: Path, setting: str) -> None:
+    """Raise ConfigError where an archive, unpacked, would take more of the memory than is good; nothing is unpacked.
+
+    `setting`: what names the file, for messages.
+    """
     try:
         with ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
     except (OSError, ValueError, NotImplementedError, BadZipFile) as error:
-        raise ConfigError(f"images: {path} can't be read as an .npz of arrays of numbers ({error})") from error
+        raise ConfigError(f"{setting}: {path} can't be read as an .npz of arrays of numbers ({error})") from error
     limit = LARGEST_SHARE * machine_memory()
     if size > limit:
         raise ConfigError(
-            f"images: {path} has {size / 1e9:,.3g} GB of arrays once it is unpacked, more than {limit / 1e9:,.3g} GB, "
-            "half of the memory. Give fewer images, or files in a folder"
+            f"{setting}: {path} has {size / 1e9:,.3g} GB of arrays once it is unpacked, more than half of the memory, "
+            f"{limit / 1e9:,.3g} GB. Give fewer of them"
         )
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, setting: str) -> dict[str, np.ndarray]:
     """Every array of numbers in an archive. Raises ConfigError."""
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -79,7 +82,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                     arrays[key] = archive[key]
             return arrays
     except UNREADABLE as error:
-        raise ConfigError(f"images: {path} can't be read as an .npz of arrays of numbers ({error})") from error
+        raise ConfigError(f"{setting}: {path} can't be read as an .npz of arrays of numbers ({error})") from error
 
 
 def channels_first(array: np.ndarray, image_shape: tuple[int, int, int]) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules.disk_cache import load_cached, store_cached
-from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from datamodules.image_datamodule import LabelledImages
 from datamodules.pixels import to_unit_range
 from run_folder.judgements import LOW_RECALL
 from run_folder.records import Score
@@ -18,12 +18,20 @@ from .arithmetic import full_precision
 from .classes import MISSING_BELOW, class_scores, missing_modes
 from .extractors import FeatureExtractor
 from .features import Batches, Samples, cached_features, features_of, true_on_all_ranks
-from .fidelity import COVERAGE_NEIGHBOUR, PRECISION_NEIGHBOUR, RealFeatures, nearest, typical_distance
+from .fidelity import (
+    COVERAGE_NEIGHBOUR,
+    PRECISION_NEIGHBOUR,
+    RealFeatures,
+    is_duplicate,
+    nearest,
+    scores_of,
+    typical_distance,
+)  # fmt: skip
 from .protocol import Protocol, chosen_indices, content_hash, deciding, short_hash
+from .real_images import RealImages
 
 TRUSTED_ABOVE = 0.75  # accuracy on the real test images, below which a classifier's classes are not told
 CLOSEST = 10  # fakes that are shown beside their nearest training images
-DUPLICATE = 0.01  # of the typical distance of two training images: nearer ones are the same image
 LOOKED_AT = 1000  # fakes whose pixels are compared for their diversity
 
 
@@ -65,7 +73,7 @@ class Scorer:
     def __init__(
         self,
         extractor: FeatureExtractor,
-        datamodule: ImageDataModule,
+        datamodule: RealImages,
         num_fakes: int | None,
         num_train: int | None,
         batch_size: int,
@@ -152,10 +160,7 @@ class Scorer:
 
     def _scores(self, fakes: Tensor) -> dict[str, float]:
         real = self._real("test")
-        scores = {"fid": real.frechet_distance(fakes)} if self.can_measure_fid("test") else {}
-        scores["kid"] = real.kernel_distance(fakes)
-        if min(len(fakes), len(real.features)) > COVERAGE_NEIGHBOUR:
-            scores |= real.manifold_scores(fakes)
+        scores = scores_of(real, fakes)
         missing = self._missing_modes(fakes, "test")
         if missing is not None:
             scores["missing_modes"] = missing
@@ -287,7 +292,7 @@ def _score(values: list[float], floor: float | None, protocol: Protocol, samples
 
 def has_duplicates(of_real: dict[str, float]) -> bool:
     """Whether most test images are among the training images, so that nothing can be nearer to those than they are."""
-    return of_real["unseen"] <= DUPLICATE * of_real["typical"]
+    return is_duplicate(of_real["unseen"], of_real["typical"])
 
 
 def _says_little(scores: dict[str, Score]) -> list[str]:

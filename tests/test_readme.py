@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from conftest import PROJECT, composed
@@ -51,6 +52,15 @@ def test_printed_evaluation_command_composes(command: str):
     check(cfg)
 
 
+def test_printed_python_runs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(PROJECT)
+    blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["halfway"].shape == names["again"].shape == names["images"].shape == (16, 1, 8, 8)
+
+
 def test_printed_export_command_composes():
     (command,) = [command for command in COMMANDS if command.startswith("python export.py")]
     check(composed(*shlex.split(command.split("export.py")[1]), config="export"))
@@ -67,4 +77,4 @@ def test_programs_print_their_help():
         result = subprocess.run(
             [sys.executable, program, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
         )
-        assert result.returncode == 0 and "override" in result.stdout.lower(), result.stderr
+        assert result.returncode == 0 and "--hydra-help" in result.stdout, result.stderr

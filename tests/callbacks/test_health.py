@@ -22,6 +22,7 @@ from callbacks.symptoms import (
     BlindDiscriminator,
     ExplodingGradients,
     ExplodingTerms,
+    NoGradient,
     SaturatedDiscriminator,
     Watch,
     infinite_moments,
@@ -114,6 +115,17 @@ def test_a_critic_whose_verdicts_are_beyond_what_a_probability_shows_is_not_call
     for logits in (40.0, -40.0):  # float32's sigmoid of both is the same
         probability = float(torch.tensor(logits).sigmoid())
         assert found_at(BlindDiscriminator(patience=1), [judged(probability, probability, 1.0)]) == []
+
+
+def test_a_network_without_a_gradient_is_certain_at_the_second_look_in_a_row():
+    dead = norms(1, 0, 1, 0, 0, 0, 1, network="generator")
+    assert found_at(NoGradient(), dead) == [4, 5]
+    assert found_at(NoGradient(), norms(*[1e-30] * 9, math.nan, math.inf)) == []
+    assert found_at(NoGradient(), norms(*[0] * 9, network="discriminator")) == []  # a hinge's margin is kept
+    between = [scalars for look in norms(0, 0, network="generator") for scalars in (look, {"loss": 1.0})]
+    assert found_at(NoGradient(), between) == [2]  # it steps in one of several batches
+    both = [a | b for a, b in zip(norms(0, 1, 0), norms(1, 0, 1, network="decoder"), strict=True)]
+    assert found_at(NoGradient(), both) == []
 
 
 @pytest.mark.parametrize(("value", "is_exploding"), [(1.7e19, False), (-1.9e19, True), (math.nan, True), (0.0, False)])
@@ -211,14 +223,14 @@ def test_looks_begin_with_the_first_step_of_every_optimizer(n_critic: int, expec
 
 
 class ConstantGenerator(torch.nn.Module):
-    """Always the same image, in tanh's terms; its parameter moves nothing."""
+    """The same image of every z, in tanh's terms; its one parameter is its brightness."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.brightness = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return torch.zeros(len(z), *SHAPE) + 0 * self.unused
+        return torch.zeros(len(z), *SHAPE) + self.brightness
 
 
 def constant_gan():
@@ -330,6 +342,16 @@ def test_training_that_explodes_does_not_pass_as_training(wild: list[str], train
         assert any("exploding" in entry["kind"] for entry in json.loads((run / "metrics.json").read_text())["health"])
         return
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("variant", ["gan", "wgan_gp"])
+def test_a_generator_alone_that_is_thrown_out_is_noticed(variant: str, train_in, capsys):
+    """Nothing overflows, and the discriminator is in good health: by the default settings, in two epochs of digits."""
+    slow = ["model.n_critic=2", "callbacks.health.every_n_batches=5"] if variant == "wgan_gp" else []
+    run = train_in("run", f"model={variant}", "model.generator_optimizer.lr=1e6", *MLP, *slow)
+    kinds = {entry["kind"]: entry for entry in json.loads((run / "metrics.json").read_text())["health"]}
+    assert kinds["no gradient"]["epoch"] <= 2 and "exploding gradients" not in kinds
+    assert "the norm of the generator's gradient is 0: it learns nothing more. Try a lower" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("family", ["vae", "classifier"])

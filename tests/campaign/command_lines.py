@@ -244,6 +244,9 @@ callbacks.last_checkpoint=null
 callbacks.best_checkpoint.filename=last
 callbacks.best_checkpoint.monitor=null
 callbacks.best_checkpoint.monitor=val/fid_nothing
+callbacks.best_checkpoint.monitor=val/nothing
+callbacks=early_stopping callbacks.early_stopping.monitor=val/nothing
+callbacks.best_checkpoint.monitor=val/elbo callbacks.curves=null
 scores.name=other
 callbacks.best_checkpoint.mode=best
 callbacks.sample_grid.rows=1000000
@@ -340,7 +343,13 @@ images=<weights>
 <run> seed=nan
 <run> seed=18446744073709551616
 <run> samples=nan
-<run> samples=null
+<run> samples=20
+<run> labels=0 out=a.npz
+<run> labels=[0,-1] out=a.npz
+<run> labels=[] out=a.npz
+<run> latents=nowhere.npy out=a.npz
+<run> latents=<weights> out=a.npz
+<run> latents=<weights>
 <run> samples=0 out=a.npz
 <run> samples=18446744073709551616 out=a.npz
 <run> samples=1000000000000 out=a.npz

@@ -148,6 +148,13 @@ def test_job_that_is_killed_before_it_has_a_config_is_in_the_report(job, tmp_pat
     assert list(told[0]) == ["one"] and "without a word before it had a config" in told[0]["one"]
 
 
+@pytest.mark.parametrize("wrong", ["choices.model=[1]", "sweep=null"])
+def test_job_that_lacks_what_its_record_is_made_of_is_in_the_report(wrong: str, job, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"^(choices|sweep).*: expected"):
+        job(finishing, "one", 0, wrong)
+    assert list(reasons(tmp_path)) == ["one"] and "expected" in reasons(tmp_path)["one"]
+
+
 def test_job_without_a_seed_is_in_the_report(job, tmp_path: Path):
     with pytest.raises(ConfigError, match="no seed"):
         job(failing("no seed"), "one", 0, "~seed")

@@ -1,0 +1,92 @@
+"""The real images of any DataModule, as scores see them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from datamodules.disk_cache import user_caches
+from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from datamodules.pixels import to_uint8
+from foundation.errors import UserError
+from lightning_modules.observing import drawing_from
+from scoring.real_images import RealImages
+
+CONTRACT = (
+    "Scores need batches of images (B, C, H, W), uint8 or floats in [0, 1], alone or first of a tuple with labels"
+)
+
+
+@dataclass(frozen=True)
+class LoadedImages:
+    """Images that were read from the loaders of a DataModule, or are at hand."""
+
+    title: str
+    class_names: tuple[str, ...]
+    splits: dict[str, LabelledImages]  # train, val, test
+
+    @property
+    def num_val(self) -> int:
+        return len(self.splits["val"].images)
+
+    @property
+    def num_test(self) -> int:
+        return len(self.splits["test"].images)
+
+    @property
+    def cache_folders(self) -> list[Path]:
+        return [cache / self.title.lower() for cache in user_caches()]
+
+    def split(self, name: str) -> LabelledImages:
+        return self.splits[name]
+
+
+def real_images(datamodule: LightningDataModule) -> RealImages:
+    """A data module of this project as it is; of any other the images that its three loaders give, held in memory.
+
+    They are read once, here, which draws from no global generator. `class_names`, if it has them, name its labels.
+    Raises UserError where it offers no such images.
+    """
+    if isinstance(datamodule, ImageDataModule):
+        return datamodule
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    datamodule.setup("test")
+    loaders = {
+        "train": datamodule.train_dataloader,
+        "val": datamodule.val_dataloader,
+        "test": datamodule.test_dataloader,
+    }
+    title = type(datamodule).__name__
+    with drawing_from(0, torch.device("cpu")):
+        splits = {name: gathered(loader(), f"{title}.{name}_dataloader") for name, loader in loaders.items()}
+    return LoadedImages(title, tuple(getattr(datamodule, "class_names", ())), splits)
+
+
+def gathered(loader: Iterable[Any] | None, source: str) -> LabelledImages:
+    """All images that a loader gives in one epoch, with their labels, or zeros where it gives none."""
+    images, labels = [], []
+    for batch in loader or ():
+        first, second = (*batch, None)[:2] if isinstance(batch, tuple | list) else (batch, None)
+        images.append(as_bytes(first, source))
+        is_labels = isinstance(second, Tensor) and second.shape == (len(images[-1]),)
+        labels.append(cast(Tensor, second).long() if is_labels else torch.zeros(len(images[-1]), dtype=torch.long))
+    if not images:
+        raise UserError(f"{source} gives no images. {CONTRACT}, of each split")
+    return LabelledImages(torch.cat(images).cpu(), torch.cat(labels).cpu())
+
+
+def as_bytes(images: Any, source: str) -> Tensor:
+    """A batch as uint8."""
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise UserError(f"{source} gives {type(images).__name__}s. {CONTRACT}")
+    if images.dtype == torch.uint8:
+        return images
+    low, high = (float(end) for end in images.aminmax())
+    if not images.is_floating_point() or not (low >= 0 and high <= 1):
+        raise UserError(f"{source} gives {images.dtype} from {low:.4g} to {high:.4g}. {CONTRACT}")
+    return to_uint8(images.float())
