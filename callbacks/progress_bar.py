@@ -1,15 +1,18 @@
-"""The progress bar: losses and scores beside it; lines of text where the output is no terminal."""
+"""The progress of a run: one bar for all its epochs, or lines of text where the output is no terminal."""
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 from tqdm import tqdm
 
 from foundation.ranges import Interval
+from lightning_modules.image_model import ImageModel
 
 from .readback import Readback
 
@@ -17,14 +20,33 @@ SHOWN = ("val/fid", "val/kid", "val/acc")  # what checkpoints are chosen by
 
 
 class ProgressBar(TQDMProgressBar):
-    """Shows the terms of a training step and the latest val scores: those requested at its last refresh, so that
-    training need not wait for the bar.
+    """Epochs, images a second, time left, the terms of a training step and the latest val scores.
+
+    The terms are those requested at its last refresh, so that training need not wait for the bar.
     """
+
+    BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
 
     def __init__(self, refresh_rate: Annotated[int, Interval(ge=0, le=10**6)]) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
         self._terms: dict[str, Tensor] = {}
         self._requested = Readback({})
+        self._start = (0.0, 0, 0)  # of this fit: the clock, and the epochs and images that came before it
+
+    def init_train_tqdm(self) -> Tqdm:
+        bar = super().init_train_tqdm()
+        bar.unit = " images"
+        return bar
+
+    def on_train_start(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._start = time.monotonic(), trainer.current_epoch, pl_module.images_seen
+        bar = self.train_progress_bar
+        bar.reset(epochs_of(trainer) * trainer.num_training_batches)
+        bar.initial = bar.n = trainer.current_epoch * trainer.num_training_batches
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{epochs_of(trainer)}")
 
     def on_train_batch_end(
         self,
@@ -35,16 +57,27 @@ class ProgressBar(TQDMProgressBar):
         batch_idx: int,
     ) -> None:
         self._terms |= {name: value.detach() for name, value in outputs.items()}
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if batch_idx == 0:  # the last batch of an epoch may be smaller
+            self.train_progress_bar.unit_scale = len(batch[0]) * trainer.world_size
+        before = trainer.current_epoch * cast(int, trainer.num_training_batches)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, before + batch_idx)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._requested = Readback(self._terms)  # an epoch ends with its own last step
         super().on_train_epoch_end(trainer, pl_module)
-        epoch, epochs = trainer.current_epoch + 1, cast(int, trainer.max_epochs)  # which the config names
+        epoch, epochs = trainer.current_epoch + 1, epochs_of(trainer)
         lines = min(10, epochs)  # a log file gets a line for each tenth of a run
         if self.is_disabled and epoch * lines // epochs > (epoch - 1) * lines // epochs:
             shown = " ".join(f"{name}={value}" for name, value in self.get_metrics(trainer, pl_module).items())
-            print(f"epoch {epoch}/{epochs} {shown}", flush=True)
+            print(f"epoch {epoch}/{epochs} {shown} ({self._pace(trainer, pl_module)})", flush=True)
+
+    def _pace(self, trainer: Trainer, model: ImageModel) -> str:
+        """`1,234 images/s, 02:05 left`: of this fit until now, with its scores and pictures."""
+        began, epochs, images = self._start
+        seconds = time.monotonic() - began
+        rate = (model.images_seen - images) / seconds
+        left = seconds / (trainer.current_epoch + 1 - epochs) * (epochs_of(trainer) - trainer.current_epoch - 1)
+        return f"{rate:,.0f} images/s" + (f", {tqdm.format_interval(left)} left" if left else "")
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
         scores: Mapping[str, Tensor] = {
@@ -61,3 +94,7 @@ class ProgressBar(TQDMProgressBar):
 
     def init_test_tqdm(self) -> tqdm:
         return tqdm(disable=True)
+
+
+def epochs_of(trainer: Trainer) -> int:
+    return cast(int, trainer.max_epochs)  # which the config names

@@ -33,8 +33,8 @@ def model_config(*overrides: str) -> DictConfig:
 def fit(model: Any, datamodule: ImageDataModule | None = None, *callbacks: Callback, **options: Any) -> Trainer:
     """Train for one epoch, unless `options` of the Trainer say otherwise."""
     trainer = Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=list(callbacks), **({"max_epochs": 1} | options),
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False, num_sanity_val_steps=0,
+        callbacks=list(callbacks), **({"max_epochs": 1, "enable_progress_bar": False} | options),
     )  # fmt: skip
     trainer.fit(model, datamodule=datamodule or TinyImages(SHAPE))
     return trainer

@@ -1,0 +1,43 @@
+"""What one sees of a run while it is trained: a bar over all of its epochs, or lines in a log."""
+
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+from small_models import build, fit
+
+from callbacks.progress_bar import ProgressBar
+
+LINE = re.compile(r"epoch (\d+)/(\d+) .*\((\d[\d,]*) images/s(, \d\d:\d\d left)?\)")
+
+
+def test_a_log_has_a_line_for_each_tenth_with_pace_and_time_left(capsys: pytest.CaptureFixture):
+    fit(build("model=gan"), None, ProgressBar(10), max_epochs=20, enable_progress_bar=True)
+    found = [LINE.fullmatch(line) for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert all(found) and [int(line[1]) for line in found if line] == [*range(2, 21, 2)]
+    assert [bool(line[4]) for line in found if line] == 9 * [True] + [False]  # at the end nothing is left
+
+
+def test_a_terminal_has_one_bar_for_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    bar = ProgressBar(1)
+    trainer = fit(build("model=gan"), None, bar, max_epochs=3, enable_progress_bar=True)
+    shown, batches = bar.train_progress_bar, trainer.num_training_batches
+    assert batches > 1 and (shown.n, shown.total) == (3 * batches, 3 * batches)
+    said = capsys.readouterr().out
+    assert "epoch 3/3" in said and "100%" in said and "images/s" in said and "d_real=" in said
+    assert not LINE.search(said)
+    # A share of the run, not of the epoch, which after its first batch is small.
+    assert f"{100 / (3 * batches):.0f}%" in said
+
+
+def test_the_pace_is_that_of_images(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("callbacks.progress_bar.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    model = build("model=gan")
+    fit(model, None, ProgressBar(10), max_epochs=2, enable_progress_bar=True)
+    first, last = (LINE.fullmatch(line) for line in capsys.readouterr().out.splitlines() if line.startswith("epoch"))
+    assert first is not None and last is not None
+    assert first[4] == ", 00:10 left"
+    assert int(last[3]) == round(model.images_seen / 20)
