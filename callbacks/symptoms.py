@@ -13,6 +13,7 @@ REMEMBERED = 100  # looks, over which a norm's median runs
 APART = 0.98  # of D(x) and D(G(z))
 SQUARABLE = 1.8e19  # float32's largest number whose square is one; squares are in norms and in Adam's moments
 IN_A_ROW = 2  # looks: a gradient that has once been small enough to be rounded to 0 may come back
+MAKERS = ("generator", "decoder")  # of images
 SQUASHED = 1e-3  # from 0 or 1: there a probability says nothing of its logit
 
 
@@ -76,11 +77,11 @@ class ExplodingGradients(Watch):
 
 
 class NoGradient(Watch):
-    """A network whose gradient is 0 to the last digit, `IN_A_ROW` looks in a row.
+    """A network that makes images, and whose gradient is 0 to the last digit, `IN_A_ROW` looks in a row.
 
-    Where every pixel that a generator makes is at its limit, tanh hands it nothing back, and the samples stay as they
-    are, whatever the discriminator learns. Of a discriminator it is no harm by itself: under a hinge loss, one that
-    tells all apart by a margin has none until the generator moves.
+    Where every pixel is at its limit, tanh hands nothing back, and the samples stay as they are, whatever else is
+    learned. Of other networks it is no harm by itself: under a hinge loss a discriminator that tells all apart by a
+    margin has none until the generator moves, and a prior none while the KL is within its free bits.
     """
 
     advice = "a lower learning rate"
@@ -90,10 +91,10 @@ class NoGradient(Watch):
 
     def look(self, scalars: Mapping[str, float]) -> Symptom | None:
         for name, norm in scalars.items():
-            if not name.startswith(NORM) or name == f"{NORM}discriminator":
+            network = name.removeprefix(NORM)
+            if network not in MAKERS:
                 continue
             if self.streaks.setdefault(name, Streak(IN_A_ROW)).is_full(norm == 0):
-                network = name.removeprefix(NORM)
                 text = f"the norm of the {network}'s gradient is 0: it learns nothing more"
                 return Symptom("no gradient", text, norm, 0.0, self.advice)
         return None

@@ -9,6 +9,8 @@ ROOM = re.compile(r"GPU \d+ has a total capacity of [\d.]+ \w+ of which [\d.]+ \
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is not as much memory as was asked for."""
+    if isinstance(error.__cause__, MemoryError | RuntimeError) and is_out_of_memory(error.__cause__):
+        return True  # a library has wrapped it
     words = str(error).lower()
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in words for word in FULL))
 

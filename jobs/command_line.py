@@ -32,7 +32,7 @@ from .composition import load
 from .override_check import check_overrides
 from .paths import expanded, quoted
 from .processes import is_first_process, leave_allocation_alone
-from .programs import program
+from .programs import program, this_command
 from .run_start import unwritable
 from .spelling import what_is_wrong
 from .sweep_jobs import has_several_values, left_to_jobs
@@ -219,7 +219,7 @@ def end_with(error: Exception) -> NoReturn:
     if is_out_of_memory(error):
         message = f"out of memory{asked_for(error)}"
     if is_out_of_memory(error) or (no_room(error) and not getattr(error, "remedy", "")):
-        message += f". Make room, and give the command again: {shlex.join(['python', *sys.argv])}"
+        message += f". Make room, and give the command again: {this_command()}"
     print(f"error: {message}\n({TRACEBACK_SWITCH}=1 shows where it came from)", file=sys.stderr)
     sys.exit(1)
 

@@ -18,7 +18,14 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from run_folder.layout import CONFIG, EVALUATION, METRICS, PICTURES
 from run_folder.provenance import provenance
-from run_folder.records import EvaluationRecord, RecordError, project_version, read_record, write_record
+from run_folder.records import (
+    EvaluationRecord,
+    ProvenanceRecord,
+    RecordError,
+    project_version,
+    read_record,
+    write_record,
+)
 
 from .building import build_observers, check_makes_images
 from .command_line import ended_by_signals
@@ -84,13 +91,14 @@ def evaluate_run(cfg: DictConfig) -> None:
             logger=False,
             enable_progress_bar=False,
         )
+        made_by = provenance(trainer.strategy.root_device)
         datamodule.prepare_data()
         datamodule.setup()
         print(datamodule.summary, flush=True)
         check_same_data(datamodule, run_dir)
         with ended_by_signals(lambda: "nothing is lost, evaluate again"):
             trainer.test(model, datamodule=datamodule, verbose=False)
-        record_evaluation(trainer, weights, earlier, folder)
+        record_evaluation(trainer, weights, made_by, earlier, folder)
 
 
 def check_samples(cfg: DictConfig) -> None:
@@ -197,7 +205,11 @@ def read_earlier(folder: Path, weights: dict[str, Any]) -> EvaluationRecord | No
 
 
 def record_evaluation(
-    trainer: Trainer, weights: dict[str, Any], earlier: EvaluationRecord | None, folder: Path
+    trainer: Trainer,
+    weights: dict[str, Any],
+    made_by: ProvenanceRecord,
+    earlier: EvaluationRecord | None,
+    folder: Path,
 ) -> None:
     """Write and print what the test of these weights came to; other scores of the same weights are kept."""
     measured = gather(callbacks_of(trainer))
@@ -213,7 +225,7 @@ def record_evaluation(
         "protocols": {key: protocol for key, protocol in protocols.items() if key in in_use},
         "test": terms,
         "version": project_version(),
-        "provenance": provenance(trainer.strategy.root_device),
+        "provenance": made_by,
     }  # fmt: skip
     write_record(folder / METRICS, EvaluationRecord(**fields))
     beside = {name: measured.details.get(name, {}) for name in BY_NAME}

@@ -15,7 +15,7 @@ from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
 from run_folder.layout import METRICS, PICTURES
 from run_folder.provenance import provenance
-from run_folder.records import GivenImagesRecord, project_version, write_record
+from run_folder.records import GivenImagesRecord, ProvenanceRecord, project_version, write_record
 from scoring.features import GivenSamples
 from scoring.given_images import read_images
 from scoring.protocol import content_hash
@@ -63,7 +63,7 @@ def measure_into(
     device: torch.device,
 ) -> None:
     """Score images (N, C, H, W), and write their record, config and pictures into a folder."""
-    needed = number_needed(score, datamodule)
+    made_by, needed = provenance(device), number_needed(score, datamodule)
     datamodule.prepare_data()
     datamodule.setup()
     print(datamodule.summary)
@@ -71,7 +71,7 @@ def measure_into(
     save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
     if report.classes:
         save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
-    record = record_of(cfg, images, score, device)
+    record = record_of(cfg, images, score, made_by)
     write_record(folder / METRICS, record)
     save_config(cfg, folder, "folder")  # last: a folder with a config is done with, and is left as it is
     print(f"{record.model}: {needed:,} of {len(images):,} images")
@@ -101,8 +101,8 @@ def check_count(images: Tensor, needed: int, source: str) -> None:
         )
 
 
-def record_of(cfg: DictConfig, images: Tensor, score: SampleScores, device: torch.device) -> GivenImagesRecord:
-    """The record of images (N, C, H, W) that have been scored on a device."""
+def record_of(cfg: DictConfig, images: Tensor, score: SampleScores, made_by: ProvenanceRecord) -> GivenImagesRecord:
+    """The record of images (N, C, H, W) that have been scored."""
     measured = gather([score])
     return GivenImagesRecord(
         model=cfg.name or Path(cfg.images).stem,
@@ -115,6 +115,6 @@ def record_of(cfg: DictConfig, images: Tensor, score: SampleScores, device: torc
         scores=measured.scores,
         protocols=measured.protocols,
         version=project_version(),
-        provenance=provenance(device),
+        provenance=made_by,
         **measured.details,
     )

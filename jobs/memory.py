@@ -17,6 +17,7 @@ from datamodules.folder import machine_memory
 from foundation.errors import ConfigError, UserError
 from foundation.memory import asked_for, is_out_of_memory
 
+PROJECT = Path(__file__).parents[1]
 COPIES = 4  # of every weight, while it is trained: itself, its gradient, and Adam's two moments
 ADVICE = "Choose a smaller width, depth, latent_dim or number of components, or give network.parameters"
 
@@ -30,12 +31,13 @@ class Work(NamedTuple):
 
     file: str
     name: str
-    setting: str
+    setting: str | None
 
 
 WATCHING = Work("callbacks/collapse.py", "looking for collapse", "callbacks.health.batch_size")
 SCORING = Work("callbacks/sample_scores.py", "scoring samples", "scores.batch_size")
 LIKELIHOOD = Work("callbacks/likelihood_scores.py", "computing likelihoods", "callbacks.likelihood.batch_size")
+LOOKING = Work("callbacks/", "looking at what the model makes", None)
 TRAINING = Work("", "training", "data.batch_size")
 
 
@@ -72,8 +74,10 @@ def model_within_memory() -> Iterator[None]:
 def out_of_memory(error: BaseException, cfg: DictConfig, advice: str) -> OutOfMemoryError:
     """What to tell of a run that has taken more memory than there is; `advice` says how it goes on."""
     work = work_of(error)
-    size = OmegaConf.select(cfg, work.setting)
-    smaller = f"Choose a smaller {work.setting}" + (f" than {size}" if size is not None else "")
+    smaller = "Make room"
+    if work.setting is not None:
+        size = OmegaConf.select(cfg, work.setting)
+        smaller = f"Choose a smaller {work.setting}" + (f" than {size}" if size is not None else "")
     if work == TRAINING:
         smaller += " or a smaller network (network.parameters), which is another run, or make room for this one"
     return OutOfMemoryError(f"out of memory while {work.name}{asked_for(error)}. {smaller}; {advice}")
@@ -81,11 +85,12 @@ def out_of_memory(error: BaseException, cfg: DictConfig, advice: str) -> OutOfMe
 
 def work_of(error: BaseException) -> Work:
     """What a run was doing when an error was raised."""
-    for frame in traceback.extract_tb(error.__traceback__):
-        for work in (WATCHING, SCORING, LIKELIHOOD):
-            if Path(frame.filename).as_posix().endswith(f"/{work.file}"):
-                return work
-    return TRAINING
+    files = [Path(frame.filename).as_posix() for frame in traceback.extract_tb(error.__traceback__)]
+    for work in (WATCHING, SCORING, LIKELIHOOD):
+        if any(file.endswith(f"/{work.file}") for file in files):
+            return work
+    is_looking = any(file.startswith(f"{PROJECT.as_posix()}/{LOOKING.file}") for file in files)
+    return LOOKING if is_looking else TRAINING
 
 
 def check_images_fit(count: int, image_shape: tuple[int, int, int], setting: str) -> None:

@@ -36,7 +36,8 @@ def commit_of(folder: Path) -> tuple[str | None, bool | None]:
     if top is None or commit is None or Path(top).resolve() != folder.resolve():  # installed within another project
         return None, None
     changes = git(folder, "status", "--porcelain", "--untracked-files=no")
-    return commit, None if changes is None else bool(changes)
+    added = git(folder, "ls-files", "--others", "--exclude-standard", "--", "*.py", "conf")
+    return commit, None if changes is None or added is None else bool(changes or added)
 
 
 def git(folder: Path, *arguments: str) -> str | None:

@@ -120,8 +120,9 @@ def test_a_critic_whose_verdicts_are_beyond_what_a_probability_shows_is_not_call
 def test_a_network_without_a_gradient_is_certain_at_the_second_look_in_a_row():
     dead = norms(1, 0, 1, 0, 0, 0, 1, network="generator")
     assert found_at(NoGradient(), dead) == [4, 5]
-    assert found_at(NoGradient(), norms(*[1e-30] * 9, math.nan, math.inf)) == []
+    assert found_at(NoGradient(), norms(*[1e-30] * 9, math.nan, math.inf, network="generator")) == []
     assert found_at(NoGradient(), norms(*[0] * 9, network="discriminator")) == []  # a hinge's margin is kept
+    assert found_at(NoGradient(), norms(*[0] * 9, network="prior")) == []  # the KL is within its free bits
     between = [scalars for look in norms(0, 0, network="generator") for scalars in (look, {"loss": 1.0})]
     assert found_at(NoGradient(), between) == [2]  # it steps in one of several batches
     both = [a | b for a, b in zip(norms(0, 1, 0), norms(1, 0, 1, network="decoder"), strict=True)]

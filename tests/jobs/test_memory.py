@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import TinyImages, composed
+from hydra.errors import InstantiationException
 
 from foundation.errors import ConfigError
+from foundation.memory import is_out_of_memory
 from jobs import command_line, memory
 from jobs.building import build_model
 from jobs.job import run_job
@@ -146,3 +148,20 @@ def test_a_command_that_fills_the_memory_ends_with_one_message(error: Exception,
     said = capsys.readouterr().err
     assert end.value.code == 1 and said.startswith("error: out of memory")
     assert "Make room, and give the command again: python evaluate.py run=a" in said and "Traceback" not in said
+
+
+def test_pictures_that_fill_the_memory_are_not_called_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("callbacks.sample_grid.SampleGrid.draw", take_all)
+    with pytest.raises(OutOfMemoryError, match=r"while looking at what the model makes.* Make room; no epoch"):
+        run_job(train, composed(*TINY, "scores=none", run_dir=tmp_path / "run"))
+
+
+def test_full_memory_is_seen_in_what_a_library_has_wrapped():
+    try:
+        try:
+            raise MemoryError
+        except MemoryError as inner:
+            raise InstantiationException("Error in call to target") from inner
+    except InstantiationException as error:
+        assert is_out_of_memory(error) and is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(InstantiationException("Error in call to target"))

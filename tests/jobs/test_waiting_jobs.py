@@ -16,7 +16,8 @@ from jobs.run_end import record_begin, recording_end
 from jobs.sweep_jobs import JobLoader
 from jobs.waiting_jobs import has_begun, leave_records, remove_record, waiting_record
 from reports.run_folders import find_runs
-from run_folder.layout import SWEEP, WAITING
+from run_folder.layout import STATUS, SWEEP, WAITING
+from run_folder.records import EndRecord, write_record
 
 STUB = """
 import os, sys
@@ -164,3 +165,28 @@ def test_a_job_elsewhere_may_know_what_is_not_known_here(tmp_path: Path):
     config.hydra.launcher._target_ = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
     loader._expect(config)
     assert loader.refused == []
+
+
+def test_what_is_no_record_of_a_waiting_job_is_never_removed(tmp_path: Path):
+    elsewhere, kept = tmp_path / "home", tmp_path / "sweep" / WAITING / "0" / "best.ckpt"
+    for path in (elsewhere / "0" / "thesis.tex", kept):
+        path.parent.mkdir(parents=True)
+        path.write_text("years of work\n")
+    record = waiting_record(["seed=0"], {})
+    for _ in range(2):
+        leave_records(tmp_path / "sweep", [record, record])
+        remove_record(tmp_path / "sweep", 0)
+    assert kept.exists() and not kept.with_name(STATUS).exists()
+    assert (tmp_path / "sweep" / WAITING / "1" / STATUS).exists()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / WAITING).symlink_to(elsewhere)
+    leave_records(tmp_path / "linked", [record])
+    remove_record(tmp_path / "linked", 0)
+    assert [path.name for path in (elsewhere / "0").iterdir()] == ["thesis.tex"]
+
+
+def test_a_record_that_a_job_has_written_of_its_own_stays(tmp_path: Path):
+    own = EndRecord(status="failed", message="it ran in waiting/0")
+    write_record(tmp_path / WAITING / "0" / STATUS, own)
+    remove_record(tmp_path, 0)
+    assert (tmp_path / WAITING / "0" / STATUS).exists()

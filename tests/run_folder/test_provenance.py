@@ -36,6 +36,13 @@ def test_a_checkout_has_its_commit_and_says_whether_it_was_changed(checkout: Pat
     assert commit_of(checkout) == (commit, True)
 
 
+@pytest.mark.parametrize("new", ["networks/mine.py", "conf/network/mine.yaml"])
+def test_a_file_of_code_that_is_in_no_commit_is_a_change(checkout: Path, new: str):
+    (checkout / new).parent.mkdir(parents=True)
+    (checkout / new).write_text("1\n")
+    assert commit_of(checkout)[1] is True
+
+
 def test_a_package_inside_another_checkout_has_no_commit(checkout: Path):
     installed = checkout / "environment" / "site-packages"
     installed.mkdir(parents=True)
