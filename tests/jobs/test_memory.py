@@ -153,7 +153,7 @@ def test_a_command_that_fills_the_memory_ends_with_one_message(error: Exception,
 def test_pictures_that_fill_the_memory_are_not_called_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("callbacks.sample_grid.SampleGrid.draw", take_all)
     with pytest.raises(OutOfMemoryError, match=r"while looking at what the model makes.* Make room; no epoch"):
-        run_job(train, composed(*TINY, "scores=none", run_dir=tmp_path / "run"))
+        run_job(train, composed(*TINY, "callbacks=default", "scores=none", run_dir=tmp_path / "run"))
 
 
 def test_full_memory_is_seen_in_what_a_library_has_wrapped():
