@@ -87,9 +87,13 @@ def unknown_choice(group: str, choice: str, options: Sequence[str] | None) -> st
 
 
 def ways_to_choose() -> Iterator[tuple[str, str]]:
-    """Every choice in conf/ by its path, such as experiment/paper/vae_mnist, with what is typed for it."""
+    """Every choice in conf/ by its path, such as experiment/paper/vae_mnist, with what is typed for it.
+
+    But for the settings that a search has tried, and the steps of an ablation, which their sweeps choose.
+    """
     for path in sorted(CONF.glob("*/**/*.yaml")):
-        if not path.stem.startswith("_"):
+        is_tried = path.relative_to(CONF).parts[0] == "experiment" and len(path.relative_to(CONF).parts) > 3
+        if not path.stem.startswith("_") and not is_tried:
             group = path.parent
             while group.parent != CONF and is_global(group):
                 group = group.parent

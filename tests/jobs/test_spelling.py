@@ -44,8 +44,9 @@ EXPERIMENTS = PROJECT / "conf" / "experiment"
         ("modle/loss=hinge", "modle/loss: there is no such group; did you mean model/loss"),
         ("model=gann", "model=gann: there is no such choice; did you mean model=gan? model has: beta_vae, "),
         ("data=cifar", "data=cifar: there is no such choice; data has: digits, fashion_mnist"),
-        ("experiment=vae_mnist", "did you mean experiment=paper/vae_mnist? experiment has: fair, paper, quick, "),
-        ("experiment=vae_mnits", "did you mean experiment=paper/vae_mnist"),
+        ("experiment=vae_mnist", "did you mean experiment=best/vae_mnist or experiment=paper/vae_mnist? "
+            "experiment has: fair, paper, quick, "),
+        ("experiment=vae_mnits", "did you mean experiment=best/vae_mnist or experiment=paper/vae_mnist"),
         ("model=hinge", "did you mean model/loss=hinge?"),
         ("model=mnist", "did you mean data=mnist or experiment=reference/mnist?"),
     ],
