@@ -10,7 +10,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from callbacks.foreign_data import real_images
 from callbacks.interpolation import Interpolation
@@ -70,6 +70,28 @@ class Squares(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return DataLoader(self.images(2, 10), batch_size=8)
+
+
+class SplitSquares(Squares):
+    """Whose setup splits what it trains on at random."""
+
+    def __init__(self, split_seed: int | None) -> None:
+        super().__init__()
+        self.split_seed = split_seed
+
+    def prepare_data(self) -> None:
+        torch.rand(3)
+
+    def setup(self, stage: str) -> None:
+        own = None if self.split_seed is None else torch.Generator().manual_seed(self.split_seed)
+        self.train, self.val = random_split(self.images(0, 34), [24, 10], generator=own)
+
+    def train_dataloader(self) -> DataLoader:
+        flipped = [(image.flip(2) if torch.rand(()) < 0.5 else image, label) for image, label in self.train]
+        return DataLoader(flipped, batch_size=8, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.val, batch_size=8, shuffle=True)
 
 
 def scores_of(datamodule: LightningDataModule) -> SampleScores:
@@ -145,6 +167,27 @@ def test_looking_on_changes_no_weight_of_a_foreign_model(tmp_path: Path):
     _, seen = trained(tmp_path / "b", datamodule, watched)
     for name, weight in alone.state_dict().items():
         assert torch.equal(weight, seen.state_dict()[name])
+
+
+def test_a_split_at_random_that_the_trainer_would_not_draw_again_is_refused():
+    state = torch.random.get_rng_state()
+    says = r"SplitSquares\.val_dataloader gives other images.* give random_split a generator of its own"
+    with pytest.raises(UserError, match=says):
+        real_images(SplitSquares(split_seed=None))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_no_image_that_val_is_scored_by_is_trained_on_after_a_split_at_random(tmp_path: Path):
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    datamodule = SplitSquares(split_seed=3)
+    score = scores_of(datamodule)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    trained(tmp_path, datamodule, [score])
+    val = score.scorer.datamodule.split("val").images
+    assert len(val) == 10
+    for image, _ in datamodule.train:
+        assert not (val == to_uint8(image)).flatten(1).all(1).any()
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
