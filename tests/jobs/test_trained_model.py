@@ -18,6 +18,7 @@ from jobs.evaluation import evaluate
 from jobs.given_to_model import GivenValueError
 from jobs.run_data import save_data
 from jobs.run_start import save_config
+from jobs.samples import read_latents
 from jobs.trained_model import TrainedModel
 from lightning_modules.gan import GAN
 from lightning_modules.image_model import ImageModel
@@ -246,16 +247,38 @@ def test_images_of_given_latents_are_written(folder_of, no_data, tmp_path: Path)
         (np.zeros((2, 3)), r"latents: expected finite numbers of the shape \(N, \d+\), got the shape \(2, 3\)"),
         (np.array([{}]), "latents: .* can't be read as"),
         (np.array(["a"]), "expected numbers"),
+        (np.float32(3), "latents: .* holds a single number"),
+        (np.zeros((0, 3)), r"latents: .* got the shape \(0, 3\)"),
     ],
 )
 def test_latents_that_are_none_are_refused(content, says: str, folder_of, tmp_path: Path):
-    if isinstance(content, np.ndarray):
+    if isinstance(content, np.ndarray | np.generic):
         np.save(tmp_path / "z.npy", content)
     elif content:
         (tmp_path / "z.npy").write_text(content)
     with pytest.raises(UserError, match=says):
         write(folder_of("vae"), tmp_path / "a.npz", f"latents={tmp_path / 'z.npy'}")
     assert not (tmp_path / "a.npz").exists()
+
+
+def test_an_archive_that_is_called_an_array_is_refused(folder_of, tmp_path: Path):
+    np.savez(tmp_path / "z.npz", np.zeros((2, 16)))
+    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
+    with pytest.raises(ConfigError, match=r"latents: .* is an \.npz by its content; rename it"):
+        write(folder_of("vae"), tmp_path / "a.npz", f"latents={tmp_path / 'z.npy'}")
+
+
+@pytest.mark.parametrize("name", ["z.npy", "z.npz"])
+def test_latents_that_would_fill_the_memory_are_not_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    z = np.zeros((1000, 125))  # a MB
+    if name == "z.npy":
+        np.save(tmp_path / name, z)
+    else:
+        np.savez(tmp_path / name, z)
+    assert read_latents(tmp_path / name).z.shape == z.shape
+    monkeypatch.setattr("scoring.given_arrays.machine_memory", lambda: 1_900_000)
+    with pytest.raises(ConfigError, match=r"latents: .* has 0\.001 GB of .*, more than half of the memory"):
+        read_latents(tmp_path / name)
 
 
 def test_archive_of_latents_has_no_other_arrays(folder_of, tmp_path: Path):
