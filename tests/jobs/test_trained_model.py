@@ -97,10 +97,37 @@ def test_a_seed_alone_decides_samples_and_without_one_torch_does(name: str, fold
     assert torch.equal(model.sample(3), drawn)
 
 
-@pytest.mark.parametrize("given", [7, "7", [7], torch.tensor([7]), np.array([7]), [7] * 6, [np.int64(7)]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        7,
+        "7",
+        [7],
+        torch.tensor([7]),
+        np.array([7]),
+        [7] * 6,
+        [np.int64(7)],
+        np.int64(7),
+        np.str_("7"),
+        torch.tensor(7),
+        range(7, 8),
+    ],
+)
 def test_a_label_is_a_number_or_a_name_and_holds_for_all(given, folder_of):
     model = loaded(folder_of("gan of labels"))
     assert model.draw(6, given).labels.tolist() == [7] * 6
+
+
+def test_a_count_and_a_seed_may_be_numpys(folder_of):
+    model = loaded(folder_of("vae"))
+    assert torch.equal(model.sample(np.int32(4), seed=np.uint64(3)), model.sample(4, seed=3))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint32, np.uint64])
+def test_codes_may_be_of_any_whole_numbers(kind: type, folder_of):
+    model = loaded(folder_of("vqvae of labels"))
+    codes: np.ndarray = np.ones((2, *model.latent_shape), kind)
+    assert torch.equal(model(codes, 0), model(torch.ones(2, *model.latent_shape).long(), 0))
 
 
 def test_several_labels_are_taken_in_turn_and_decide_the_image(folder_of):
@@ -135,7 +162,19 @@ def test_bytes_and_floats_of_the_same_images_are_the_same(folder_of):
         ("gan", lambda model: model.encode(some_images()), "a GAN has no encoder"),
         ("gan of labels", lambda model: model.reconstruct(some_images(), 3), "a GAN has no encoder"),
         ("vae", lambda model: model.sample(4, labels=3), "labels: this model knows none"),
-        ("vae", lambda model: model.sample(0), "samples: expected at least 1, got 0"),
+        ("vae", lambda model: model.sample(0), "samples: expected a whole number, at least 1, got 0"),
+        ("vae", lambda model: model.sample(2.5), "samples: expected a whole number, at least 1, got 2.5"),
+        ("vae", lambda model: model.sample("3"), "samples: expected a whole number, at least 1, got '3'"),
+        ("vae", lambda model: model.sample(True), "samples: expected a whole number, at least 1, got True"),
+        ("vae", lambda model: model.sample(None), "samples: expected a whole number, at least 1, got None"),
+        ("vae", lambda model: model.sample(2, seed="a"), "seed: expected a whole number .* got 'a'"),
+        ("vae", lambda model: model.sample(2, seed=2**64), "seed: .* from 0 to 18446744073709551615, got 18446"),
+        ("vae", lambda model: model("abc"), "latents: expected finite numbers .* got a str that is no tensor"),
+        ("vae", lambda model: model([[1.0], [1.0, 2.0]]), "latents: expected finite .* got a list that is no tensor"),
+        ("vae", lambda model: model([[10**30] * 16]), "latents: expected finite .* got a list that is no tensor"),
+        ("vae", lambda model: model.encode(None), r"images: expected uint8, .* got a NoneType that is no tensor"),
+        ("vae", lambda model: model.encode({"a": 1}), r"images: expected uint8, .* got a dict that is no tensor"),
+        ("vae", lambda model: model(np.array([["a"] * 16])), "got a ndarray that is no tensor"),
         ("vae", lambda model: model.encode(2 * some_images()), r"expected .* floats in \[0, 1\].* got floats from 0"),
         ("vae", lambda model: model.encode(some_images() * torch.nan), "got floats from nan to nan"),
         ("vae", lambda model: model.encode(torch.zeros(2, 1, 8, 8).long()), "got torch.int64"),
@@ -144,6 +183,9 @@ def test_bytes_and_floats_of_the_same_images_are_the_same(folder_of):
         ("vae", lambda model: model(torch.full((2, *model.latent_shape), torch.inf)), "expected finite numbers"),
         ("gan of labels", lambda model: model(torch.zeros(2, *model.latent_shape)), "has to be given them: numbers"),
         ("gan of labels", lambda model: model.sample(4, labels="cat"), "no 'cat'; expected numbers from 0 to 9, or"),
+        ("gan of labels", lambda model: model.sample(4, labels=3.0), "labels: expected numbers from 0 .*; got 3.0"),
+        ("gan of labels", lambda model: model.sample(4, labels=[3.0]), "there is no 3.0"),
+        ("gan of labels", lambda model: model.sample(4, labels=[[1, 2]]), r"there is no \[1, 2\]"),
         ("gan of labels", lambda model: model.sample(4, labels=[0, 10]), "there is no 10"),
         ("gan of labels", lambda model: model.sample(4, labels=True), "there is no True"),
         ("gan of labels", lambda model: model.sample(2, labels=[1, 2, 3]), "at most 2, one for each image; got 3"),
