@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.content import content_hash
 from datamodules.disk_cache import user_caches
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
-from datamodules.pixels import to_uint8
+from datamodules.pixels import not_pixels, to_uint8
 from foundation.errors import UserError
 from lightning_modules.observing import drawing_from
 from scoring.real_images import RealImages
@@ -93,7 +93,7 @@ def gathered(loader: Iterable[Any] | None, source: str) -> LabelledImages:
         images.append(as_bytes(first, source))
         is_labels = isinstance(second, Tensor) and second.shape == (len(images[-1]),)
         labels.append(cast(Tensor, second).long() if is_labels else torch.zeros(len(images[-1]), dtype=torch.long))
-    if not images:
+    if not any(map(len, images)):
         raise UserError(f"{source} gives no images. {CONTRACT}, of each split")
     return LabelledImages(torch.cat(images).cpu(), torch.cat(labels).cpu())
 
@@ -102,9 +102,6 @@ def as_bytes(images: Any, source: str) -> Tensor:
     """A batch as uint8."""
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise UserError(f"{source} gives {type(images).__name__}s. {CONTRACT}")
-    if images.dtype == torch.uint8:
-        return images
-    low, high = (float(end) for end in images.aminmax())
-    if not images.is_floating_point() or not (low >= 0 and high <= 1):
-        raise UserError(f"{source} gives {images.dtype} from {low:.4g} to {high:.4g}. {CONTRACT}")
-    return to_uint8(images.float())
+    if found := not_pixels(images):
+        raise UserError(f"{source} gives {found}. {CONTRACT}")
+    return images if images.dtype == torch.uint8 else to_uint8(images.float())

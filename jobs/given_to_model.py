@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.pixels import to_unit_range
+from datamodules.pixels import not_pixels, to_unit_range
 from foundation.errors import UserError
 
 Array = Tensor | np.ndarray
@@ -25,14 +25,9 @@ def images_in_unit_range(given: Array, image_shape: tuple[int, ...]) -> Tensor:
     wanted = f"images: expected uint8, or floats in [0, 1], of the shape {in_words(image_shape)}"
     images = as_tensor(given, wanted)
     check_shape(images, image_shape, wanted)
-    if images.dtype == torch.uint8:
-        return to_unit_range(images)
-    if not images.is_floating_point():
-        raise GivenValueError(f"{wanted}, got {images.dtype}")
-    low, high = (float(end) for end in images.aminmax())
-    if not (low >= 0 and high <= 1):  # nan is neither
-        raise GivenValueError(f"{wanted}, got floats from {low:.4g} to {high:.4g}")
-    return images.float()
+    if found := not_pixels(images):
+        raise GivenValueError(f"{wanted}, got {found}")
+    return to_unit_range(images) if images.dtype == torch.uint8 else images.float()
 
 
 def latents_of_model(given: Array, latent_shape: tuple[int, ...], num_codes: int | None) -> Tensor:

@@ -17,7 +17,7 @@ from callbacks.interpolation import Interpolation
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.sample_grid import SampleGrid
 from callbacks.sample_scores import SampleScores
-from datamodules.pixels import to_uint8
+from datamodules.pixels import not_pixels, to_uint8
 from foundation.errors import UserError
 from lightning_modules.foreign import as_generative
 from run_folder.curves import read_rows
@@ -205,6 +205,32 @@ def test_images_of_foreign_loaders_are_all_there_once(as_bytes: bool, has_labels
     assert torch.equal(found.labels[order], expected[1] if has_labels else torch.zeros(24).long())
 
 
+def test_an_empty_batch_among_others_is_passed_over():
+    datamodule = Squares()
+    datamodule.val_dataloader = lambda: [
+        torch.zeros(0, 1, 8, 8),
+        torch.ones(2, 1, 8, 8),
+        torch.zeros(0, 1, 8, 8).byte(),
+    ]
+    assert torch.equal(real_images(datamodule).split("val").images, torch.full((2, 1, 8, 8), 255).byte())
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (torch.tensor([0, 255], dtype=torch.uint8), None),
+        (torch.tensor([0.0, 1.0]).half(), None),
+        (torch.zeros(0), None),
+        (torch.tensor([0.5, torch.nan]), "torch.float32 from nan to nan"),
+        (torch.tensor([-0.25, 1.0]).double(), "torch.float64 from -0.25 to 1"),
+        (torch.tensor([0.0, 1.5]), "torch.float32 from 0 to 1.5"),
+        (torch.tensor([True]), "torch.bool"),
+    ],
+)
+def test_pixels_are_bytes_or_floats_in_the_unit_range(images: Tensor, expected: str | None):
+    assert not_pixels(images) == expected
+
+
 def test_a_module_that_offers_no_images_is_told_what_is_needed():
     class Nothing(LightningModule):
         def decode(self, z: Tensor) -> Tensor:
@@ -229,6 +255,10 @@ def test_a_module_that_offers_no_images_is_told_what_is_needed():
     ("loader", "says"),
     [
         (lambda: [torch.zeros(2, 1, 8, 8) - 1], r"Squares\.val_dataloader gives torch\.float32 from -1 to -1"),
+        (lambda: [torch.full((2, 1, 8, 8), torch.nan)], "gives torch.float32 from nan to nan"),
+        (lambda: [torch.zeros(2, 1, 8, 8).long()], "gives torch.int64"),
+        (lambda: [torch.zeros(2, 1, 8, 8, dtype=torch.complex64)], "gives torch.complex64"),
+        (lambda: [torch.zeros(0, 1, 8, 8)], r"Squares\.val_dataloader gives no images"),
         (lambda: [{"image": torch.zeros(2, 1, 8, 8)}], r"Squares\.val_dataloader gives dicts"),
         (lambda: [], r"Squares\.val_dataloader gives no images"),
         (lambda: None, r"Squares\.val_dataloader gives no images"),
