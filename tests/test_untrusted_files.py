@@ -63,7 +63,7 @@ def test_an_archive_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, m
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("arr_0.npy", bytes(2**24))
     assert path.stat().st_size < 2**16
-    check_size(path)
+    check_size(path, "images")
     monkeypatch.setattr("scoring.given_arrays.machine_memory", lambda: 2**24)
     with pytest.raises(UserError, match=r"0\.0168 GB of arrays once it is unpacked"):
         read_archive(path, (1, 8, 8))
