@@ -9,9 +9,10 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from datamodules.content import content_hash
 from datamodules.disk_cache import user_caches
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
-from datamodules.pixels import to_uint8
+from datamodules.pixels import not_pixels, to_uint8
 from foundation.errors import UserError
 from lightning_modules.observing import drawing_from
 from scoring.real_images import RealImages
@@ -48,23 +49,40 @@ class LoadedImages:
 def real_images(datamodule: LightningDataModule) -> RealImages:
     """A data module of this project as it is; of any other the images that its three loaders give, held in memory.
 
-    They are read once, here, which draws from no global generator. `class_names`, if it has them, name its labels.
-    Raises UserError where it offers no such images.
+    They are read here, val and test after a second setup too, as the Trainer sets it up anew; PyTorch's global
+    generators stay. `class_names`, if it has them, name its labels.
+    Raises UserError where it offers no such images, or others in val or test the second time.
     """
     if isinstance(datamodule, ImageDataModule):
         return datamodule
-    datamodule.prepare_data()
+    with drawing_from(0, torch.device("cpu")):
+        datamodule.prepare_data()
+        splits = read_splits(datamodule, ("train", "val", "test"))
+    with drawing_from(1, torch.device("cpu")):
+        again = read_splits(datamodule, ("val", "test"))  # not train, whose images augmentations may change
+    title = type(datamodule).__name__
+    for name, split in again.items():
+        if hashes_of_images(split) != hashes_of_images(splits[name]):
+            raise UserError(
+                f"{title}.{name}_dataloader gives other images after a second setup, so that images of {name} would be "
+                "trained on. Where setup splits at random, give random_split a generator of its own, made there: "
+                "generator=torch.Generator().manual_seed(0)"
+            )
+    return LoadedImages(title, tuple(getattr(datamodule, "class_names", ())), splits)
+
+
+def read_splits(datamodule: LightningDataModule, names: Iterable[str]) -> dict[str, LabelledImages]:
+    """A module set up, as the Trainer does it, and the images of its loaders."""
     datamodule.setup("fit")
     datamodule.setup("test")
-    loaders = {
-        "train": datamodule.train_dataloader,
-        "val": datamodule.val_dataloader,
-        "test": datamodule.test_dataloader,
-    }
+    loaders = {name: f"{name}_dataloader" for name in names}
     title = type(datamodule).__name__
-    with drawing_from(0, torch.device("cpu")):
-        splits = {name: gathered(loader(), f"{title}.{name}_dataloader") for name, loader in loaders.items()}
-    return LoadedImages(title, tuple(getattr(datamodule, "class_names", ())), splits)
+    return {name: gathered(getattr(datamodule, loader)(), f"{title}.{loader}") for name, loader in loaders.items()}
+
+
+def hashes_of_images(split: LabelledImages) -> list[str]:
+    """Equal for the same images in any order."""
+    return sorted(content_hash(image) for image in split.images)
 
 
 def gathered(loader: Iterable[Any] | None, source: str) -> LabelledImages:
@@ -75,7 +93,7 @@ def gathered(loader: Iterable[Any] | None, source: str) -> LabelledImages:
         images.append(as_bytes(first, source))
         is_labels = isinstance(second, Tensor) and second.shape == (len(images[-1]),)
         labels.append(cast(Tensor, second).long() if is_labels else torch.zeros(len(images[-1]), dtype=torch.long))
-    if not images:
+    if not any(map(len, images)):
         raise UserError(f"{source} gives no images. {CONTRACT}, of each split")
     return LabelledImages(torch.cat(images).cpu(), torch.cat(labels).cpu())
 
@@ -84,9 +102,6 @@ def as_bytes(images: Any, source: str) -> Tensor:
     """A batch as uint8."""
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise UserError(f"{source} gives {type(images).__name__}s. {CONTRACT}")
-    if images.dtype == torch.uint8:
-        return images
-    low, high = (float(end) for end in images.aminmax())
-    if not images.is_floating_point() or not (low >= 0 and high <= 1):
-        raise UserError(f"{source} gives {images.dtype} from {low:.4g} to {high:.4g}. {CONTRACT}")
-    return to_uint8(images.float())
+    if found := not_pixels(images):
+        raise UserError(f"{source} gives {found}. {CONTRACT}")
+    return images if images.dtype == torch.uint8 else to_uint8(images.float())

@@ -12,7 +12,7 @@ from datamodules.pixels import to_uint8
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
 from lightning_modules.values import Latents
-from scoring.given_arrays import UNREADABLE, check_size, read_arrays
+from scoring.given_arrays import UNREADABLE, check_fits, check_size, read_arrays
 
 from .trained_model import AT_ONCE, TrainedModel
 
@@ -45,18 +45,30 @@ def read_latents(path: Path) -> GivenLatents:
         check_size(path, "latents")
         arrays = read_arrays(path, "latents")
     else:
-        try:
-            arrays = {"arr_0": np.load(path, mmap_mode="r", allow_pickle=False)}
-        except UNREADABLE as error:
-            raise ConfigError(f"latents: {path} can't be read as an array of numbers ({error})") from error
+        arrays = {"arr_0": read_array(path)}
     if "arr_0" not in arrays or not arrays.keys() <= {"arr_0", "arr_1"}:
         found = ", ".join(arrays) or "no array of numbers"
         raise ConfigError(f"latents: expected arr_0, and arr_1 for labels, in {path}, which has {found}")
     for array in arrays.values():
         if array.dtype.kind not in "iuf":
             raise ConfigError(f"latents: {path} has an array of {array.dtype}, expected numbers")
+        if array.ndim == 0:
+            raise ConfigError(f"latents: {path} holds a single number, expected an array of them, (N, …)")
     native = {name: np.array(array, dtype=array.dtype.newbyteorder("=")) for name, array in arrays.items()}
     return GivenLatents(native["arr_0"], native.get("arr_1"))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array in an .npy, of which nothing is read yet. Raises ConfigError where it would fill the memory."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except UNREADABLE as error:
+        raise ConfigError(f"latents: {path} can't be read as an array of numbers ({error})") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ConfigError(f"latents: {path} is an .npz by its content; rename it")
+    check_fits(array.nbytes, f"latents: {path} has {array.nbytes / 1e9:,.3g} GB of numbers")
+    return array
 
 
 def write_samples(model: TrainedModel, latents: Latents, out: Path) -> None:

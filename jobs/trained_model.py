@@ -18,6 +18,8 @@ from .given_to_model import (
     Array,
     GivenValueError,
     Labels,
+    checked_seed,
+    count_of_samples,
     images_in_unit_range,
     known_labels,
     labels_in_turn,
@@ -66,8 +68,7 @@ class TrainedModel:
 
     def draw(self, n: int, labels: Labels | None = None, seed: int | None = None) -> Latents:
         """The latents that `sample` makes images of."""
-        if n < 1:
-            raise GivenValueError(f"samples: expected at least 1, got {n}")
+        n, seed = count_of_samples(n), checked_seed(seed)
         given = self.labels_of(labels, n)
         if not self.module.latents_are_fitted:
             raise GivenValueError(

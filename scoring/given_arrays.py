@@ -64,12 +64,14 @@ def check_size(path: Path, setting: str) -> None:
             size = sum(entry.file_size for entry in archive.infolist())
     except (OSError, ValueError, NotImplementedError, BadZipFile) as error:
         raise ConfigError(f"{setting}: {path} can't be read as an .npz of arrays of numbers ({error})") from error
+    check_fits(size, f"{setting}: {path} has {size / 1e9:,.3g} GB of arrays once it is unpacked")
+
+
+def check_fits(size: int, what: str) -> None:
+    """Raise ConfigError, which begins with `what`, where so many bytes are more of the memory than is good."""
     limit = LARGEST_SHARE * machine_memory()
     if size > limit:
-        raise ConfigError(
-            f"{setting}: {path} has {size / 1e9:,.3g} GB of arrays once it is unpacked, more than half of the memory, "
-            f"{limit / 1e9:,.3g} GB. Give fewer of them"
-        )
+        raise ConfigError(f"{what}, more than half of the memory, {limit / 1e9:,.3g} GB. Give fewer of them")
 
 
 def read_arrays(path: Path, setting: str) -> dict[str, np.ndarray]:

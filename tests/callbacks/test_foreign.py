@@ -10,14 +10,14 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from callbacks.foreign_data import real_images
 from callbacks.interpolation import Interpolation
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.sample_grid import SampleGrid
 from callbacks.sample_scores import SampleScores
-from datamodules.pixels import to_uint8
+from datamodules.pixels import not_pixels, to_uint8
 from foundation.errors import UserError
 from lightning_modules.foreign import as_generative
 from run_folder.curves import read_rows
@@ -70,6 +70,28 @@ class Squares(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return DataLoader(self.images(2, 10), batch_size=8)
+
+
+class SplitSquares(Squares):
+    """Whose setup splits what it trains on at random."""
+
+    def __init__(self, split_seed: int | None) -> None:
+        super().__init__()
+        self.split_seed = split_seed
+
+    def prepare_data(self) -> None:
+        torch.rand(3)
+
+    def setup(self, stage: str) -> None:
+        own = None if self.split_seed is None else torch.Generator().manual_seed(self.split_seed)
+        self.train, self.val = random_split(self.images(0, 34), [24, 10], generator=own)
+
+    def train_dataloader(self) -> DataLoader:
+        flipped = [(image.flip(2) if torch.rand(()) < 0.5 else image, label) for image, label in self.train]
+        return DataLoader(flipped, batch_size=8, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.val, batch_size=8, shuffle=True)
 
 
 def scores_of(datamodule: LightningDataModule) -> SampleScores:
@@ -147,6 +169,27 @@ def test_looking_on_changes_no_weight_of_a_foreign_model(tmp_path: Path):
         assert torch.equal(weight, seen.state_dict()[name])
 
 
+def test_a_split_at_random_that_the_trainer_would_not_draw_again_is_refused():
+    state = torch.random.get_rng_state()
+    says = r"SplitSquares\.val_dataloader gives other images.* give random_split a generator of its own"
+    with pytest.raises(UserError, match=says):
+        real_images(SplitSquares(split_seed=None))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_no_image_that_val_is_scored_by_is_trained_on_after_a_split_at_random(tmp_path: Path):
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    datamodule = SplitSquares(split_seed=3)
+    score = scores_of(datamodule)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    trained(tmp_path, datamodule, [score])
+    val = score.scorer.datamodule.split("val").images
+    assert len(val) == 10
+    for image, _ in datamodule.train:
+        assert not (val == to_uint8(image)).flatten(1).all(1).any()
+
+
 @pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize("has_labels", [False, True])
 def test_images_of_foreign_loaders_are_all_there_once(as_bytes: bool, has_labels: bool):
@@ -160,6 +203,32 @@ def test_images_of_foreign_loaders_are_all_there_once(as_bytes: bool, has_labels
     order = [int((found.images == image).flatten(1).all(1).nonzero()) for image in expected[0]]
     assert sorted(order) == list(range(24)) and found.images.dtype == torch.uint8
     assert torch.equal(found.labels[order], expected[1] if has_labels else torch.zeros(24).long())
+
+
+def test_an_empty_batch_among_others_is_passed_over():
+    datamodule = Squares()
+    datamodule.val_dataloader = lambda: [
+        torch.zeros(0, 1, 8, 8),
+        torch.ones(2, 1, 8, 8),
+        torch.zeros(0, 1, 8, 8).byte(),
+    ]
+    assert torch.equal(real_images(datamodule).split("val").images, torch.full((2, 1, 8, 8), 255).byte())
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (torch.tensor([0, 255], dtype=torch.uint8), None),
+        (torch.tensor([0.0, 1.0]).half(), None),
+        (torch.zeros(0), None),
+        (torch.tensor([0.5, torch.nan]), "torch.float32 from nan to nan"),
+        (torch.tensor([-0.25, 1.0]).double(), "torch.float64 from -0.25 to 1"),
+        (torch.tensor([0.0, 1.5]), "torch.float32 from 0 to 1.5"),
+        (torch.tensor([True]), "torch.bool"),
+    ],
+)
+def test_pixels_are_bytes_or_floats_in_the_unit_range(images: Tensor, expected: str | None):
+    assert not_pixels(images) == expected
 
 
 def test_a_module_that_offers_no_images_is_told_what_is_needed():
@@ -186,6 +255,10 @@ def test_a_module_that_offers_no_images_is_told_what_is_needed():
     ("loader", "says"),
     [
         (lambda: [torch.zeros(2, 1, 8, 8) - 1], r"Squares\.val_dataloader gives torch\.float32 from -1 to -1"),
+        (lambda: [torch.full((2, 1, 8, 8), torch.nan)], "gives torch.float32 from nan to nan"),
+        (lambda: [torch.zeros(2, 1, 8, 8).long()], "gives torch.int64"),
+        (lambda: [torch.zeros(2, 1, 8, 8, dtype=torch.complex64)], "gives torch.complex64"),
+        (lambda: [torch.zeros(0, 1, 8, 8)], r"Squares\.val_dataloader gives no images"),
         (lambda: [{"image": torch.zeros(2, 1, 8, 8)}], r"Squares\.val_dataloader gives dicts"),
         (lambda: [], r"Squares\.val_dataloader gives no images"),
         (lambda: None, r"Squares\.val_dataloader gives no images"),

@@ -9,6 +9,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 A_RUN = f"run={PROJECT / 'zoo' / 'vae_mnist_small'}"  # one that is finished
 A_GAN = f"run={PROJECT / 'zoo' / 'gan_mnist_small'}"
+OF_LATENTS = PROJECT / "tests" / "campaign" / "latents"  # files that hold none
 A_WEIGHT_FILE = PROJECT / "zoo" / "vae_mnist_small" / "weights.safetensors"
 
 
@@ -350,6 +351,12 @@ images=<weights>
 <run> latents=nowhere.npy out=a.npz
 <run> latents=<weights> out=a.npz
 <run> latents=<weights>
+<run> latents=. out=a.npz
+<run> latents=<latents>/number.npy out=a.npz
+<run> latents=<latents>/number.npz out=a.npz
+<run> latents=<latents>/archive.npy out=a.npz
+<run> latents=<latents>/cut.npy out=a.npz
+<run> latents=<latents>/none.npy out=a.npz
 <run> samples=0 out=a.npz
 <run> samples=18446744073709551616 out=a.npz
 <run> samples=1000000000000 out=a.npz
@@ -428,7 +435,8 @@ nowhere --out nowhere
 
 
 def parsed(lines: str, program: str, *first: str) -> list[CommandLine]:
-    for name, value in {"<run>": A_RUN, "<gan>": A_GAN, "<weights>": str(A_WEIGHT_FILE)}.items():
+    meanings = {"<run>": A_RUN, "<gan>": A_GAN, "<weights>": str(A_WEIGHT_FILE), "<latents>": str(OF_LATENTS)}
+    for name, value in meanings.items():
         lines = lines.replace(name, value)
     return [CommandLine((*first, *line.split()), program) for line in lines.split("\n")[1:-1]]
 

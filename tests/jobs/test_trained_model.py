@@ -18,6 +18,7 @@ from jobs.evaluation import evaluate
 from jobs.given_to_model import GivenValueError
 from jobs.run_data import save_data
 from jobs.run_start import save_config
+from jobs.samples import read_latents
 from jobs.trained_model import TrainedModel
 from lightning_modules.gan import GAN
 from lightning_modules.image_model import ImageModel
@@ -96,10 +97,37 @@ def test_a_seed_alone_decides_samples_and_without_one_torch_does(name: str, fold
     assert torch.equal(model.sample(3), drawn)
 
 
-@pytest.mark.parametrize("given", [7, "7", [7], torch.tensor([7]), np.array([7]), [7] * 6, [np.int64(7)]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        7,
+        "7",
+        [7],
+        torch.tensor([7]),
+        np.array([7]),
+        [7] * 6,
+        [np.int64(7)],
+        np.int64(7),
+        np.str_("7"),
+        torch.tensor(7),
+        range(7, 8),
+    ],
+)
 def test_a_label_is_a_number_or_a_name_and_holds_for_all(given, folder_of):
     model = loaded(folder_of("gan of labels"))
     assert model.draw(6, given).labels.tolist() == [7] * 6
+
+
+def test_a_count_and_a_seed_may_be_numpys(folder_of):
+    model = loaded(folder_of("vae"))
+    assert torch.equal(model.sample(np.int32(4), seed=np.uint64(3)), model.sample(4, seed=3))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint32, np.uint64])
+def test_codes_may_be_of_any_whole_numbers(kind: type, folder_of):
+    model = loaded(folder_of("vqvae of labels"))
+    codes: np.ndarray = np.ones((2, *model.latent_shape), kind)
+    assert torch.equal(model(codes, 0), model(torch.ones(2, *model.latent_shape).long(), 0))
 
 
 def test_several_labels_are_taken_in_turn_and_decide_the_image(folder_of):
@@ -134,15 +162,30 @@ def test_bytes_and_floats_of_the_same_images_are_the_same(folder_of):
         ("gan", lambda model: model.encode(some_images()), "a GAN has no encoder"),
         ("gan of labels", lambda model: model.reconstruct(some_images(), 3), "a GAN has no encoder"),
         ("vae", lambda model: model.sample(4, labels=3), "labels: this model knows none"),
-        ("vae", lambda model: model.sample(0), "samples: expected at least 1, got 0"),
-        ("vae", lambda model: model.encode(2 * some_images()), r"expected .* floats in \[0, 1\].* got floats from 0"),
-        ("vae", lambda model: model.encode(some_images() * torch.nan), "got floats from nan to nan"),
+        ("vae", lambda model: model.sample(0), "samples: expected a whole number, at least 1, got 0"),
+        ("vae", lambda model: model.sample(2.5), "samples: expected a whole number, at least 1, got 2.5"),
+        ("vae", lambda model: model.sample("3"), "samples: expected a whole number, at least 1, got '3'"),
+        ("vae", lambda model: model.sample(True), "samples: expected a whole number, at least 1, got True"),
+        ("vae", lambda model: model.sample(None), "samples: expected a whole number, at least 1, got None"),
+        ("vae", lambda model: model.sample(2, seed="a"), "seed: expected a whole number .* got 'a'"),
+        ("vae", lambda model: model.sample(2, seed=2**64), "seed: .* from 0 to 18446744073709551615, got 18446"),
+        ("vae", lambda model: model("abc"), "latents: expected finite numbers .* got a str that is no tensor"),
+        ("vae", lambda model: model([[1.0], [1.0, 2.0]]), "latents: expected finite .* got a list that is no tensor"),
+        ("vae", lambda model: model([[10**30] * 16]), "latents: expected finite .* got a list that is no tensor"),
+        ("vae", lambda model: model.encode(None), r"images: expected uint8, .* got a NoneType that is no tensor"),
+        ("vae", lambda model: model.encode({"a": 1}), r"images: expected uint8, .* got a dict that is no tensor"),
+        ("vae", lambda model: model(np.array([["a"] * 16])), "got a ndarray that is no tensor"),
+        ("vae", lambda model: model.encode(2 * some_images()), r"floats in \[0, 1\].* got torch.float32 from 0"),
+        ("vae", lambda model: model.encode(some_images() * torch.nan), "got torch.float32 from nan to nan"),
         ("vae", lambda model: model.encode(torch.zeros(2, 1, 8, 8).long()), "got torch.int64"),
         ("vae", lambda model: model.encode(some_images()[0]), r"\(N, 1, 8, 8\), got the shape \(1, 8, 8\)"),
         ("vae", lambda model: model(torch.zeros(3)), r"shape \(N, \d+\), got the shape \(3,\)"),
         ("vae", lambda model: model(torch.full((2, *model.latent_shape), torch.inf)), "expected finite numbers"),
         ("gan of labels", lambda model: model(torch.zeros(2, *model.latent_shape)), "has to be given them: numbers"),
         ("gan of labels", lambda model: model.sample(4, labels="cat"), "no 'cat'; expected numbers from 0 to 9, or"),
+        ("gan of labels", lambda model: model.sample(4, labels=3.0), "labels: expected numbers from 0 .*; got 3.0"),
+        ("gan of labels", lambda model: model.sample(4, labels=[3.0]), "there is no 3.0"),
+        ("gan of labels", lambda model: model.sample(4, labels=[[1, 2]]), r"there is no \[1, 2\]"),
         ("gan of labels", lambda model: model.sample(4, labels=[0, 10]), "there is no 10"),
         ("gan of labels", lambda model: model.sample(4, labels=True), "there is no True"),
         ("gan of labels", lambda model: model.sample(2, labels=[1, 2, 3]), "at most 2, one for each image; got 3"),
@@ -246,16 +289,38 @@ def test_images_of_given_latents_are_written(folder_of, no_data, tmp_path: Path)
         (np.zeros((2, 3)), r"latents: expected finite numbers of the shape \(N, \d+\), got the shape \(2, 3\)"),
         (np.array([{}]), "latents: .* can't be read as"),
         (np.array(["a"]), "expected numbers"),
+        (np.float32(3), "latents: .* holds a single number"),
+        (np.zeros((0, 3)), r"latents: .* got the shape \(0, 3\)"),
     ],
 )
 def test_latents_that_are_none_are_refused(content, says: str, folder_of, tmp_path: Path):
-    if isinstance(content, np.ndarray):
+    if isinstance(content, np.ndarray | np.generic):
         np.save(tmp_path / "z.npy", content)
     elif content:
         (tmp_path / "z.npy").write_text(content)
     with pytest.raises(UserError, match=says):
         write(folder_of("vae"), tmp_path / "a.npz", f"latents={tmp_path / 'z.npy'}")
     assert not (tmp_path / "a.npz").exists()
+
+
+def test_an_archive_that_is_called_an_array_is_refused(folder_of, tmp_path: Path):
+    np.savez(tmp_path / "z.npz", np.zeros((2, 16)))
+    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
+    with pytest.raises(ConfigError, match=r"latents: .* is an \.npz by its content; rename it"):
+        write(folder_of("vae"), tmp_path / "a.npz", f"latents={tmp_path / 'z.npy'}")
+
+
+@pytest.mark.parametrize("name", ["z.npy", "z.npz"])
+def test_latents_that_would_fill_the_memory_are_not_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    z = np.zeros((1000, 125))  # a MB
+    if name == "z.npy":
+        np.save(tmp_path / name, z)
+    else:
+        np.savez(tmp_path / name, z)
+    assert read_latents(tmp_path / name).z.shape == z.shape
+    monkeypatch.setattr("scoring.given_arrays.machine_memory", lambda: 1_900_000)
+    with pytest.raises(ConfigError, match=r"latents: .* has 0\.001 GB of .*, more than half of the memory"):
+        read_latents(tmp_path / name)
 
 
 def test_archive_of_latents_has_no_other_arrays(folder_of, tmp_path: Path):
