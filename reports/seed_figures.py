@@ -33,7 +33,7 @@ def seed_charts(models: Sequence[Model], columns: Sequence[Column]) -> list[Char
 
 def cost_charts(models: Sequence[Model], column: Column) -> list[Chart]:
     """A score against the seconds and the parameters that it took, a dot a seed."""
-    styles = {model.name: index for index, model in enumerate(models)}
+    styles = {model.name: index for index, model in enumerate(models) if model.values(column)}
     charts = []
     for cost, title in COSTS.items():
         rows: list[Row] = [
