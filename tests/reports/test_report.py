@@ -513,6 +513,15 @@ def test_browser_sorts_tables_and_enlarges_pictures(reported: Path, tmp_path: Pa
 
 
 @needs_browser
+def test_a_chart_that_can_not_be_drawn_says_so(reported: Path, tmp_path: Path):
+    text = (reported / "report" / "index.html").read_text()
+    spoilt = tmp_path / "spoilt.html"
+    spoilt.write_text(text.replace('"layer": [', '"layer": [{"mark": "no such mark"}, ', 1))
+    dom = browse(spoilt, "--dump-dom", "--virtual-time-budget=9000")
+    assert dom.split('<script id="vega">')[0].count(">This chart can't be drawn: ") == 1
+
+
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_page_fits_its_window(width: int, reported: Path, tmp_path: Path):
     page = tmp_path / "page.html"
