@@ -57,12 +57,21 @@ def colours(styles: Mapping[str, int], field: str = "model") -> alt.Color:
     return alt.Color(f"{field}:N", scale=scale, legend=None)
 
 
+def hovered(shorthand: str, title: str) -> alt.Tooltip:
+    """A line of what is shown on hovering, under any title: Vega-Lite writes it into an expression of its own.
+
+    There it escapes quotation marks, but neither backslashes nor line ends.
+    """
+    return alt.Tooltip(shorthand, title=" ".join(title.replace("\\", "\\\\").split()))
+
+
 def chart_of(title: str, layers: Sequence[alt.Chart], alternative: str, height: int = HEIGHT) -> Chart:
     """A chart in the page's ink that a drag moves and the wheel zooms."""
     zoomed = alt.LayerChart(layer=list(layers)).properties(name="chart", height=height, width="container").configure(
         background="transparent",
         font="system-ui, sans-serif",
         view=alt.ViewConfig(stroke=None),
+        mark=alt.MarkConfig(aria=False),  # the page has a label for all of the chart; these would be expressions too
         axis=alt.AxisConfig(
             labelColor=INK, titleColor=INK, domainColor=INK, tickColor=INK, gridColor=INK, gridOpacity=0.12,
             titleFontWeight="normal", labelFontSize=11, titleFontSize=11, tickCount=5, labelOverlap="greedy",

@@ -43,9 +43,9 @@ def factors_of(settings: Sequence[dict[str, str]]) -> list[Factor]:
     shown = [key for key in keys if not is_detail(key, keys)]
     factors: dict[tuple[int, ...], Factor] = {}
     for key in shown:
-        told = [one.get(key, ABSENT) for one in settings]
-        values = sorted(set(told), key=_order)
-        partition = tuple(map(told.index, told))
+        chosen = [one.get(key, ABSENT) for one in settings]
+        values = sorted(set(chosen), key=_order)
+        partition = tuple(map(chosen.index, chosen))
         if len(values) <= MOST_VALUES:
             factors.setdefault(partition, Factor(key, plain(shortened(key, shown)), values))
     return list(factors.values())
@@ -78,16 +78,10 @@ def factor_table(
             ]
             means[row, head], counts[row, head] = fmean(cell), len(cell)
     best = max(means.values(), key=lambda mean: direction(column.score) * mean)
-    rows = [
-        [
-            Cell(row),
-            *(
-                Cell(number(mean := means[row, head]), f"n = {counts[row, head]}", mean, best=mean == best)
-                for head in across.values
-            ),
-        ]
-        for row in down.values
-    ]
+    cells = {
+        place: Cell(number(mean), f"n = {counts[place]}", mean, best=mean == best) for place, mean in means.items()
+    }
+    rows = [[Cell(row), *(cells[row, head] for head in across.values)] for row in down.values]
     headings = [Heading(f"{down.name} ↓ {across.name} →"), *map(Heading, across.values)]
     title = f"{family}: {down.name} × {across.name}"
     return Table(title, headings, rows, NOTE.format(score=bare_name(column) + arrow(column.score)))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import altair as alt
 import numpy as np
 
-from .charts import STYLES, Chart, Row, chart_of, colours, dash_of, data_of, zoom
+from .charts import STYLES, Chart, Row, chart_of, colours, dash_of, data_of, hovered, zoom
 from .models import Model
 from .runs import Curve
 
@@ -131,9 +131,9 @@ def _chart(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
     drawn = base.mark_line(strokeWidth=1.6).encode(
         y=measured, detail="line:N", strokeDash=alt.StrokeDash("dashes:N", scale=dashes, legend=None)
     )
-    hovered = [alt.Tooltip("model:N"), alt.Tooltip("x:Q", title=clock), alt.Tooltip("y:Q", title=title)]
+    shown = [alt.Tooltip("model:N"), hovered("x:Q", clock), hovered("y:Q", title)]
     dots = base.mark_point(filled=True, size=24, opacity=0.01 if len(rows) > MOST_DOTS else 0.8)
-    layers = [drawn, dots.encode(y=measured, tooltip=hovered).add_params(zoom("x", "y"))]
+    layers = [drawn, dots.encode(y=measured, tooltip=shown).add_params(zoom("x", "y"))]
     if any("low" in row for row in rows):
         band = base.mark_area(opacity=0.18)
         layers.insert(0, band.encode(y=alt.Y("low:Q", title=""), y2="high:Q", detail="line:N"))

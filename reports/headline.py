@@ -85,8 +85,8 @@ def _value(model: Model, column: Column) -> str:
 
 
 def _not_compared(models: Sequence[Model], column: Column) -> str:
-    """Models without the score, those among them that have not one run that finished."""
-    missing = [model for model in models if not model.values(column)]
+    """Models without the score, also those of which no run finished; not those of which none was begun."""
+    missing = [model for model in models if model.is_begun and not model.values(column)]
     names = [model.name if model.finished else f"{model.name} ({model.outcome(column)})" for model in missing]
     return NOT_COMPARED.format(protocol=column.protocol, names=", ".join(names)) if names else ""
 

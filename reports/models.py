@@ -7,6 +7,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from run_folder.records import NEVER_BEGUN
 from run_folder.settings import decides_weights
 
 from .flags import Flag, flags_of
@@ -39,6 +40,10 @@ class Model:
     @property
     def finished(self) -> list[Run]:
         return [run for run in self.runs if run.status == FINISHED]
+
+    @property
+    def is_begun(self) -> bool:
+        return any(run.status != NEVER_BEGUN for run in self.runs)
 
     @property
     def seeds(self) -> list[Seed]:

@@ -125,9 +125,9 @@ def against_of(contender: Contender) -> str:
 
 def cost_of(model: Model) -> str:
     """`271 s, 2.98 M parameters`, of means over seeds."""
-    told = []
+    means = []
     for name, written in (("seconds", seconds), ("parameters", rounded_count)):
         known = [run.costs[name] for run in model.finished if name in run.costs]
         if known:
-            told.append(written(summarize(known).mean) + (" parameters" if name == "parameters" else ""))
-    return " · ".join(told)
+            means.append(written(summarize(known).mean) + (" parameters" if name == "parameters" else ""))
+    return " · ".join(means)

@@ -108,17 +108,18 @@ def tiles_of(run: Run, picture: Image.Image, callback: str, rows_each: int = 1) 
 
 
 def real_images(models: Sequence[Model]) -> RealImages | None:
-    """As many real images as a window shows, out of the pictures of the runs on one data set; None of none."""
+    """As many real images as a window shows, each once, out of the runs' pictures on one data set; None of none."""
     runs = [run for model in models for run in model.finished]
     for cut, source in SOURCES:
-        tiles: list[Image.Image] = []
+        tiles: dict[tuple[tuple[int, int], bytes], Image.Image] = {}  # by size and pixels: runs show the same images
         for run in runs:
             with suppress(*DAMAGED):
-                tiles += cut(run)
+                for tile in cut(run):
+                    tiles.setdefault((tile.size, tile.tobytes()), tile)
             if len(tiles) >= SHOWN[0] * SHOWN[1]:
                 break
         if tiles:
-            return RealImages(mosaic(tiles), source)
+            return RealImages(mosaic(list(tiles.values())), source)
     return None
 
 

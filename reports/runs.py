@@ -185,7 +185,7 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
 def _made_of(record: RunRecord) -> dict[str, str]:
     """With what command, version, libraries and device, on which day: what is known of these."""
     known = record.provenance or ProvenanceRecord()
-    told = {
+    facts = {
         "date": known.date,
         "version": record.version,
         "commit": f"{known.commit}, changed" if known.commit and known.changed else known.commit,
@@ -193,7 +193,7 @@ def _made_of(record: RunRecord) -> dict[str, str]:
         "libraries": ", ".join(f"{name} {version}" for name, version in (known.libraries or record.libraries).items()),
         "command": record.command,
     }
-    return {name: value[:LONGEST] for name, value in told.items() if value}
+    return {name: value[:LONGEST] for name, value in facts.items() if value}
 
 
 def _read_evaluation(run: Run, record: RunRecord) -> None:

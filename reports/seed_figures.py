@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from .charts import Chart, Row, chart_of, colours, data_of, short, zoom
+from .charts import Chart, Row, chart_of, colours, data_of, hovered, short, zoom
 from .extractors import bare_name
 from .formatting import number
 from .models import Model
@@ -33,7 +33,7 @@ def seed_charts(models: Sequence[Model], columns: Sequence[Column]) -> list[Char
 
 def cost_charts(models: Sequence[Model], column: Column) -> list[Chart]:
     """A score against the seconds and the parameters that it took, a dot a seed."""
-    styles = {model.name: index for index, model in enumerate(models)}
+    styles = {model.name: index for index, model in enumerate(models) if model.values(column)}
     charts = []
     for cost, title in COSTS.items():
         rows: list[Row] = [
@@ -51,17 +51,12 @@ def _against(cost: str, rows: list[Row], styles: dict[str, int], column: Column)
     measured = bare_name(column) + arrow(column.score)
     x, y = ([float(row[axis] or 0) for row in rows] for axis in "xy")
     shown_as = ",d" if cost == COSTS["seconds"] else "~s"
-    hovered = [
-        alt.Tooltip("model:N"),
-        alt.Tooltip("seed:N"),
-        alt.Tooltip("x:Q", title=cost),
-        alt.Tooltip("y:Q", title=measured),
-    ]
+    shown = [alt.Tooltip("model:N"), alt.Tooltip("seed:N"), hovered("x:Q", cost), hovered("y:Q", measured)]
     dots = alt.Chart(data_of(rows)).mark_point(filled=True, size=60, opacity=0.75).encode(
         x=alt.X("x:Q", title=cost, scale=_scale(x, WIDE_COST), axis=alt.Axis(format=shown_as)),
         y=alt.Y("y:Q", title=measured, scale=_scale(y, WIDE)),
         color=colours(styles),
-        tooltip=hovered,
+        tooltip=shown,
     )  # fmt: skip
     names = ", ".join(dict.fromkeys(str(row["model"]) for row in rows))
     alternative = f"{measured} against {cost}, a dot a seed: {names}"
@@ -83,7 +78,7 @@ def _seeds(title: str, shown: Sequence[Model], styles: dict[str, int], column: C
     colour = colours(styles)
     seeds = alt.Chart(data_of([row for model in shown for row in _dots(model, column)]))
     dots = seeds.mark_point(size=45, opacity=0.8).encode(
-        x=axis, y=rows, color=colour, tooltip=["model:N", "seed:N", alt.Tooltip("x:Q", title=title), "state:N"],
+        x=axis, y=rows, color=colour, tooltip=["model:N", "seed:N", hovered("x:Q", title), "state:N"],
         fill=colours(styles), shape=alt.Shape("state:N", legend=None,
         scale=alt.Scale(domain=["", "collapsed"], range=["circle", "M-1-1L1 1M1-1L-1 1"])),
     )  # fmt: skip

@@ -60,7 +60,10 @@ CHOSEN = ("precision", "recall", "coverage")  # beside the score that decides
 COSTS_NOTE = "Of training, with its pictures and val scores; mean ± standard deviation over runs."
 UNFINISHED_NOTE = "Runs that failed, diverged, were stopped or can't be read count in no mean above."
 PROVENANCE = ("date", "version", "commit", "device", "libraries", "command")
-PROVENANCE_NOTE = "As the run's own record states it; the command makes the same run, but for where its files lie."
+PROVENANCE_NOTE = (
+    "Of the training, as the run's own record states it, not of later evaluations; the command makes the same run, but "
+    "for where its files lie."
+)
 DIFFERENCES_NOTE = (
     "Only what differs; {shared} other settings are the same for all. Seeds, paths and pictures are left out."
 )

@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
+import vl_convert
 import yaml
 from damaged_folders import DAMAGED, with_value
 from PIL import Image
 from report_runs import PROTOCOLS, Page, make_run
 
 from reports import write_report
+from reports.data_sets import data_sets_of
+from reports.page import section_of
 from reports.run_folders import find_runs
 from run_folder.curves import read_rows
 from run_folder.kept_config import read_plain
@@ -152,6 +155,27 @@ def test_names_in_charts_and_samples_are_text(tmp_path: Path):
     data = before.split('<script type="application/json">')[1:]
     names = [json.loads(part.split("</script>")[0]) for part in data]
     assert len(names) > 3 and f"{evil} (mlp)" in json.dumps(names)
+
+
+@pytest.mark.parametrize("name", ["end\\", 'a\\": ', '"', "a\nb", "\\n", "${x}' + alert(1) + '"])
+def test_charts_are_drawn_under_any_names(name: str, tmp_path: Path):
+    """Of a term, of a score and of a model."""
+    for seed, fid in enumerate((3.0, 4.0)):
+        run = make_run(tmp_path / f"run {seed}", name, "digits", seed, fid)
+        with open(run / "metrics.csv", newline="") as file:
+            heading, *rows = csv.reader(file)
+        with open(run / "metrics.csv", "w", newline="") as file:
+            csv.writer(file).writerows([[*heading[:3], f"train/{name}", *heading[4:]], *rows])
+        record = json.loads((run / "metrics.json").read_text())
+        decides = {f"test/fid {name}_reference": record["scores"].pop("test/fid_reference")}
+        record["scores"] = decides | record["scores"]
+        (run / "metrics.json").write_text(json.dumps(record))
+    (data_set,) = data_sets_of(find_runs([tmp_path]))
+    section = section_of(data_set)
+    assert name in [chart.title for chart in section.losses]
+    assert any(name in chart.title for chart in section.deciding)
+    for chart in section.deciding + section.seeds + section.scores + section.losses:
+        assert "<svg" in vl_convert.vegalite_to_svg(chart.spec), chart.title
 
 
 def test_samples_that_are_not_the_runs_are_not_looked_through(tmp_path: Path):

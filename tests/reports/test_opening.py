@@ -40,36 +40,49 @@ def data_set_of(folder: Path) -> DataSet:
     return data_set
 
 
-def greys_of(folder: Path) -> set[int]:
-    """Of the real images, as they were cut out."""
-    seen: set[int] = set()
+def greys_of(folder: Path) -> list[int]:
+    """Of the real images, as they were cut out and pasted."""
+    seen: list[int] = []
     original = Image.Image.paste
+    models = data_set_of(folder).models
 
     def paste(self, tile, place):
-        seen.add(tile.getpixel((1, 1))[0])
+        seen.append(tile.getpixel((1, 1))[0])
         original(self, tile, place)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image.Image, "paste", paste)
-        assert real_images(data_set_of(folder).models)
+        assert real_images(models)
     return seen
 
 
 @pytest.mark.parametrize(
     ("name", "greys", "real", "source"),
     [
-        ("reconstructions_final", [[10, 20, 30], [1, 2, 3], [40, 50, 60], [4, 5, 6]], {10, 20, 30, 40, 50, 60},
+        ("reconstructions_final", [[10, 20, 30], [1, 2, 3], [40, 50, 60], [4, 5, 6]], [10, 20, 30, 40, 50, 60],
          "the first of val"),
-        ("nearest_train_final", [[1, 2, 3], [10, 20, 30]], {10, 20, 30}, "of train: those that are nearest to samples"),
+        ("nearest_train_final", [[1, 2, 3], [10, 20, 30]], [10, 20, 30], "of train: those that are nearest to samples"),
     ],
 )  # fmt: skip
 def test_real_images_are_cut_out_of_what_shows_some(
-    name: str, greys: list, real: set[int], source: str, tmp_path: Path
+    name: str, greys: list, real: list[int], source: str, tmp_path: Path
 ):
     grid = {"columns": 3, "rows": 2}
     run_with(tmp_path / "run", "vae", {name: grid_of(greys)}, sample_grid=grid, reconstruction_grid=dict(grid))
     assert greys_of(tmp_path) == real
     assert data_set_of(tmp_path).opening.real.source == source
+
+
+def test_a_real_image_that_several_runs_show_is_there_once(tmp_path: Path):
+    grid = {"columns": 3, "rows": 1}
+    for name, greys in (
+        ("a", [[10, 20, 30], [1, 2, 3]]),
+        ("b", [[10, 20, 30], [4, 5, 6]]),
+        ("c", [[10, 40, 40], [7, 8, 9]]),
+    ):
+        run_with(tmp_path / name, "vae", {"reconstructions_final": grid_of(greys)}, reconstruction_grid=dict(grid))
+    assert greys_of(tmp_path) == [10, 20, 30, 40]
+    assert data_set_of(tmp_path).opening.real.picture.alt == "4 real images"
 
 
 def test_a_grid_opens_at_its_first_tiles(tmp_path: Path):

@@ -512,6 +512,24 @@ def test_browser_sorts_tables_and_enlarges_pictures(reported: Path, tmp_path: Pa
     assert 'alt="Samples from the same latents\' seed: gan (mlp), seed 0"' in dom.split("<dialog")[1]
 
 
+def test_how_runs_were_made_is_said_of_their_training(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    record = json.loads((run / "metrics.json").read_text()) | {"command": "python train.py"}
+    (run / "metrics.json").write_text(json.dumps(record))
+    write_report([tmp_path])
+    made = (tmp_path / "report" / "report.md").read_text().split("### How each run was made")[1]
+    assert "Of the training" in made and "not of later evaluations" in made
+
+
+@needs_browser
+def test_a_chart_that_can_not_be_drawn_says_so(reported: Path, tmp_path: Path):
+    text = (reported / "report" / "index.html").read_text()
+    spoilt = tmp_path / "spoilt.html"
+    spoilt.write_text(text.replace('"layer": [', '"layer": [{"mark": "no such mark"}, ', 1))
+    dom = browse(spoilt, "--dump-dom", "--virtual-time-budget=9000")
+    assert dom.split('<script id="vega">')[0].count(">This chart can't be drawn: ") == 1
+
+
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_page_fits_its_window(width: int, reported: Path, tmp_path: Path):

@@ -88,6 +88,24 @@ def test_a_model_without_one_survivor_is_named(tmp_path: Path):
                          "gan (mlp) (0 of 3 seeds; 3 diverged).")  # fmt: skip
 
 
+def test_jobs_that_were_never_begun_are_no_model_of_the_headline(tmp_path: Path):
+    """They have no config, and so stand apart from the finished runs of the same choices."""
+    sweep(tmp_path)
+    for number, model in enumerate(FIDS):
+        waiting_record = {"status": "never begun", "message": "not begun yet", "model": model, "network": "mlp",
+                          "data": "digits", "seed": 3}  # fmt: skip
+        (tmp_path / "waiting" / str(number)).mkdir(parents=True)
+        (tmp_path / "waiting" / str(number) / "status.json").write_text(json.dumps(waiting_record))
+    data_set = reported(tmp_path)
+    assert data_set.headline.text.startswith("gan (mlp) beats vae (mlp)")
+    assert "Not compared" not in data_set.headline.text and "never begun" not in data_set.headline.text
+    look = next(table for table in data_set.tables if table.title == "Runs that need a look")
+    assert [(row[1].text, row[2].text, row[3].text) for row in look.rows] == [
+        ("gan (mlp)", "3", "never begun"),
+        ("vae (mlp)", "3", "never begun"),
+    ]
+
+
 def test_a_tie_is_equal(tmp_path: Path):
     sweep(tmp_path, {"gan": [3.0, 4.0, 5.0], "vae": [5.0, 4.0, 3.0]})
     data_set = reported(tmp_path)
