@@ -23,5 +23,10 @@ def observing(model: LightningModule, seed: int) -> Iterator[None]:
 def drawing_from(seed: int, device: torch.device) -> Iterator[None]:
     """Inside, what is drawn on the CPU and on this device depends on `seed` alone; the global generators stay."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, which then stay so
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
