@@ -32,7 +32,8 @@ def factor_tables(models: Sequence[Model], column: Column) -> list[Table]:
         scored = [model for model in members if model.values(column)]
         named = [named_settings(model, scored) for model in scored]
         chosen = [{key: setting(value) for key, value in one.items()} for one in named]
-        pairs = [pair for pair in combinations(factors_of(chosen), 2) if is_grid(pair, chosen)]
+        seeds = [len(model.values(column)) for model in scored]
+        pairs = [pair for pair in combinations(factors_of(chosen), 2) if is_grid(pair, chosen, seeds)]
         tables += [factor_table(family, pair, scored, chosen, column) for pair in pairs[:MOST_TABLES]]
     return tables
 
@@ -51,11 +52,25 @@ def factors_of(settings: Sequence[dict[str, str]]) -> list[Factor]:
     return list(factors.values())
 
 
-def is_grid(pair: tuple[Factor, Factor], settings: Sequence[dict[str, str]]) -> bool:
-    """Whether each value of the one was tried with each of the other, as often: else a third setting would mislead."""
+def is_grid(pair: tuple[Factor, Factor], settings: Sequence[dict[str, str]], seeds: Sequence[int]) -> bool:
+    """Whether cells differ in nothing but the pair: each has the same other settings, over as many seeds."""
     first, second = pair
-    tried = Counter((one.get(first.key, ABSENT), one.get(second.key, ABSENT)) for one in settings)
-    return len(tried) == len(first.values) * len(second.values) and len(set(tried.values())) == 1
+    keys = [same[0] for same in differences(settings)]
+    others = [key for key in keys if not any(goes_with(factor, key, settings) for factor in pair)]
+    cells: dict[tuple[str, str], Counter[tuple[str, ...]]] = {}
+    for one, count in zip(settings, seeds, strict=True):
+        cell = one.get(first.key, ABSENT), one.get(second.key, ABSENT)
+        rest = (*(one.get(key, ABSENT) for key in others), str(count))
+        cells.setdefault(cell, Counter())[rest] += 1
+    is_full = len(cells) == len(first.values) * len(second.values)
+    return is_full and all(rest == next(iter(cells.values())) for rest in cells.values())
+
+
+def goes_with(factor: Factor, key: str, settings: Sequence[dict[str, str]]) -> bool:
+    """Whether a setting follows from a factor: each has a value for each of the other's, or it is a detail of it."""
+    together = {(one.get(factor.key, ABSENT), one.get(key, ABSENT)) for one in settings}
+    follows = len(together) == len(factor.values)
+    return follows and (is_detail(key, [factor.key]) or len({value for _, value in together}) == len(factor.values))
 
 
 def factor_table(

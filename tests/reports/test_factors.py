@@ -45,3 +45,42 @@ def test_settings_that_go_together_are_one_factor(tmp_path: Path):
         name = f"{loss}_{latents}"
         make_run(tmp_path / name, "gan", "digits", 0, 3.0, loss=loss, latent_dim=latents, extra=width)
     assert len(tables_of(tmp_path)) == 1
+
+
+def test_a_third_setting_that_differs_between_cells_is_no_grid(tmp_path: Path):
+    for latents, loss, width in ((9, "hinge", 1), (10, "hinge", 1), (9, "logistic", 1), (10, "logistic", 2)):
+        make_run(
+            tmp_path / f"{loss}_{latents}", "gan", "digits", 0, 4.0 - width, loss=loss, latent_dim=latents, extra=width
+        )
+    assert tables_of(tmp_path) == []
+
+
+def test_a_third_setting_that_every_cell_has_alike_is_averaged_over(tmp_path: Path):
+    for latents in (9, 10):
+        for loss in ("hinge", "logistic"):
+            for width in (1, 2):
+                name = f"{loss}_{latents}_{width}"
+                make_run(tmp_path / name, "gan", "digits", 0, 3.0, loss=loss, latent_dim=latents, extra=width)
+    assert len(tables_of(tmp_path)) == 3  # one for each two of the three
+
+
+def test_cells_of_other_numbers_of_seeds_are_no_grid(tmp_path: Path):
+    grid(tmp_path, [("hinge", 9, 3.0), ("hinge", 10, 4.0), ("logistic", 9, 5.0), ("logistic", 10, 2.0)])
+    make_run(tmp_path / "more", "gan", "digits", 2, 3.0, loss="hinge", latent_dim=9)
+    assert tables_of(tmp_path) == []
+
+
+def test_a_third_setting_of_many_values_is_no_grid(tmp_path: Path):
+    """More values than a factor can have, every cell its own."""
+    for number in range(16):
+        loss, latents = ("hinge", "logistic")[number % 2], 9 + number // 2 % 2
+        make_run(tmp_path / str(number), "gan", "digits", 0, 3.0, loss=loss, latent_dim=latents, extra=number)
+    assert tables_of(tmp_path) == []
+
+
+def test_details_of_a_part_go_with_it(tmp_path: Path):
+    for penalty, detail in (("r1", 10), ("none", None)):
+        for loss in ("hinge", "logistic"):
+            part = {"_target_": penalty} | ({"weight": detail} if detail else {})
+            make_run(tmp_path / f"{loss}_{penalty}", "gan", "digits", 0, 3.0, loss=loss, penalty=part)
+    assert len(tables_of(tmp_path)) == 1
