@@ -275,6 +275,16 @@ def quiet_libraries() -> None:
         ".*will save all extracted features in buffer.*",  # they are at hand anyway
     ):
         warnings.filterwarnings("ignore", message)
+    threading.excepthook = partial(end_of_thread, threading.excepthook)
+
+
+def end_of_thread(before: Callable[[threading.ExceptHookArgs], object], ended: threading.ExceptHookArgs) -> None:
+    """Print an error that has ended a thread, unless the disk is full.
+
+    Of that TensorBoard's thread hands its error to whoever flushes the log next, who ends the run with a word.
+    """
+    if ended.exc_value is None or not no_room(ended.exc_value):
+        before(ended)
 
 
 def message_of(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,7 @@ from jobs.command_line import (
     is_the_users,
     message_of,
     override,
+    quiet_libraries,
     run,
 )
 from jobs.run_start import claim, save_config, sole_use
@@ -566,3 +568,17 @@ def test_jobs_that_differ_in_nothing_that_decides_the_weights_have_names_of_thei
 def test_long_folder_names_are_cut_and_stay_apart():
     names = {folder_name(["x" * 500], number) for number in range(3)}
     assert len(names) == 3 and all(len(name) < 250 for name in names)
+
+
+def test_a_thread_that_a_full_disk_ends_prints_no_traceback(monkeypatch: pytest.MonkeyPatch):
+    def fail(error: Exception) -> None:
+        raise error
+
+    printed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    quiet_libraries()
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "it is broken")):
+        thread = threading.Thread(target=fail, args=[error])
+        thread.start()
+        thread.join()
+    assert [str(ended.exc_value) for ended in printed] == ["[Errno 5] it is broken"]
