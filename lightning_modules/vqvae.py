@@ -31,6 +31,7 @@ class VQVAE(DensityModel):
     """
 
     interpolates = False  # between two codes there is none
+    num_codes: int
 
     def __init__(
         self,
