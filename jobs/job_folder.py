@@ -1,11 +1,13 @@
 """The folder of a sweep's job. Where it can't be had that job fails alone, and not the sweep by an error of Hydra's."""
 
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from foundation.errors import ConfigError, UserError
+from run_folder.layout import WAITING
 
 from .run_start import unwritable
 
@@ -49,14 +51,21 @@ def refuse(config: DictConfig, why: str) -> None:
 
 
 def given_subdir(config: DictConfig) -> str:
-    """What `hydra.sweep.subdir` is for the job of this config. Raises ConfigError if it can't be resolved."""
+    """What `hydra.sweep.subdir` is for the job of this config. Raises ConfigError if that is not below the sweep's."""
     try:
-        return str(OmegaConf.select(config, f"hydra.sweep.{GIVEN}", throw_on_missing=True))
+        subdir = str(OmegaConf.select(config, f"hydra.sweep.{GIVEN}", throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"{SUBDIR}: {as_written(config, GIVEN)} can't be resolved ({str(error).splitlines()[0]}). Leave it away "
             "for folders named by what the jobs differ in"
         ) from error
+    first, *_ = Path(os.path.normpath(subdir)).parts or (".",)
+    if Path(subdir).is_absolute() or first in (".", "..", WAITING):
+        raise ConfigError(
+            f"{SUBDIR}: a job's folder has to lie below its sweep's, where the report looks for it, and not in "
+            f"{WAITING}/, where the jobs are that have not begun; got {subdir}"
+        )
+    return subdir
 
 
 def as_written(config: DictConfig, key: str) -> str:

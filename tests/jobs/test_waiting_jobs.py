@@ -167,6 +167,16 @@ def test_a_job_elsewhere_may_know_what_is_not_known_here(tmp_path: Path):
     assert loader.refused == []
 
 
+@pytest.mark.parametrize(
+    "subdir", [".", "a/..", "../${seed}", "a/../../${seed}", "/elsewhere/${seed}", f"{WAITING}/${{seed}}"]
+)
+def test_a_job_s_folder_lies_below_its_sweep_s_or_the_job_is_refused(subdir: str, tmp_path: Path):
+    config = job(tmp_path / "sweep", 0, subdir)
+    assert OmegaConf.select(config, "hydra.sweep.subdir") == "job_0"
+    assert "hydra.sweep.subdir: a job's folder has to lie below its sweep's" in config[REFUSED]
+    assert not (tmp_path / "0").exists() and not Path("/elsewhere").exists()
+
+
 def test_what_is_no_record_of_a_waiting_job_is_never_removed(tmp_path: Path):
     elsewhere, kept = tmp_path / "home", tmp_path / "sweep" / WAITING / "0" / "best.ckpt"
     for path in (elsewhere / "0" / "thesis.tex", kept):
