@@ -43,7 +43,8 @@ def _run_folders(top: Path, levels: int | None = None) -> Iterator[Path]:
     """Run folders in and below a folder, so many levels below; also where links in it lead, but not links in those."""
     for folder, below, files in os.walk(top):
         here = Path(folder)
-        if (CONFIG in (*files, *below) and not _of_another_program(here / CONFIG)) or STATUS in files:
+        is_run = CONFIG in (*files, *below) and not _of_another_program(here / CONFIG)
+        if is_run or STATUS in files or (METRICS in files and CONFIG not in files and _is_record(here / METRICS)):
             below.clear()  # what evaluate.py and loggers write belongs to the run
             yield here
         below[:] = [name for name in below if not name.startswith(".")]
@@ -53,6 +54,15 @@ def _run_folders(top: Path, levels: int | None = None) -> Iterator[Path]:
                     yield from _run_folders(here / name, LINKED_LEVELS)
         elif len(here.relative_to(top).parts) >= levels:
             below.clear()
+
+
+def _is_record(metrics: Path) -> bool:
+    """Whether a file of this name, without a config beside it, is what is left of a run."""
+    try:
+        content = read_plain(metrics)  # JSON is YAML
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("scores"), dict) and "protocols" in content
 
 
 def _of_another_program(config: Path) -> bool:

@@ -196,3 +196,12 @@ def test_a_run_that_failed_before_it_had_a_config_shares_its_name_with_one_that_
     end = {"status": "failed", "message": "seed: at least 0", "model": "vae (mlp)", "data": "digits", "seed": -1}
     (tmp_path / "failed" / "status.json").write_text(json.dumps(end))
     assert reported(tmp_path).keys() == {"sound", "failed"}
+
+
+def test_a_run_that_has_lost_its_config_is_a_row(tmp_path: Path):
+    for seed in (0, 1):
+        make_run(tmp_path / f"run_{seed}", "vae", "digits", seed, 3.0)
+    (tmp_path / "run_1" / "config.yaml").unlink()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "metrics.json").write_text('{"accuracy": 0.9}')  # another program's
+    assert sorted(run.name for run in find_runs([tmp_path])) == ["run_0", "run_1"]
