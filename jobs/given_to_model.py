@@ -102,6 +102,8 @@ def is_whole_number(given: object) -> bool:
 def as_tensor(given: Array, wanted: str) -> Tensor:
     """What PyTorch makes a tensor of. Raises GivenValueError, which begins with what is wanted."""
     try:
+        if isinstance(given, np.ndarray):  # PyTorch takes neither the other byte order nor steps backwards
+            given = np.asarray(given, dtype=given.dtype.newbyteorder("="), order="C")
         return torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise GivenValueError(f"{wanted}, got a {type(given).__name__} that is no tensor: {error}") from error

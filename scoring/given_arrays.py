@@ -3,6 +3,7 @@
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -16,7 +17,7 @@ from foundation.errors import ConfigError
 LARGEST_SHARE = 0.5  # of the memory, that the arrays of an archive may take
 UNREADABLE = (
     KeyError, OSError, ValueError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError, RuntimeError,
-    BadZipFile, zlib.error,
+    OverflowError, BadZipFile, zlib.error, SyntaxError, TokenError,  # the last two of a header, which is Python's text
 )  # fmt: skip
 CUSTOMARY = "arr_0"  # what numpy calls the only array that it is given
 # How far real samples reach, so that a range is not mistaken for a smaller one.

@@ -15,7 +15,7 @@ from evaluate import load_run
 from foundation.errors import ConfigError, UserError
 from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate
-from jobs.given_to_model import GivenValueError
+from jobs.given_to_model import GivenValueError, latents_of_model
 from jobs.run_data import save_data
 from jobs.run_start import save_config
 from jobs.samples import read_latents
@@ -355,3 +355,21 @@ def test_samples_that_would_go_nowhere_or_that_cannot_be_are_refused(
 def test_latents_split_as_they_were_drawn(folder_of):
     latents: Latents = loaded(folder_of("gan")).draw(1001, seed=0)
     assert len(latents) == 1001 and len(latents.z.unique(dim=0)) == 1001
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"{'descr':'<f4'\n  ", b"{'descr': ',', 'fortran_order': False, 'shape': (2, 4)}\n"],
+    ids=["cut", "no type"],
+)
+def test_an_array_whose_header_is_broken_is_refused(header: bytes, tmp_path: Path):
+    path = tmp_path / "z.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ConfigError, match=r"z\.npy can't be read as an array of numbers"):
+        read_latents(path)
+
+
+def test_latents_in_another_byte_order_or_backwards_are_the_same_numbers():
+    z = np.arange(6, dtype="f4").reshape(2, 3)
+    for given in (z.astype(">f4"), z[::-1][::-1], z[::-1].copy()[::-1], np.asfortranarray(z)):
+        assert torch.equal(latents_of_model(given, (3,), None), torch.from_numpy(z))
