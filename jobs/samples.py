@@ -54,8 +54,8 @@ def read_latents(path: Path) -> GivenLatents:
             raise ConfigError(f"latents: {path} has an array of {array.dtype}, expected numbers")
         if array.ndim == 0:
             raise ConfigError(f"latents: {path} holds a single number, expected an array of them, (N, …)")
-    native = {name: np.array(array, dtype=array.dtype.newbyteorder("=")) for name, array in arrays.items()}
-    return GivenLatents(native["arr_0"], native.get("arr_1"))
+    read = {name: np.array(array) for name, array in arrays.items()}  # an .npy was only mapped until here
+    return GivenLatents(read["arr_0"], read.get("arr_1"))
 
 
 def read_array(path: Path) -> np.ndarray:
