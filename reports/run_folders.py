@@ -7,6 +7,7 @@ from pathlib import Path
 from foundation.errors import UserError
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, METRICS, PICTURES, STATUS
+from run_folder.records import RecordError, RunRecord, read_record
 
 from .runs import Run, read_run
 
@@ -59,10 +60,9 @@ def _run_folders(top: Path, levels: int | None = None) -> Iterator[Path]:
 def _is_record(metrics: Path) -> bool:
     """Whether a file of this name, without a config beside it, is what is left of a run."""
     try:
-        content = read_plain(metrics)  # JSON is YAML
-    except (OSError, ValueError):
+        return "protocols" in read_record(metrics, RunRecord).model_fields_set
+    except (OSError, RecordError):
         return False
-    return isinstance(content, dict) and isinstance(content.get("scores"), dict) and "protocols" in content
 
 
 def _of_another_program(config: Path) -> bool:
