@@ -22,7 +22,7 @@ def seed_charts(models: Sequence[Model], columns: Sequence[Column]) -> list[Char
     """A chart for each score that has a better and a worse. Each model has the colour of its place."""
     charts = []
     for column in columns:
-        shown = {model.name: index for index, model in enumerate(models) if model.values(column)}
+        shown = places_of(models, column)
         if shown and direction(column.score):
             same_name = sum(other.score == column.score for other in columns) > 1
             title = short_name(column.score) + arrow(column.score) + (f" {column.protocol}" if same_name else "")
@@ -31,9 +31,14 @@ def seed_charts(models: Sequence[Model], columns: Sequence[Column]) -> list[Char
     return charts
 
 
+def places_of(models: Sequence[Model], column: Column) -> dict[str, int]:
+    """The place of each model that has the score, by which it has its colour; others may share its name."""
+    return {model.name: index for index, model in enumerate(models) if model.values(column)}
+
+
 def cost_charts(models: Sequence[Model], column: Column) -> list[Chart]:
     """A score against the seconds and the parameters that it took, a dot a seed."""
-    styles = {model.name: index for index, model in enumerate(models) if model.values(column)}
+    styles = places_of(models, column)
     charts = []
     for cost, title in COSTS.items():
         rows: list[Row] = [
