@@ -25,6 +25,7 @@ from .penalties import Penalty
 from .priors import Prior, kl_parts
 from .rates import Rate
 from .schedules import Schedule
+from .terms import NATS, Term, Terms
 from .values import Batch, Latents
 from .variational import VariationalModel
 
@@ -94,6 +95,16 @@ class VAEGAN(VariationalModel, AdversarialModel):
     def networks(self) -> dict[str, nn.Module]:
         networks = {"encoder": self.encoder, "decoder": self.decoder, "discriminator": self.discriminator}
         return networks | self.learned_prior
+
+    @property
+    def terms(self) -> Terms:
+        return super().terms | {
+            "loss_encoder": Term("the encoder's loss", NATS),
+            "loss_decoder": Term("the decoder's loss"),
+            "kl": Term("KL(q(z|x) ‖ p(z))", NATS, low=0),
+            "features": Term("−log p(features of x|z)", NATS, low=0),
+            "pixels": Term("−log p(x|z)", NATS),
+        }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         real = Batch(*batch)

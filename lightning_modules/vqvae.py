@@ -19,6 +19,7 @@ from .density_model import DensityModel
 from .likelihoods import Likelihood
 from .networks.budget import within_budget
 from .schedules import Schedule
+from .terms import NATS, Term, Terms
 from .values import Batch, Latents
 
 
@@ -72,6 +73,15 @@ class VQVAE(DensityModel):
     def networks(self) -> dict[str, nn.Module]:
         learned = {"codebook": self.codebook} if any(True for _ in self.codebook.parameters()) else {}
         return {"encoder": self.encoder, "decoder": self.decoder, **learned}
+
+    @property
+    def terms(self) -> Terms:
+        return {
+            "loss": Term("loss", NATS),
+            "reconstruction": Term("−log p(x|codes)", NATS),
+            "commitment": Term("squared distance of vectors and their codes", low=0),
+            "perplexity": Term("perplexity of the codes in a batch", "codes", low=0, high=self.num_codes),
+        }
 
     def vectors_of(self, batch: Batch) -> Tensor:
         """What the encoder says of images in [0, 1], before it is quantised: (B, num_positions, code_dim)."""
