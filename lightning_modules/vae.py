@@ -101,7 +101,9 @@ class VAE(VariationalModel):
         }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.objective(Batch(*batch))
+        terms = self.objective(Batch(*batch))
+        self.likelihood.follow(len(batch[0]))
+        return terms
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.objective(Batch(*batch))

@@ -110,6 +110,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
         real = Batch(*batch)
         z, terms = self.encoder_step(real)
         fake, more = self.decoder_step(real, z.detach())
+        self.likelihood.follow(len(real))  # once, though encoder and decoder have both asked it
         return terms | more | self.discriminator_step(signed(real), fake.detach())
 
     def encoder_step(self, real: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -100,6 +100,7 @@ class VQVAE(DensityModel):
         codes = self.codebook.nearest(vectors)
         terms = self.objective(seen, vectors, codes)
         self.codebook.follow(vectors.detach(), codes)
+        self.likelihood.follow(len(seen))
         return terms
 
     def objective(self, batch: Batch, vectors: Tensor, codes: Tensor) -> dict[str, Tensor]:
