@@ -131,8 +131,9 @@ def nearest_train_sheet(report: ScoreReport, extractor: str) -> Sheet:
     measured = f"distances of {extractor} features"
     if report.unseen is not None:
         measured = f"{measured}; 1.00 is how far the median test image is from its nearest training image"
-    closest = neighbour_block(f"The {len(report.closest.fakes)} closest to one", report.closest, report.unseen)
-    random = neighbour_block(f"{len(report.random.fakes)} at random", report.random, report.unseen)
+    heading = f"The {len(report.closest.fakes)} fakes closest to a training image"
+    closest = neighbour_block(heading, report.closest, report.unseen)
+    random = neighbour_block(f"{len(report.random.fakes)} fakes at random", report.random, report.unseen)
     title, note = "Fakes, and the training images nearest to them", f"Below each image: {measured}."
     return Sheet(title, [closest, random], note, told_rows=2)
 

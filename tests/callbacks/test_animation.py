@@ -1,5 +1,6 @@
 """The animation of a run: whole, small, and there however training ends."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from callbacks import animation
-from callbacks.animation import encoded, on_one_canvas, opened
+from callbacks.animation import ENCODINGS, encoded, on_one_canvas, opened, webp
 from jobs.command_line import Stopped
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16", "scores=none"]
@@ -110,3 +111,9 @@ def test_an_animation_is_never_larger_than_can_be_shown(monkeypatch: pytest.Monk
     exact = len(encoded(frames))
     monkeypatch.setattr(animation, "LARGEST", exact // 3)
     assert len(encoded(frames)) <= exact // 3
+    monkeypatch.setattr(animation, "LARGEST", len(webp(frames[-1:], ENCODINGS[-1])) * 4)
+    fewer = Image.open(io.BytesIO(encoded(frames)))
+    assert fewer.n_frames == 3
+    fewer.seek(2)  # the last one is among them
+    errors = [np.abs(np.asarray(fewer.convert("RGB")).astype(int) - np.asarray(frame)).mean() for frame in frames]
+    assert errors.index(min(errors)) == 5
