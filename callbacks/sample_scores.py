@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 
 from foundation.errors import ConfigError
 from foundation.ranges import Count, Images, Seed, Size
-from lightning_modules.terms import Term
+from lightning_modules.terms import Level, Term
 from run_folder.pictures import FINAL, NEAREST_TRAIN
 from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
@@ -79,7 +79,7 @@ class SampleScores(ScoreCallback):
         self.chosen_by = self.fid if self.scorer.can_measure_fid("val") else f"val/kid_{name}"
         self.terms = {
             f"fid_{name}": Term(f"FID, {name}", "squared distance of features", low=0, by_factors=True),
-            f"kid_{name}": Term(f"KID, {name}"),
+            f"kid_{name}": Term(f"KID, {name}", level=Level(0.0, "0"), meaning="real and fake alike"),
         }
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

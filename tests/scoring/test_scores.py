@@ -162,7 +162,7 @@ def test_neighbours_of_random_fakes_are_the_nearest_in_their_order(images: Pictu
     fakes = first_pixels(ModelSamples(gan(), 16), 40, seed=0)
     train = images.split("train").images.flatten(1)[:, :5] / 255
     shown = report.random.fakes.flatten(1)[:, :5]
-    rows = (torch.cdist(shown, fakes) < 1e-5).float().argmax(dim=1)
+    rows = (shown.unsqueeze(1) - fakes).abs().sum(dim=2).argmin(dim=1)
     assert len(set(rows.tolist())) == 10 and rows.tolist() != sorted(rows.tolist())  # ten, and not the first ten
     distance, order = torch.cdist(shown, train).sort(dim=1)
     torch.testing.assert_close(report.random.distances, distance[:, :5])
