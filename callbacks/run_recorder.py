@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_modules.image_model import ImageModel
@@ -21,11 +21,12 @@ from run_folder.settings import decides_weights, flattened
 from .checkpoints import best_val_score
 from .divergence import check_can_be_scored
 from .early_stopping import why_stopped
+from .run_facts import Identified
 from .score_callback import Measured, gather
 from .trainer_facts import callbacks_of, whole_epochs
 
 
-class RunRecorder(Callback):
+class RunRecorder(Identified):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
     `identity` opens the record (model, network, data, seed); those settings of `config` that decide the
@@ -33,7 +34,8 @@ class RunRecorder(Callback):
     """
 
     def __init__(self, identity: dict[str, Any], config: dict[str, Any], command: str | None) -> None:
-        self.identity, self.config, self.command = identity, config, command
+        super().__init__(identity)
+        self.config, self.command = config, command
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a resumed run
         self.images_seen = 0
         self._since: float | None = None  # the clock at the start of the present fit
@@ -86,7 +88,7 @@ class RunRecorder(Callback):
         """The record of a run whose test has ended with these results, some of which are scores."""
         reason = why_stopped(callbacks_of(trainer)) or why_amid_an_epoch(trainer)
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()}
-        fields = self.identity | {  # whose choice of scores gives way to what they measured
+        fields = {**self.identity} | {  # whose choice of scores gives way to what they measured
             "scores": measured.scores,
             "parameters": {"total": sum(counts.values()), **counts},
             "images_seen": self.images_seen,
