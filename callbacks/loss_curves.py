@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning import Callback, Trainer
 
+from foundation.progress import say
 from lightning_modules.image_model import ImageModel
 from run_folder.curves import CurvesError, read_rows
 from run_folder.layout import CURVES
@@ -21,7 +22,7 @@ class LossCurves(Callback):
         try:
             curves = read_curves(Path(trainer.default_root_dir) / CURVES)
         except CurvesError as error:  # no reason to lose the test of a trained model
-            print(f"no loss_curves.png: {error}")
+            say(f"no loss_curves.png: {error}")
             return
         figure = draw_curves(curves)
         show_figure(trainer, pl_module, "loss_curves", figure)

@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 from torch import Tensor
 
 from foundation.errors import ConfigError
+from foundation.progress import say
 from foundation.ranges import Count, Images, Seed, Size
 from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
@@ -81,7 +82,7 @@ class SampleScores(ScoreCallback):
         for callback in others:
             callback.monitor = self.chosen_by
         if others and trainer.is_global_zero:
-            print(
+            say(
                 f"{self.chosen_by} chooses the checkpoint: an fid needs as many images as the extractor has "
                 f"features, {self.scorer.extractor.num_features}, and val has {self.scorer.datamodule.num_val}"
             )

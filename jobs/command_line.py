@@ -26,6 +26,7 @@ from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
 from foundation.memory import asked_for, is_out_of_memory
 from foundation.printing import print_anywhere
+from foundation.progress import Job, progress_of
 from run_folder.settings import decides_weights, setting_of
 
 from .composition import load
@@ -106,7 +107,8 @@ def reporting() -> Iterator[None]:
     print_anywhere()  # a launcher's other processes come in here
     leave_allocation_alone()
     try:
-        yield
+        with progress_of(this_job()):
+            yield
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             end_with(error)
@@ -118,6 +120,16 @@ def reporting() -> Iterator[None]:
         if isinstance(error, OSError):
             raise UserError(message_of(error)) from error  # so that `run` can tell it from Hydra's own
         raise
+
+
+def this_job() -> Job:
+    """The job that this process runs, as its progress is to be shown."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return Job(is_shown=is_first_process())
+    name = os.path.relpath(hydra.runtime.output_dir, hydra.sweep.dir)
+    is_alone = str(hydra.launcher._target_).endswith(".BasicLauncher")  # others run jobs beside each other
+    return Job(name, has_terminal=is_alone, is_shown=is_first_process())
 
 
 def run(main: Callable[[], None], config: str = "config") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from foundation.errors import UserError
+from foundation.progress import track
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, METRICS, PICTURES, STATUS
 from run_folder.records import RecordError, RunRecord, read_record
@@ -30,7 +31,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             places.setdefault(run_dir.resolve(), folder.resolve() / run_dir.relative_to(folder))
     found = [
         read_run(run_dir, str(place.relative_to(shared)) if place != shared else place.name)
-        for run_dir, place in places.items()
+        for run_dir, place in track(places.items(), len(places), "report: reading", "runs")
     ]
     if not found:
         raise ReportError(
