@@ -50,14 +50,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .search_space import are_of, split_overrides
 
+Direction = Literal["minimize", "maximize"]
 DATABASE = "optuna.db"
 RESULTS = "optimization_results.yaml"  # as hydra-optuna-sweeper calls it
 SUBDIR = "hydra.sweep.subdir"
 TRIED_AGAIN = "tried_again"  # of a trial: the number of the failed one whose values it has
-DIRECTIONS = {"min": "minimize", "max": "maximize"}
+DIRECTIONS: dict[str, Direction] = {"min": "minimize", "max": "maximize"}
 BAD_SETTINGS = ("diverged", "stopped by health")  # how a run ends whose settings, not the machine, were at fault
 TYPES = {
-    "direction": Literal["minimize", "maximize"] | None,
+    "direction": Direction | None,
     "storage": str | None,
     "study_name": str | None,
     "n_trials": Count,
@@ -155,10 +156,10 @@ def open_studies(
     settings: Mapping[str, Any], config: DictConfig, loader: ConfigLoader, folder: Path, arguments: Sequence[str]
 ) -> list[Study]:
     """Every study of a sweep, in the database. Raises ConfigError where nothing is searched, or by nothing."""
-    callbacks = config.get("callbacks") or {}
-    if callbacks.get("best_checkpoint") is None:
+    mode = OmegaConf.select(config, "callbacks.best_checkpoint.mode")
+    if mode is None:
         raise ConfigError("hydra/sweeper=optuna: there is no score of val to search by; choose one with scores=")
-    direction = settings["direction"] or DIRECTIONS[callbacks.best_checkpoint.mode]
+    direction: Direction = settings["direction"] or DIRECTIONS[mode]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database = URL.create("sqlite", database=str((folder / DATABASE).resolve())).render_as_string()
     base = settings["study_name"] or folder.resolve().name

@@ -74,7 +74,7 @@ def searched(
     try:
         search(settings, config, None, launcher, [*space, *others])
     finally:
-        searched.launched = launcher.launched  # type: ignore[attr-defined]
+        searched.launched = launcher.launched
     return launcher.launched
 
 
@@ -122,13 +122,19 @@ def test_a_search_finds_what_scores_best_and_says_how_to_train_it_again(tmp_path
     assert len(jobs) == 25 and all(1e-4 <= rate <= 1e-1 for rate in rates)
     assert {job["network.encoder.width"] for job in jobs} == {"8", "16"}
     assert [job["hydra.sweep.subdir"] for job in jobs] == [f"trial-{number:03d}" for number in range(25)]
-    # The first are drawn at random; those that are chosen by their scores are nearer.
-    assert sum(abs(rate - 0.01) for rate in rates[-10:]) < 0.7 * sum(abs(rate - 0.01) for rate in rates[:10])
     (found,) = yaml.safe_load((tmp_path / RESULTS).read_text())["studies"].values()
     best = min(range(25), key=lambda number: abs(rates[number] - 0.01))
     assert (found["best_trial"], found["best_params"][LR]) == (best, rates[best])
     assert found["trials"] == {"complete": 25, "pruned": 0, "fail": 0}
     assert f"train.py {LR}={rates[best]} " in capsys.readouterr().out.replace("'", "").splitlines()[-1]
+
+
+def test_after_the_first_trials_those_that_follow_depend_on_the_scores(tmp_path: Path):
+    near = searched(tmp_path / "near")
+    far = searched(tmp_path / "far", lambda values, run_dir: -nearness(values, run_dir))
+    first = 5  # hydra.sweeper.sampler.n_startup_trials
+    assert near[:first] == far[:first]
+    assert all(one[LR] != other[LR] for one, other in zip(near[first:], far[first:], strict=True))
 
 
 def test_every_study_has_as_many_trials_in_turn(tmp_path: Path):
@@ -205,7 +211,7 @@ def test_what_can_not_be_searched_is_refused_before_any_trial(
 ):
     with pytest.raises(ConfigError, match=words):
         searched(tmp_path, nearness, *overrides, space=space)
-    assert searched.launched == []  # type: ignore[attr-defined]
+    assert searched.launched == []
 
 
 def test_a_folder_that_holds_a_search_is_left_as_it_is(tmp_path: Path):
