@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from foundation.errors import ConfigError
+from foundation.progress import say
 from run_folder.checkpoints import CheckpointError
 from run_folder.layout import END
 
@@ -53,7 +54,7 @@ class RunCheckpoint(ModelCheckpoint):
             return
         trainer.save_checkpoint(end)
         if trainer.is_global_zero:
-            print(f"training ended amid epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", flush=True)
+            say(f"training ended amid epoch {trainer.current_epoch + 1} of {trainer.max_epochs}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         folder = str(self.dirpath)

@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from foundation.progress import say
 from foundation.ranges import Count
 
 from .cadence import is_due
@@ -48,7 +49,7 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
         best = float(self.best_score)
         self.reason = f"{self.monitor} was scored {self.wait_count} times without getting better than {best:.4g}"
         if trainer.is_global_zero:
-            print(f"stopped after epoch {self.stopped_epoch + 1} of {trainer.max_epochs}: {self.reason}", flush=True)
+            say(f"stopped after epoch {self.stopped_epoch + 1} of {trainer.max_epochs}: {self.reason}")
 
 
 def why_stopped(callbacks: Sequence[Callback]) -> str | None:

@@ -9,9 +9,9 @@ from annotated_types import Ge, Gt, Interval
 from lightning import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from foundation.errors import UserError
+from foundation.progress import say
 from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.image_model import ImageModel
@@ -182,7 +182,7 @@ class Health(RecordedCallback):
             threshold=seen.threshold,
         )
         self.found.append(entry)
-        tqdm.write(f"health: {_said(entry)}. Try {advice}")
+        say(f"health: {_said(entry)}. Try {advice}")
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         """Have the fit end with this epoch, in all processes if the first one found something."""

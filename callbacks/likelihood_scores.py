@@ -7,6 +7,7 @@ from lightning import Trainer
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from foundation.progress import track
 from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
 from lightning_modules.observing import observing
@@ -103,7 +104,10 @@ def log_likelihood(
     At most `batch_size` images are decoded at a time, for any number of samples.
     """
     at_once = min(num_samples, batch_size)
-    batches = batches_of(data, max(1, batch_size // at_once), device)
+    size = max(1, batch_size // at_once)
+    batches = track(
+        batches_of(data, size, device), -(-len(data.images) // size), "likelihood of test images", "batches"
+    )
     found = [model.log_importance_weights(batch, num_samples, batch_size).logsumexp(dim=0) for batch in batches]
     return torch.cat(found).cpu() - log(num_samples)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning import Callback, Trainer
 
+from foundation.progress import say
 from lightning_modules.image_model import ImageModel
 from lightning_modules.terms import Terms
 from run_folder.curves import CurvesError, read_rows
@@ -26,7 +27,7 @@ class LossCurves(Callback):
         try:
             curves = read_curves(Path(trainer.default_root_dir) / CURVES)
         except CurvesError as error:  # no reason to lose the test of a trained model
-            print(f"no loss_curves.png: {error}")
+            say(f"no loss_curves.png: {error}")
             return
         length = f"{whole_epochs(trainer)} epochs, {pl_module.images_seen:,} training images"
         facts = [f"{identity_in_words(trainer, pl_module)} · {length}"]

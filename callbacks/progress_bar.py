@@ -1,16 +1,16 @@
 """The progress of a run: one bar for all its epochs, or lines of text where the output is no terminal."""
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 from tqdm import tqdm
 
+from foundation.progress import Task, say, shows_bars
 from foundation.ranges import Interval
 from lightning_modules.image_model import ImageModel
 
@@ -28,7 +28,7 @@ class ProgressBar(TQDMProgressBar):
     BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
 
     def __init__(self, refresh_rate: Annotated[int, Interval(ge=0, le=10**6)]) -> None:
-        super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
+        super().__init__(refresh_rate=refresh_rate if shows_bars() else 0)
         self._terms: dict[str, Tensor] = {}
         self._requested = Readback({})
         self._start = (0.0, 0, 0)  # of this fit: the clock, and the epochs and images that came before it
@@ -69,7 +69,7 @@ class ProgressBar(TQDMProgressBar):
         lines = min(10, epochs)  # a log file gets a line for each tenth of a run
         if self.is_disabled and epoch * lines // epochs > (epoch - 1) * lines // epochs:
             shown = " ".join(f"{name}={value}" for name, value in self.get_metrics(trainer, pl_module).items())
-            print(f"epoch {epoch}/{epochs} {shown} ({self._pace(trainer, pl_module)})", flush=True)
+            say(f"epoch {epoch}/{epochs} {shown} ({self._pace(trainer, pl_module)})")
 
     def _pace(self, trainer: Trainer, model: ImageModel) -> str:
         """`1,234 images/s, 02:05 left`: of this fit until now, with its scores and pictures."""
@@ -94,6 +94,29 @@ class ProgressBar(TQDMProgressBar):
 
     def init_test_tqdm(self) -> tqdm:
         return tqdm(disable=True)
+
+
+class LoopProgress(Callback):
+    """The batches of val and test that a model is run on, besides those that it trains on."""
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._task = Task("val", int(sum(trainer.num_val_batches)), "batches")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._task = Task("test", int(sum(trainer.num_test_batches)), "batches")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self._advance()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        self._advance()
+
+    def _advance(self) -> None:
+        assert self._task is not None  # begun with the loop
+        self._task.advance()
 
 
 def epochs_of(trainer: Trainer) -> int:

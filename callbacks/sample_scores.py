@@ -10,6 +10,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from pydantic import StringConstraints
 
 from foundation.errors import ConfigError
+from foundation.progress import say
 from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.terms import Level, Term
 from run_folder.pictures import FINAL, NEAREST_TRAIN
@@ -89,7 +90,7 @@ class SampleScores(ScoreCallback):
         for callback in others:
             callback.monitor = self.chosen_by
         if others and trainer.is_global_zero:
-            print(
+            say(
                 f"{self.chosen_by} chooses the checkpoint: an fid needs as many images as the extractor has "
                 f"features, {self.scorer.extractor.num_features}, and val has {self.scorer.datamodule.num_val}"
             )

@@ -12,7 +12,8 @@ from PIL import Image, ImageColor, ImageOps
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
-from tqdm import tqdm
+
+from foundation.progress import task
 
 from .image_datamodule import DataError
 
@@ -44,7 +45,7 @@ def decode(paths: Sequence[Path | str], images: Tensor, background: Colour, reme
     def fill(index: int) -> None:
         images[index] = decode_file(paths[index], size, channels, background)
 
-    for_each(len(paths), fill, f"Decoding to {size}px", remedy)
+    for_each(len(paths), fill, f"decoding to {size}px", remedy)
 
 
 def for_each(count: int, read: Callable[[int], None], title: str, remedy: str) -> None:
@@ -66,12 +67,9 @@ def for_each(count: int, read: Callable[[int], None], title: str, remedy: str) -
         return len(chunk)
 
     # Threads suffice: Pillow decodes and resizes outside the interpreter's lock.
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=count, desc=title, unit="images", disable=None) as progress,  # not in a log
-    ):
+    with ThreadPoolExecutor(os.cpu_count()) as pool, task(title, count, "images") as progress:
         for done in pool.map(read_chunk, range(0, count, FILES_PER_TASK)):
-            progress.update(done)
+            progress.advance(done)
     if faults:
         raise DataError(_all_faults([faults[index] for index in sorted(faults)], remedy)) from min(faults.items())[1]
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit
 from callbacks.picture_callback import PictureCallback
+from callbacks.progress_bar import LoopProgress
 from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
 from callbacks.whole_epochs import WholeEpochs
@@ -137,7 +138,8 @@ def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callba
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
     record = RunRecorder(identity_of(cfg), as_dict(cfg), command_of_run())
-    return [WholeEpochs(), EpochSeed(cfg.seed), LatentFit(cfg.seed), *build_observers(cfg, datamodule), record]
+    first = [WholeEpochs(), EpochSeed(cfg.seed), LatentFit(cfg.seed), LoopProgress()]
+    return [*first, *build_observers(cfg, datamodule), record]
 
 
 def build_observers(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:

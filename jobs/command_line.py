@@ -26,6 +26,7 @@ from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
 from foundation.memory import asked_for, is_out_of_memory
 from foundation.printing import print_anywhere
+from foundation.progress import Job, progress_of
 from run_folder.settings import decides_weights, setting_of
 
 from .composition import load
@@ -41,7 +42,7 @@ from .sweeps import register_folder_name, resumed
 PROJECT = Path(__file__).parents[1]
 OWN = {  # what is this project's own there
     "benchmarks", "callbacks", "datamodules", "foundation", "jobs", "lightning_modules", "reports", "run_folder",
-    "scoring", "train", "evaluate", "export", "report",
+    "hydra_plugins", "scoring", "train", "evaluate", "export", "report",
 }  # fmt: skip
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts
@@ -72,7 +73,8 @@ def command_of_run() -> str | None:
         return None
     hydra_config = HydraConfig.get()
     overrides = [o for o in hydra_config.overrides.task if decides_weights(setting_of(o))]
-    if hydra_config.sweeper.get("params"):  # an experiment that is a sweep: without this the command would be all of it
+    swept = hydra_config.sweeper.get("params") or hydra_config.sweeper.get("studies")
+    if swept:  # an experiment that is a sweep: without this the command would be all of it
         overrides.append("hydra.mode=RUN")
     return shlex.join([*program("train"), *overrides])
 
@@ -106,7 +108,8 @@ def reporting() -> Iterator[None]:
     print_anywhere()  # a launcher's other processes come in here
     leave_allocation_alone()
     try:
-        yield
+        with progress_of(this_job()):
+            yield
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             end_with(error)
@@ -118,6 +121,16 @@ def reporting() -> Iterator[None]:
         if isinstance(error, OSError):
             raise UserError(message_of(error)) from error  # so that `run` can tell it from Hydra's own
         raise
+
+
+def this_job() -> Job:
+    """The job that this process runs, as its progress is to be shown."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return Job(is_shown=is_first_process())
+    name = os.path.relpath(hydra.runtime.output_dir, Path(hydra.runtime.cwd, hydra.sweep.dir))
+    is_alone = str(hydra.launcher._target_).endswith(".BasicLauncher")  # others run jobs beside each other
+    return Job(name, has_terminal=is_alone, is_shown=is_first_process())
 
 
 def run(main: Callable[[], None], config: str = "config") -> None:
@@ -273,6 +286,7 @@ def quiet_libraries() -> None:
         ".*when logging on epoch level in distributed setting.*",  # what is logged there is the same in all processes
         ".*find_unused_parameters=True was specified.*",  # not by a VAE, but by the GAN that shares the strategy
         ".*will save all extracted features in buffer.*",  # they are at hand anyway
+        ".*You requested to overfit but enabled.*shuffling.*",  # debug=overfit asks for it
     ):
         warnings.filterwarnings("ignore", message)
     threading.excepthook = partial(end_of_thread, threading.excepthook)

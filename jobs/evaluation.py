@@ -11,11 +11,13 @@ from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit, fit_latents
 from callbacks.picture_callback import PictureCallback
+from callbacks.progress_bar import LoopProgress
 from callbacks.run_facts import Identified
 from callbacks.score_callback import ScoreCallback, gather
 from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
+from foundation.progress import say
 from lightning_modules.generative_model import GenerativeModel
 from run_folder.layout import CONFIG, EVALUATION, METRICS, PICTURES
 from run_folder.provenance import provenance
@@ -97,7 +99,7 @@ def evaluate_run(cfg: DictConfig) -> None:
         made_by = provenance(trainer.strategy.root_device)
         datamodule.prepare_data()
         datamodule.setup()
-        print(datamodule.summary, flush=True)
+        say(datamodule.summary)
         check_same_data(datamodule, run_dir)
         with ended_by_signals(lambda: "nothing is lost, evaluate again"):
             trainer.test(model, datamodule=datamodule, verbose=False)
@@ -196,7 +198,7 @@ def build_testing(run_config: DictConfig, datamodule: ImageDataModule) -> list[C
     """Those of the run's callbacks that look at a finished model, and what gathers the terms of the test."""
     looking = ScoreCallback | PictureCallback | Curves
     chosen = [callback for callback in build_observers(run_config, datamodule) if isinstance(callback, looking)]
-    return [EpochSeed(run_config.seed), LatentFit(run_config.seed), *chosen]
+    return [EpochSeed(run_config.seed), LatentFit(run_config.seed), LoopProgress(), *chosen]
 
 
 def read_earlier(folder: Path, weights: dict[str, Any]) -> EvaluationRecord | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import copy_file
+from foundation.progress import say
 from run_folder.checkpoints import CheckpointError, check_undamaged, read_checkpoint
 from run_folder.curves import CurvesError, Row, read_rows
 from run_folder.kept_config import read_plain
@@ -125,7 +126,7 @@ class ResumptionFrom(Resumption):
             copy_file(best, run_dir / CHECKPOINTS / BEST)
             copy_file(self.path, run_dir / CHECKPOINTS / LAST)  # to go on from, should no other epoch end
             self.copy_pictures(old_run, run_dir)
-        print(self.announcement, flush=True)
+        say(self.announcement)
         # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
         for images_seen, scalars in readable_rows(old_run / CURVES, kept_in=run_dir):

@@ -12,6 +12,7 @@ from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import DiskFullError, disk_full, no_room
 from foundation.memory import is_out_of_memory
+from foundation.progress import say
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
@@ -61,7 +62,7 @@ class Run:
         if self.writes:  # the other processes' data is read by Lightning, once this one has what is missing
             datamodule.prepare_data()
             datamodule.setup()
-            print(datamodule.summary, flush=True)
+            say(datamodule.summary)
             check_batches(trainer, model, datamodule)
             check_monitors(trainer, model, datamodule)
             self.resumption.check_same_data(datamodule)
@@ -100,11 +101,11 @@ class Run:
         """The checkpoint that speaks for the run: the best on val, or the last where val was never scored."""
         path = tested_checkpoint(self.folder)
         if self.writes:
-            print(f"testing {path.name} …", flush=True)
+            say(f"testing {path.name} …")
         return str(path)
 
     def finish(self, trainer: Trainer) -> float | None:
         """Print what the run came to, from its record. Returns the score on val that chose the best checkpoint."""
         if self.writes:
-            print(summary(self.folder))
+            print(summary(self.folder), flush=True)
         return best_val_score(callbacks_of(trainer))

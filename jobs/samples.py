@@ -11,6 +11,7 @@ from callbacks.pictures import save_png
 from datamodules.pixels import to_uint8
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
+from foundation.progress import track
 from lightning_modules.values import Latents
 from scoring.given_arrays import UNREADABLE, check_fits, check_size, read_arrays
 
@@ -76,7 +77,8 @@ def write_samples(model: TrainedModel, latents: Latents, out: Path) -> None:
 
     An .npz of a model that knows labels has those under arr_1, (N,).
     """
-    images = torch.cat([to_uint8(model.decode(part)).cpu() for part in latents.split(AT_ONCE)])
+    parts = list(latents.split(AT_ONCE))
+    images = torch.cat([to_uint8(model.decode(part)).cpu() for part in track(parts, len(parts), "samples", "batches")])
     if out.suffix == ".npz":
         arrays = [images.permute(0, 2, 3, 1).contiguous().numpy()]
         if latents.labels is not None:
@@ -91,7 +93,7 @@ def write_folder(images: Tensor, out: Path) -> None:
     """Write images (N, C, H, W) as PNG files. Where that fails none are left: they would be in a second try's way."""
     paths = [out / f"{index:06d}.png" for index in range(len(images))]
     try:
-        for path, image in zip(paths, images, strict=True):
+        for path, image in track(zip(paths, images, strict=True), len(paths), "writing", "files"):
             save_png(path, image)
     except BaseException:
         for path in paths:

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
+from hydra_plugins.vae_vs_gan.optuna_sweeper import OptunaSweeper
 from run_folder.kept_config import read_plain
 from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
@@ -24,6 +26,7 @@ from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
 OPTION = "sweep.resume="
 # Which jobs a sweep has and where they lie is settled when it begins.
 SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
+MAY_GROW = "hydra.sweeper.n_trials"  # of a search, which goes on where it ended
 
 
 _locks: dict[Path, FolderLock] = {}  # of this process's sweeps
@@ -58,6 +61,7 @@ class FolderNames(Callback):
             lock_sweep(Path(config.hydra.sweep.dir))
         except UserError as error:  # of any other exception of a callback Hydra would only warn
             raise SystemExit(f"error: {error}") from error
+        Plugins.instance().register(OptunaSweeper)  # of an editable installation Hydra does not find it
         begin_jobs(config)
 
 
@@ -119,7 +123,7 @@ def overrides_of(record: Path) -> tuple[list[str], list[str]]:
 def check_keeps_jobs(override: str) -> None:
     """Raise ConfigError if an argument, added when a sweep is resumed, would make other jobs than it began with."""
     setting = setting_of(override)
-    is_settled = any(f"{setting}.".startswith(f"{settled}.") for settled in SETTLED)
+    is_settled = setting != MAY_GROW and any(f"{setting}.".startswith(f"{settled}.") for settled in SETTLED)
     if decides_weights(setting) or is_settled or has_several_values(override):
         raise ConfigError(
             f"sweep.resume: {override} would make other jobs of these, or other folders. Only one value each of what "

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from foundation.progress import track
 from foundation.ranges import Count, Dimension, Images, Seed, Size
 
 from .densities import FittedDensity, classes_of
@@ -120,7 +121,7 @@ class AutoregressiveCodes(CodeDensity):
         optimizer = AdamW(network.parameters(), lr=self.lr)
         schedule = OneCycleLR(optimizer, max_lr=self.lr, total_steps=self.num_steps)
         best, best_state = -float("inf"), network.state_dict()
-        for step in range(1, self.num_steps + 1):
+        for step in track(range(1, self.num_steps + 1), self.num_steps, "fitting the density", "steps"):
             rows = torch.randint(len(latents), (self.batch_size,), generator=generator).to(latents.z.device)
             loss = -self.log_prob(latents[rows]).mean()
             optimizer.zero_grad()

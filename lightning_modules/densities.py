@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
+from foundation.progress import track
 from foundation.ranges import Count, Dimension, Images, Seed, Size
 
 from .values import Latents
@@ -170,7 +171,8 @@ class GaussianMixtureDensity(FittedDensity):
     def fit_to(self, latents: Latents, held_out: Latents) -> None:
         best = -torch.inf
         # A small set of images may have fewer latents than components.
-        for count in sorted({min(count, len(latents)) for count in self.candidates}):
+        counts = sorted({min(count, len(latents)) for count in self.candidates})
+        for count in track(counts, len(counts), "fitting the density", "mixtures"):
             fitted = self.fitted(latents, count)
             found = float(mixture_log_prob(*fitted, held_out).mean())
             if not isfinite(found):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import one_hot, softplus
 
+from foundation.progress import track
 from foundation.ranges import Count, Depth, Dimension, Images, Seed, Size
 
 from .averaging import ExponentialMovingAverage
@@ -80,7 +81,8 @@ class NetworkDensity(FittedDensity):
         network = self.start().to(x.device)
         average = ExponentialMovingAverage(network, self.ema_half_life, ramp_up=1.0)
         optimizer = torch.optim.Adam(network.parameters(), self.lr)
-        for step, rows in enumerate(islice(self.batches(len(x), x.device), self.num_steps), start=1):
+        batches = islice(self.batches(len(x), x.device), self.num_steps)
+        for step, rows in enumerate(track(batches, self.num_steps, "fitting the density", "steps"), start=1):
             loss = self.loss(network, x[rows], classes[rows])
             optimizer.zero_grad()
             loss.backward()

@@ -9,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from foundation.atomic import write_atomically
+from foundation.progress import track
 
 from .browser import Browser, browser_of
 from .charts import COLOURS, Chart, colour_of, library
@@ -73,7 +74,9 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     pages.filters |= {"row": markdown_row, "plain": markdown_text, "code": markdown_code}
     shared = {"summary": summary_of(runs), "data_sets": data_sets}
     page = pages.get_template("index.html.j2").render(
-        sections=list(map(section_of, data_sets)), library=library(), **shared
+        sections=[section_of(of) for of in track(data_sets, len(data_sets), "report: drawing", "data sets")],
+        library=library(),
+        **shared,
     )
     text = pages.get_template("report.md.j2").render(shared)
     table = without_formulas(results(data_sets))

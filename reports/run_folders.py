@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from foundation.errors import UserError
+from foundation.progress import say, track
 from run_folder.kept_config import read_plain
 from run_folder.layout import CONFIG, CURVES, METRICS, PICTURES, STATUS
 from run_folder.records import RecordError, RunRecord, read_record
@@ -19,7 +20,10 @@ class ReportError(UserError):
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """All runs in and below the folders, each once. Raises ReportError if a folder is missing, or none has a run."""
+    """All runs in and below the folders, each once, but for those of debug=…, which are no results.
+
+    Raises ReportError if a folder is missing, or none has a run.
+    """
     for folder in folders:
         if not folder.is_dir():
             raise ReportError(f"{folder}: there is no such folder. Give folders that hold runs of train.py")
@@ -30,14 +34,19 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             places.setdefault(run_dir.resolve(), folder.resolve() / run_dir.relative_to(folder))
     found = [
         read_run(run_dir, str(place.relative_to(shared)) if place != shared else place.name)
-        for run_dir, place in places.items()
+        for run_dir, place in track(places.items(), len(places), "report: reading", "runs")
     ]
     if not found:
         raise ReportError(
             f"{', '.join(map(str, folders))}: no run of train.py in here or below, which would have a {CONFIG} with "
             "choices. Give the folder that a sweep or a run named"
         )
-    return found
+    results = [run for run in found if run.debug is None]
+    if not results:
+        raise ReportError(f"{', '.join(map(str, folders))}: all runs in here are of debug=…, which are no results")
+    if len(results) < len(found):
+        say(f"report: runs of debug=… are left out, {len(found) - len(results)}")
+    return results
 
 
 def _run_folders(top: Path, levels: int | None = None) -> Iterator[Path]:

@@ -25,7 +25,7 @@ from run_folder.settings import flattened
 
 FINISHED = "finished"
 COSTS = ("images_seen", "epochs", "seconds", "peak_memory_bytes")
-IDENTITY = {"model", "network", "data", "experiment", "seed"}
+IDENTITY = {"model", "network", "data", "experiment", "debug", "seed"}
 UNREADABLE = (
     OSError,
     RecordError,
@@ -66,6 +66,7 @@ class Run:
     network: str | None = None
     data: str | None = None
     experiment: str | None = None
+    debug: str | None = None  # the preset of a run that is no result
     seed: int | None = None
     config: dict[str, Any] = field(default_factory=dict)  # dotted names
     scores: dict[Column, Score] = field(default_factory=dict)
@@ -258,7 +259,7 @@ def setting_filled_by(group: str) -> str:
 
 def _identify(run: Run, identity: Mapping[str, Any]) -> None:
     """Take over what is known of the model, the data and the seed."""
-    for name in ("model", "network", "data", "experiment"):
+    for name in ("model", "network", "data", "experiment", "debug"):
         if identity.get(name) is not None:
             setattr(run, name, str(identity[name])[:LONGEST])
     if type(identity.get("seed")) is int:  # a run can have failed because of any other

@@ -43,7 +43,8 @@ def scores_of_images(
     images = {name: images_in(array, shape, name) for name, array in given.items()}
     network = extractor_called(extractor, shape) if isinstance(extractor, str) else extractor
     features = {
-        name: features_of(batches_of(of, batch_size), network, torch.device(device)) for name, of in images.items()
+        name: features_of(batches_of(of, batch_size), network, torch.device(device), f"features of {name} images")
+        for name, of in images.items()
     }
     scores = scores_of(RealFeatures(features["real"]), features["fake"])
     if train is not None and (found := newness(features["fake"], features["real"], features["train"])) is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.pixels import to_uint8
 from foundation.errors import ConfigError
+from foundation.progress import track
 from lightning_modules.foreign import Module, as_generative
 from lightning_modules.observing import observing
 from lightning_modules.values import Latents
@@ -77,15 +78,16 @@ def batches_of(images: Tensor, batch_size: int) -> Batches:
 
 
 @torch.no_grad()
-def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.device) -> Tensor:
+def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.device, title: str) -> Tensor:
     """(N, num_features), the same on every device; each works on its share of the batches.
 
-    On the device that computes them, unless it lacks float64: then on the CPU.
+    On the device that computes them, unless it lacks float64: then on the CPU. Its progress is called `title`.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     extractor.to(device)
     kept = torch.device("cpu") if device.type == "mps" else device
-    own = [extractor(make().to(device)).to(kept) for make in batches[rank::world]]
+    share = batches[rank::world]
+    own = [extractor(make().to(device)).to(kept) for make in track(share, len(share), title, "batches")]
     if world == 1:
         return torch.cat(own)
     gathered: list[list[Tensor]] = [[]] * world
@@ -95,7 +97,12 @@ def features_of(batches: Batches, extractor: FeatureExtractor, device: torch.dev
 
 
 def cached_features(
-    images: Tensor, extractor: FeatureExtractor, batch_size: int, device: torch.device, folders: list[Path]
+    images: Tensor,
+    extractor: FeatureExtractor,
+    batch_size: int,
+    device: torch.device,
+    folders: list[Path],
+    title: str,
 ) -> Tensor:
     """(N, num_features) of real images, uint8: computed once, then kept in a folder by content and extractor."""
     facts = {"images": content_hash(images), "extractor": json.dumps(extractor.protocol, sort_keys=True)}
@@ -103,7 +110,7 @@ def cached_features(
     stored = load_cached(name, folders, facts)
     found_by_all = true_on_all_ranks(stored is not None)
     if stored is None or not found_by_all:
-        stored = {"features": features_of(batches_of(images, batch_size), extractor, device).cpu()}
+        stored = {"features": features_of(batches_of(images, batch_size), extractor, device, title).cpu()}
         store_cached(stored, name, folders, facts)
     return stored["features"].to("cpu" if device.type == "mps" else device)
 

@@ -37,7 +37,7 @@ def read_folder(folder: Path, image_shape: tuple[int, int, int], background: Col
     def fill(index: int) -> None:
         images[index] = read_file(folder / listing.paths[index], image_shape, background)
 
-    for_each(len(listing.paths), fill, "Reading", REMEDY)
+    for_each(len(listing.paths), fill, "reading images", REMEDY)
     return images
 
 

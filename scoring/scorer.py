@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.disk_cache import load_cached, store_cached
 from datamodules.image_datamodule import LabelledImages
 from datamodules.pixels import to_unit_range
+from foundation.progress import task, track
 from run_folder.judgements import LOW_RECALL
 from run_folder.records import Score
 
@@ -114,7 +115,8 @@ class Scorer:
         """
         count = self.num_fakes or len(self.datamodule.split(split).images)
         spread = PixelSpread(at_most=LOOKED_AT)
-        fakes = features_of(spread.watching(samples.draw(count, seed)), self.extractor, self.device)
+        watched = spread.watching(samples.draw(count, seed))
+        fakes = features_of(watched, self.extractor, self.device, f"samples against {split}")
         real = self._real(split)
         measure = real.frechet_distance if self.can_measure_fid(split) else real.kernel_distance
         return Glance(measure(fakes), self._diversity(spread.deviation, split), self._missing_modes(fakes, split))
@@ -124,10 +126,21 @@ class Scorer:
         """Every score against the test split: its mean and standard deviation over draws of fakes."""
         protocol = self.protocol
         num_fakes = protocol["num_fakes"]
-        draws = [self._features(samples, num_fakes, self.seed + repeat) for repeat in range(repeats)]
+        draws = [
+            features_of(
+                samples.draw(num_fakes, self.seed + repeat),
+                self.extractor,
+                self.device,
+                f"samples against test, draw {repeat + 1} of {repeats}",
+            )
+            for repeat in range(repeats)
+        ]
         of_real = self._scores_of_real(protocol)
-        to_train = [nearest(fakes, among=self._train_features) for fakes in draws]
-        measured = [self._scores(fakes) for fakes in draws]
+        to_train = [
+            nearest(fakes, among=self._train_features)
+            for fakes in track(draws, repeats, "nearest training images", "draws")
+        ]
+        measured = [self._scores(fakes) for fakes in track(draws, repeats, "scores of samples", "draws")]
         if not has_duplicates(of_real):
             for scores, (distance, _) in zip(measured, to_train, strict=True):
                 scores["nearest_train"] = float(distance.median()) / of_real["unseen"]
@@ -199,9 +212,12 @@ class Scorer:
         stored = load_cached(name, folders, facts)
         found_by_all = true_on_all_ranks(stored is not None)
         if stored is None or not found_by_all:
-            train, count = self._train_features, protocol["num_fakes"]
-            unseen, _ = nearest(self._real("test").features, among=train)
-            found = self._scores(train[:count]) if len(train) >= count else {}
+            real, train, count = self._real("test").features, self._train_features, protocol["num_fakes"]
+            with task("scores of real images", 2, "steps") as progress:
+                unseen, _ = nearest(real, among=train)
+                progress.advance()
+                found = self._scores(train[:count]) if len(train) >= count else {}
+                progress.advance()
             found |= {"unseen": float(unseen.median()), "typical": typical_distance(train)}
             stored = {key: torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
             store_cached(stored, name, folders, facts)
@@ -271,7 +287,7 @@ class Scorer:
 
     def _real(self, split: str) -> RealFeatures:
         if split not in self._real_by_split:
-            self._real_by_split[split] = RealFeatures(self._cached_features(self.datamodule.split(split).images))
+            self._real_by_split[split] = RealFeatures(self._cached_features(self.datamodule.split(split).images, split))
         return self._real_by_split[split]
 
     @property
@@ -292,13 +308,11 @@ class Scorer:
 
     @cached_property
     def _train_features(self) -> Tensor:
-        return self._cached_features(self._train_images)[ranks(self._train_indices)]
+        return self._cached_features(self._train_images, "train")[ranks(self._train_indices)]
 
-    def _cached_features(self, images: Tensor) -> Tensor:
-        return cached_features(images, self.extractor, self.batch_size, self.device, self.datamodule.cache_folders)
-
-    def _features(self, samples: Samples, count: int, seed: int) -> Tensor:
-        return features_of(samples.draw(count, seed), self.extractor, self.device)
+    def _cached_features(self, images: Tensor, split: str) -> Tensor:
+        folders, title = self.datamodule.cache_folders, f"features of {split} images"
+        return cached_features(images, self.extractor, self.batch_size, self.device, folders, title)
 
 
 def _score(values: list[float], floor: float | None, protocol: Protocol, samples: Samples) -> Score:

@@ -8,6 +8,7 @@ import pytest
 from small_models import build, fit
 
 from callbacks.progress_bar import ProgressBar
+from foundation.progress import Job, progress_of
 
 LINE = re.compile(r"epoch (\d+)/(\d+) .*\((\d[\d,]*) images/s(, \d\d:\d\d left)?\)")
 
@@ -20,7 +21,8 @@ def test_a_log_has_a_line_for_each_tenth_with_pace_and_time_left(capsys: pytest.
 
 
 def test_a_terminal_has_one_bar_for_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
     bar = ProgressBar(1)
     trainer = fit(build("model=gan"), None, bar, max_epochs=3, enable_progress_bar=True)
     shown, batches = bar.train_progress_bar, trainer.num_training_batches
@@ -30,6 +32,13 @@ def test_a_terminal_has_one_bar_for_the_run(monkeypatch: pytest.MonkeyPatch, cap
     assert not LINE.search(said)
     # A share of the run, not of the epoch, which after its first batch is small.
     assert f"{100 / (3 * batches):.0f}%" in said
+
+
+def test_lines_of_a_job_of_a_sweep_have_its_name(capsys: pytest.CaptureFixture):
+    with progress_of(Job("model-gan_seed-0", has_terminal=False)):
+        fit(build("model=gan"), None, ProgressBar(10), max_epochs=2, enable_progress_bar=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
+    assert len(lines) == 2 and all(line.startswith("[model-gan_seed-0] epoch ") for line in lines)
 
 
 def test_the_pace_is_that_of_images(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

@@ -354,7 +354,7 @@ def test_two_folders_never_share_their_features(tmp_path: Path):
         for number in range(5):
             write_image(root / f"{number}.png", seed + number)
         images = read(root).split("train").images
-        features = cached_features(images, mean, 4, torch.device("cpu"), [tmp_path / "features"])
+        features = cached_features(images, mean, 4, torch.device("cpu"), [tmp_path / "features"], "features")
         assert torch.equal(features, images.float().mean(dim=(2, 3)))
     assert len(list((tmp_path / "features").iterdir())) == 2
 

@@ -284,7 +284,9 @@ def test_fid_is_that_of_torch_fidelitys_command(name: str, weights: Path, tmp_pa
             cache=False, feature_extractor=extractor.name,
             feature_extractor_weights_path=None if name == "dinov2" else str(weights),
         )["frechet_inception_distance"]  # fmt: skip
-    features = [features_of(batches_of(images, 12), extractor, torch.device("cpu")) for images in (real, fake)]
+    features = [
+        features_of(batches_of(images, 12), extractor, torch.device("cpu"), "features") for images in (real, fake)
+    ]
     ours = RealFeatures(features[0]).frechet_distance(features[1])
     assert theirs > 1e-2
     assert ours == pytest.approx(theirs, rel=1e-4)

@@ -771,4 +771,4 @@ def extractor_of(image_shape: tuple[int, int, int], class_names: tuple[str, ...]
 
 def features_of_real(images: Tensor, datamodule: ImageDataModule) -> Tensor:
     extractor = extractor_of(datamodule.image_shape, tuple(datamodule.class_names))
-    return features_of(batches_of(images, 500), extractor, torch.device("cpu"))
+    return features_of(batches_of(images, 500), extractor, torch.device("cpu"), "features")

@@ -1,0 +1,49 @@
+"""`hydra/sweeper=optuna`: the next trials of a sweep are chosen by the scores of those before, by Optuna.
+
+Not hydra-optuna-sweeper: its last release asks for Optuna 2, which is of 2022 and whose databases a current SQLAlchemy
+fails at, and it resumes nothing. The settings here have the names that they have there.
+"""
+
+from typing import Any
+
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class OptunaSweeper(Sweeper):
+    """Searches by Optuna's ask and tell; `jobs/search.py` does, this is what Hydra builds of the config."""
+
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
+    def __init__(
+        self,
+        sampler: DictConfig,
+        direction: str | None,
+        storage: str | None,
+        study_name: str | None,
+        n_trials: int,
+        n_jobs: int | None,
+        params: DictConfig | None,
+        studies: DictConfig | None,
+    ) -> None:
+        self.settings = {
+            "sampler": sampler, "direction": direction, "storage": storage, "study_name": study_name,
+            "n_trials": n_trials, "n_jobs": n_jobs, "params": params, "studies": studies,
+        }  # fmt: skip
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from jobs.search import search  # here, so that --help need not wait for it
+
+        return search(self.settings, self.config, self.hydra_context.config_loader, self.launcher, arguments)
