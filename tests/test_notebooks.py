@@ -25,6 +25,7 @@ def test_there_are_the_notebooks_that_the_site_lists():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_stored_without_outputs(path: Path):
     notebook = json.loads(path.read_text())
+    assert [cell["id"] for cell in notebook["cells"]] == [str(place) for place in range(len(notebook["cells"]))]
     for cell in cells_of(path):
         assert cell["outputs"] == [] and cell["execution_count"] is None and cell["metadata"] == {}
     assert notebook["metadata"].keys() == {"kernelspec", "language_info"}

@@ -153,7 +153,7 @@ def test_every_key_that_is_explained_once_for_all_is_a_key():
         (Annotated[str, MinLen(1)] | None, "a non-empty text or null"),
         (Annotated[str, MinLen(8)], "a text of at least 8 characters"),
         (Literal["warn", "stop"], "`warn` or `stop`"),
-        (tuple[Beta, Beta], "a list of 2: a number written with a point, such as 0.0, ≥ 0 and < 1"),
+        (tuple[Beta, Beta], "a list of 2: a number written with a point, such as 0.0; ≥ 0 and < 1"),
         (int | list[int], "a whole number or a list, each a whole number"),
         (Colour, "a colour, such as white or '#ff8000'"),
         (Path | str, "a text"),

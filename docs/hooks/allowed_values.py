@@ -58,7 +58,8 @@ def _limited(annotated: Any, limits: tuple[Any, ...]) -> str:
                 words = _expected(limit.func, "no such value") or words
             case BeforeValidator():
                 words = _expected(limit.func, 0) or words
-    return f"{words}{_range({name: bound for name, bound in bounds.items() if bound is not None})}"
+    stated = _range({name: bound for name, bound in bounds.items() if bound is not None})
+    return f"{words}{';' if stated and 'such as' in words else ''}{stated}"
 
 
 def _expected(check: Any, wrong: Any) -> str | None:
