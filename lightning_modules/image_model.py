@@ -1,6 +1,7 @@
 """What every model here shares: an image shape, named networks, and a clock that counts images."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -43,10 +44,11 @@ class ImageModel(LightningModule, ABC):
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> NoReturn:
         """Raises UserError: what a model was built of is in its run's config, and not in a checkpoint."""
+        path = Path(str(checkpoint_path))  # <run folder>/checkpoints/<name>
         raise UserError(
-            f"{cls.__name__}.load_from_checkpoint: {checkpoint_path} has the weights alone, and what they belong to is "
-            "in its run's folder. Load that: from evaluate import load_run; load_run('<run folder>').module, with "
-            "checkpoint='last.ckpt' for another than the one that was tested"
+            f"{cls.__name__}.load_from_checkpoint: {path} has the weights alone, and what they belong to is in the "
+            "config of its run's folder. Load that: from evaluate import load_run; "
+            f"load_run({str(path.parent.parent)!r}, checkpoint={path.name!r}).module"
         )
 
     def compile_networks(self) -> None:

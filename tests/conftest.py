@@ -22,6 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slow)
+
+
 def needs_real(folder: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
         not (DATA_ROOT / folder).is_dir(), reason=f"real data: no {DATA_ROOT / folder}; set DATA_ROOT"

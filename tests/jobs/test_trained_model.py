@@ -25,8 +25,8 @@ from lightning_modules.image_model import ImageModel
 from lightning_modules.observing import observing
 from lightning_modules.vae import VAE
 from lightning_modules.values import Batch, Latents
-from run_folder.checkpoints import FORMAT
-from run_folder.layout import WEIGHTS
+from run_folder.checkpoints import FORMAT, AtomicCheckpointIO, read_exported
+from run_folder.layout import CHECKPOINTS, WEIGHTS
 from run_folder.weights import write_weights
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16", "data=digits"]
@@ -42,6 +42,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 def write_run(folder: Path, *overrides: str) -> Path:
+    folder.mkdir(exist_ok=True)
     cfg = composed(*MLP, *overrides, run_dir=folder)
     datamodule = build_datamodule(cfg.data)
     datamodule.setup()
@@ -230,8 +231,13 @@ def test_a_gans_latents_are_truncated_on_request(folder_of):
 
 @pytest.mark.parametrize("family", [VAE, GAN, ImageModel])
 def test_a_checkpoint_alone_says_how_its_run_is_loaded(family: type, tmp_path: Path):
-    with pytest.raises(UserError, match=r"from evaluate import load_run; load_run\('<run folder>'\)"):
-        family.load_from_checkpoint(tmp_path / "best.ckpt", map_location="cpu")
+    run = write_run(tmp_path / "run", "model=gan")
+    path = run / CHECKPOINTS / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint(read_exported(run / WEIGHTS), path)
+    with pytest.raises(UserError, match="from evaluate import load_run; ") as refused:
+        family.load_from_checkpoint(path, map_location="cpu")
+    module = eval(str(refused.value).rpartition("; ")[2], {"load_run": load_run})
+    assert isinstance(module, GAN) and not module.training
 
 
 def test_a_run_of_the_zoo_is_loaded(no_data):
