@@ -10,6 +10,7 @@ from .headline import Headline, headline_of
 from .models import Model, models_of
 from .opening import Opening, opening_of
 from .other_images import remark_other_images
+from .published import published_table
 from .ranking import deciding_column, rank
 from .recipes import found_table, separation_tables
 from .runs import FINISHED, Column, Run
@@ -70,6 +71,7 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         *separations,
         unfinished_table(models),
         differences_table(models),
+        published_table(models),
         provenance_table(models),
     ]
     headline = headline_of(name, models, deciding, others)

@@ -77,6 +77,7 @@ class Run:
     extractor_accuracy: dict[str, float] = field(default_factory=dict)  # on real test images, by protocol
     health: list[HealthRecord] = field(default_factory=list)  # what was noticed while it was trained
     made: dict[str, str] = field(default_factory=dict)  # how the run came about, as far as its record says
+    evaluated: dict[str, str] = field(default_factory=dict)  # the same of what evaluate.py scored later
     notes: list[str] = field(default_factory=list)  # what is left out of the scores, and what says little
 
     @cached_property
@@ -110,6 +111,20 @@ class Run:
     def images_per_second(self) -> float | None:
         seen, seconds = self.costs.get("images_seen"), self.costs.get("seconds")
         return seen / seconds if seen and seconds else None
+
+    @property
+    def seconds_around_steps(self) -> float | None:
+        """The seconds that a run took beyond its pace between the first and the last point of its curves.
+
+        They go into its start and its end: first steps on cold caches, and what is drawn and written at the end.
+        """
+        timed = {seen: at for name, curve in self.curves.items() if name.startswith("train/") for seen, at, _ in curve}
+        points = sorted((seen, at) for seen, at in timed.items() if at is not None)
+        seen, seconds = self.costs.get("images_seen"), self.costs.get("seconds")
+        if seen is None or seconds is None or len(points) < 2 or points[-1][1] <= points[0][1]:
+            return None
+        (first, began), (last, ended) = points[0], points[-1]
+        return min(max(seconds - seen * (ended - began) / (last - first), 0.0), seconds)
 
     def cost(self, name: str, unit: float) -> float | None:
         """One of the costs in a larger unit."""
@@ -182,16 +197,16 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
     return costs
 
 
-def _made_of(record: RunRecord) -> dict[str, str]:
+def _made_of(record: RunRecord | EvaluationRecord) -> dict[str, str]:
     """With what command, version, libraries and device, on which day: what is known of these."""
-    known = record.provenance or ProvenanceRecord()
+    known = record.provenance or ProvenanceRecord(libraries=record.libraries)
     facts = {
         "date": known.date,
         "version": record.version,
         "commit": f"{known.commit}, changed" if known.commit and known.changed else known.commit,
         "device": known.device,
-        "libraries": ", ".join(f"{name} {version}" for name, version in (known.libraries or record.libraries).items()),
-        "command": record.command,
+        "libraries": ", ".join(f"{name} {version}" for name, version in known.libraries.items()),
+        "command": record.command if isinstance(record, RunRecord) else None,
     }
     return {name: value[:LONGEST] for name, value in facts.items() if value}
 
@@ -206,6 +221,7 @@ def _read_evaluation(run: Run, record: RunRecord) -> None:
         if (evaluation.checkpoint, evaluation.checkpoint_epoch) == (record.checkpoint, record.checkpoint_epoch):
             _add_scores(run, evaluation, str(path.relative_to(run.folder)))
             _add_details(run, evaluation)
+            run.evaluated = _made_of(evaluation)
         else:
             run.remarks.append(f"{EVALUATION}/ is of {evaluation.checkpoint}, not of the tested weights: left out")
     except UNREADABLE as error:
