@@ -1,6 +1,7 @@
 """One run folder, finished or not, read without trusting any of it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple
 
 from run_folder.curves import CurvesError, read_rows
 from run_folder.kept_config import read_plain
-from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
+from run_folder.layout import ANIMATION, CONFIG, CURVES, DATA, EVALUATION, METRICS, PICTURES, STATUS
 from run_folder.records import (
+    DataRecord,
     EndRecord,
     EvaluationRecord,
     HealthRecord,
@@ -35,6 +37,7 @@ UNREADABLE = (
     OverflowError,
 )  # what damaged files may raise
 
+UNCONDITIONAL = "NoConditioning"  # the class that model.conditioning has where a model knows no labels
 LONGEST = 300  # characters of a name or a message: more is no help to a reader
 
 Curve = list[tuple[int, float | None, float]]  # (training images seen, seconds or None, value)
@@ -79,6 +82,7 @@ class Run:
     made: dict[str, str] = field(default_factory=dict)  # how the run came about, as far as its record says
     evaluated: dict[str, str] = field(default_factory=dict)  # the same of what evaluate.py scored later
     notes: list[str] = field(default_factory=list)  # what is left out of the scores, and what says little
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)  # {"real", "generated": {class: share}}
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -133,6 +137,27 @@ class Run:
     def picture(self, name: str) -> Path | None:
         """A picture in the folder, or None; one that is a link to elsewhere is not the run's to show."""
         path = self.folder / PICTURES / f"{name}.png"
+        return path if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()) else None
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of its data, as far as the run kept their names."""
+        with suppress(OSError, RecordError):
+            return read_record(self.folder / DATA, DataRecord).class_names or ()
+        return ()
+
+    @property
+    def knows_classes(self) -> bool:
+        """Whether its model was given labels, so that its pictures of samples have a column for each class."""
+        return self.config.get("model.conditioning") not in (None, UNCONDITIONAL)
+
+    @property
+    def animation(self) -> Path | None:
+        """Its samples in the course of training, where they were drawn as one file."""
+        return self._own(self.folder / PICTURES / ANIMATION)
+
+    def _own(self, path: Path) -> Path | None:
+        """A file of the folder; None of one that is not there, or is a link to elsewhere and not the run's to show."""
         return path if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()) else None
 
 
@@ -250,6 +275,9 @@ def _add_details(run: Run, record: RunRecord | EvaluationRecord) -> None:
         run.kl_by_dimension = [float(kl) for kl in record.kl_by_dimension]
     if (diversity := _finite(details.get("sample_diversity"))) is not None:
         run.sample_diversity = diversity
+    for source, shares in (record.classes or {}).items():
+        known = {name: share for name, value in shares.items() if (share := _finite(value)) is not None}
+        run.classes.setdefault(source[:LONGEST], known)
     for name, notes in (details.get("notes") or {}).items():
         run.notes += [f"{note} ({name})" for note in notes]
     accuracies = details.get("extractor_accuracy") or {}

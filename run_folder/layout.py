@@ -9,6 +9,7 @@ METRICS = "metrics.json"
 STATUS = "status.json"  # of a run that ended before its metrics.json
 CURVES = "metrics.csv"
 PICTURES = "pictures"
+ANIMATION = "training.webp"  # in there: samples from fixed latents in the course of training
 EVALUATION = "evaluation"  # what evaluate.py adds to a run
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"  # by val's score; of the last whole epoch, from which a run is resumed

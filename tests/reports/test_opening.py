@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 from report_runs import make_run
 
+from reports.allowance import PICTURES, Allowance
 from reports.data_sets import DataSet, data_sets_of
 from reports.opening import AT_FIRST
 from reports.pictures import SHOWN, open_png, picture_of, real_images, tiles_of
@@ -52,7 +53,7 @@ def greys_of(folder: Path) -> list[int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image.Image, "paste", paste)
-        assert real_images(models)
+        assert real_images(models, Allowance(PICTURES), PICTURES)
     return seen
 
 
@@ -89,7 +90,7 @@ def test_a_grid_opens_at_its_first_tiles(tmp_path: Path):
     grey = grid_of([[0] * 12] * 8)
     run_with(tmp_path / "run", "gan", {"samples_fixed_final": grey}, sample_grid={"columns": 12, "rows": 8})
     (run,) = find_runs([tmp_path])
-    picture = picture_of(run, "samples_fixed_final", "a", "b")
+    picture = picture_of(run, "samples_fixed_final", "a", "b", Allowance(PICTURES), PICTURES)
     wide, high = (count * (SIDE + PADDING) + PADDING for count in SHOWN)
     assert picture.window.scale == grey.width / wide and picture.window.ratio == wide / high
 
@@ -101,7 +102,10 @@ def test_a_grid_that_the_config_does_not_fit_is_shown_whole(columns: object, tmp
     (run,) = find_runs([tmp_path])
     path = run.picture("samples_fixed_final")
     assert tiles_of(run, open_png(path), "sample_grid") is None
-    assert picture_of(run, "samples_fixed_final", "a", "b").window == (1, grey.width / grey.height)
+    assert picture_of(run, "samples_fixed_final", "a", "b", Allowance(PICTURES), PICTURES).window == (
+        1,
+        grey.width / grey.height,
+    )
 
 
 def test_each_model_stands_with_its_score_its_distance_and_its_cost(tmp_path: Path):

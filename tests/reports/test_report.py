@@ -257,7 +257,8 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, re
         for name in ("src", "href", "xlink:href", "srcset", "action"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes[name])
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 1 + 2 * (2 + 3) and all("alt" in attributes for attributes in images)  # one is the enlarged
+    seeds = 2 * 3 + 3  # whose samples are looked through; besides them one is the enlarged
+    assert len(images) == 1 + 2 * (2 + 3) + seeds and all("alt" in attributes for attributes in images)
     own = re.sub(r'<script id="vega">.*?</script>', "", text, flags=re.DOTALL)
     assert "@import" not in own and not re.search(r"url\((?!#)", own)
     identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -265,7 +266,7 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, re
     assert SCRIPT not in text and "&lt;script&gt;alert(1)" in text
     pictures = [attributes["alt"] for tag, attributes in page.tags if tag == "img" and attributes.get("src")]
     assert "Samples from the same latents' seed: gan (mlp), seed 0" in pictures
-    assert sum("Samples" in alt for alt in pictures) == 2 + 3
+    assert sum("Samples from" in alt for alt in pictures) == 2 + 3
     labels = {attributes["aria-label"] for _, attributes in page.tags if attributes.get("class") == "chart"}
     assert any(
         label.startswith("val/fid_reference against wall time in minutes: gan (mlp), vae (mlp)") for label in labels
