@@ -1,7 +1,6 @@
 """How good the samples are: one score of val while training, every score of test at the end."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated
 
 import torch
@@ -120,7 +119,6 @@ class SampleScores(ScoreCallback):
             "extractor_accuracy": {self.name: report.extractor_accuracy},
             "notes": {self.name: report.notes},
             "sample_diversity": report.sample_diversity,
-            "libraries": {name: version(name) for name in ("torch", "torchmetrics")},
         }
         if report.classes:
             self.details["classes"] = report.classes

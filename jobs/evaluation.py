@@ -228,7 +228,7 @@ def record_evaluation(
     scores = (earlier.scores if earlier else {}) | measured.scores
     protocols = (earlier.protocols if earlier else {}) | measured.protocols
     in_use = {score.protocol for score in scores.values()}
-    kept = earlier.model_dump(exclude_unset=True) if earlier else {}
+    kept = earlier.model_dump(exclude_unset=True, exclude={"libraries"}) if earlier else {}  # they are in made_by
     by_name = {name: kept.get(name, {}) | measured.details.get(name, {}) for name in BY_NAME}
     fields = kept | measured.details | by_name | weights | {
         "scores": scores,

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .allowance import PICTURES, Allowance
 from .comparison import contenders
 from .factors import factor_tables
 from .headline import Headline, headline_of
 from .models import Model, models_of
 from .opening import Opening, opening_of
 from .other_images import remark_other_images
+from .published import published_table
 from .ranking import deciding_column, rank
 from .recipes import found_table, separation_tables
 from .runs import FINISHED, Column, Run
@@ -38,17 +40,20 @@ class DataSet:
     protocols: dict[str, dict[str, Any]]
     columns: list[Column]
     deciding: Column | None
+    allowance: Allowance  # of pictures, what the opening has left
 
 
 def data_sets_of(runs: Sequence[Run]) -> list[DataSet]:
     """By name; runs that do not say on which data they are come last."""
     names = sorted({run.data for run in runs if run.data is not None})
-    named = [data_set_of(name, [run for run in runs if run.data == name]) for name in names]
+    groups = [(name, [run for run in runs if run.data == name]) for name in names]
     unnamed = [run for run in runs if run.data is None]
-    return named + ([data_set_of("an unknown data set", unnamed)] if unnamed else [])
+    if unnamed:
+        groups.append(("an unknown data set", unnamed))
+    return [data_set_of(name, members, Allowance(PICTURES // len(groups))) for name, members in groups]
 
 
-def data_set_of(name: str, runs: list[Run]) -> DataSet:
+def data_set_of(name: str, runs: list[Run], allowance: Allowance) -> DataSet:
     remark_other_images(runs)
     models = models_of(runs)
     separations = separation_tables(models)  # in the order of the folders that were given, not of the scores
@@ -70,9 +75,10 @@ def data_set_of(name: str, runs: list[Run]) -> DataSet:
         *separations,
         unfinished_table(models),
         differences_table(models),
+        published_table(models),
         provenance_table(models),
     ]
     headline = headline_of(name, models, deciding, others)
-    opening = opening_of(models, deciding, others)
+    opening = opening_of(models, deciding, others, allowance)
     tables = [table for table in tables if table.rows]
-    return DataSet(name, models, headline, opening, tables, protocols, columns, deciding)
+    return DataSet(name, models, headline, opening, tables, protocols, columns, deciding, allowance)

@@ -32,7 +32,7 @@ def held_equal(first: Model, second: Model, models: Sequence[Model], column: Col
     unequal = [f"{fact.name} ({' against '.join(fact.values)})" for fact in known if not fact.is_equal]
     unknown = [fact.name for fact in facts if not fact.is_known]
     sentences = (("Held equal", equal), ("Not equal", unequal), ("Not known", unknown))
-    return " ".join(f"{title}: {listed(told)}." for title, told in sentences if told)
+    return " ".join(f"{title}: {listed(names)}." for title, names in sentences if names)
 
 
 def facts_of(first: Model, second: Model, models: Sequence[Model], column: Column) -> list[Fact]:
@@ -59,8 +59,8 @@ def latents_of(model: Model, column: Column) -> str:
 
 
 def _common(values: Iterable[str | None]) -> str:
-    told = sorted({value or UNKNOWN for value in values})
-    return " and ".join(told) or UNKNOWN
+    distinct = sorted({value or UNKNOWN for value in values})
+    return " and ".join(distinct) or UNKNOWN
 
 
 def _words(name: str, both: tuple[Model, Model], of: Callable[[Model], str]) -> Fact:

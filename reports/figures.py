@@ -121,7 +121,8 @@ def _chart(title: str, lines: list[Line], clock: str, logarithmic: bool = False)
     rows = [row for place, line in enumerate(lines) for row in rows_of(line, place, points)]
     is_positive = all((y > 0).all() for line in lines for _, y in line.seeds)
     scale = alt.Scale(type="log", nice=False) if logarithmic and is_positive else alt.Scale(zero=False)
-    clocked = alt.X("x:Q", title=clock, axis=alt.Axis(format="~s"), scale=alt.Scale(nice=False))
+    written = "~s" if clock == CLOCKS[0] else "~g"  # 200m is no time in minutes
+    clocked = alt.X("x:Q", title=clock, axis=alt.Axis(format=written), scale=alt.Scale(nice=False))
     measured = alt.Y("y:Q", title=title.removeprefix("val/"), scale=scale)
     base = alt.Chart(data_of(rows)).transform_lookup(
         "line", from_=alt.LookupData(data_of(keys_of(lines)), key="line", fields=["model", "dashes"])

@@ -93,8 +93,8 @@ def _not_compared(models: Sequence[Model], column: Column) -> str:
 
 def _survivors(both: Sequence[Model], column: Column) -> str:
     names = [model.name for model in both if not model.counts_all(column)]
-    told = SURVIVORS.format(names=" and ".join(names)) if names else ""
-    return told + (COLLAPSED if any(model.collapsed for model in both) else "")
+    lost = SURVIVORS.format(names=" and ".join(names)) if names else ""
+    return lost + (COLLAPSED if any(model.collapsed for model in both) else "")
 
 
 def _certainty(second: Contender, count: int) -> str:
@@ -122,5 +122,5 @@ def _test(comparison: Comparison, p: float) -> str:
 
 def _measured_by(model: Model, column: Column) -> str:
     """How well the extractor reads the real test images, where that is little or unknown."""
-    told = accuracy_of([model], column)
-    return f" {short_name(column.score)} is by an {told}." if told else ""
+    accuracy = accuracy_of([model], column)
+    return f" {short_name(column.score)} is by an {accuracy}." if accuracy else ""

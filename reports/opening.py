@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .allowance import MOST_MODELS, Allowance
 from .charts import colour_of
 from .comparison import Contender
 from .extractors import bare_name
 from .formatting import number, rounded_count, seconds, signed
 from .headline import verb
 from .models import Model
-from .pictures import Picture, RealImages, picture_of, real_images
+from .pictures import LARGEST_PICTURE, LinkedPicture, Picture, RealImages, picture_of, real_images
 from .ranking import arrow, summary_over_seeds
 from .runs import Column
 from .statistics import summarize
 
 SAMPLES = "samples_fixed_final"
 AT_FIRST = 4  # models beside the real images
-MOST_PICTURES = 40  # of models; more would make a page that no one can send
-SMALLER = {8: 760, 20: 480, MOST_PICTURES: 300}  # up to so many models: pixels a side
+SHARE, SHARE_OF_OTHERS = 0.4, 0.35  # of what pictures may take: those at first, and then those on request
+SIDE_OF_OTHERS = 480  # pixels
 
 
 class Entry(NamedTuple):
@@ -25,7 +26,7 @@ class Entry(NamedTuple):
 
     name: str
     colour: str
-    picture: Picture | None
+    picture: Picture | LinkedPicture | None
     score: str
     interval: str
     against: str  # the best: by how much it is behind, and how sure that is
@@ -38,31 +39,39 @@ class Opening(NamedTuple):
     real: RealImages | None
     entries: list[Entry]
     others: list[Entry]  # those that come on request
+    further: int  # models that have no entry, for they are too many
 
 
-def opening_of(models: Sequence[Model], deciding: Column | None, contenders: Sequence[Contender]) -> Opening:
+def opening_of(
+    models: Sequence[Model], deciding: Column | None, contenders: Sequence[Contender], allowance: Allowance
+) -> Opening:
     """Of the models on one data set, the best first, and how the others compare with it."""
     finished = [model for model in models if model.finished]
-    first = at_first(finished)
-    side = side_of_pictures(finished)
+    best = at_first(finished)
+    first = [model for model in finished if model in best]
+    others = [model for model in finished if model not in first][:MOST_MODELS]
     compared = {id(contender.model): contender for contender in contenders}
-    entries = {
-        id(model): entry_of(
-            model, models.index(model), deciding, compared.get(id(model)), side if rank < MOST_PICTURES else None
-        )
-        for rank, model in enumerate(finished)
-    }
+
+    def entries_of(shown: Sequence[Model], side: int, most: int) -> list[Entry]:
+        return [
+            entry_of(
+                model,
+                models.index(model),
+                deciding,
+                compared.get(id(model)),
+                samples_of(model, allowance, most, side),
+            )
+            for model in shown
+        ]
+
+    most = allowance.each(len(first) + 1, SHARE)
     return Opening(
         verdict_of(models, deciding, contenders),
-        real_images(finished),
-        [entries[id(model)] for model in finished if model in first],
-        [entries[id(model)] for model in finished if model not in first],
+        real_images(finished, allowance, most),
+        entries_of(first, LARGEST_PICTURE, most),
+        entries_of(others, SIDE_OF_OTHERS, allowance.each(len(others), SHARE_OF_OTHERS)),
+        further=len(finished) - len(first) - len(others),
     )
-
-
-def side_of_pictures(models: Sequence[Model]) -> int:
-    """Pixels: many models have smaller pictures."""
-    return next((side for most, side in SMALLER.items() if len(models) <= most), min(SMALLER.values()))
 
 
 def at_first(models: Sequence[Model]) -> list[Model]:
@@ -80,12 +89,18 @@ def verdict_of(models: Sequence[Model], deciding: Column | None, contenders: Seq
     return f"{models[0].name} {verb(models[0], contenders[0], deciding)} {contenders[0].model.name}"
 
 
-def entry_of(model: Model, place: int, deciding: Column | None, contender: Contender | None, side: int | None) -> Entry:
+def entry_of(
+    model: Model,
+    place: int,
+    deciding: Column | None,
+    contender: Contender | None,
+    samples: Picture | LinkedPicture | None,
+) -> Entry:
     score, interval = score_of(model, deciding) if deciding else ("", "")
     return Entry(
         model.name,
         colour_of(place),
-        samples_of(model, side) if side else None,
+        samples,
         score,
         interval,
         against_of(contender) if contender else ("the best" if place == 0 and score else ""),
@@ -94,13 +109,14 @@ def entry_of(model: Model, place: int, deciding: Column | None, contender: Conte
     )
 
 
-def samples_of(model: Model, side: int) -> Picture | None:
+def samples_of(model: Model, allowance: Allowance, most: int, side: int) -> Picture | LinkedPicture | None:
     """The final samples of the first seed."""
     run = model.first
     if run is None:
         return None
     caption = model.name if run.seed is None else f"{model.name}, seed {run.seed}"
-    return picture_of(run, SAMPLES, caption, f"Samples from the same latents' seed: {caption}", side)
+    alt = f"Samples from the same latents' seed: {caption}"
+    return picture_of(run, SAMPLES, caption, alt, allowance, most, side)
 
 
 def score_of(model: Model, column: Column) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from math import sqrt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,14 @@ from PIL import Image
 
 from run_folder.pictures import PADDING, UNREADABLE, bare_grid
 
+from .allowance import Allowance
 from .models import Model
 from .runs import Run
 
 LARGEST_PICTURE = 760  # pixels a side, on the page
 MOST_PIXELS = 2**25  # of a file
+SMALLEST_PICTURE = 64  # pixels of the longer side; what would have to be smaller is a link
+TRIES = 4  # at a picture that is to be small enough
 QUALITY = 88  # of WebP
 MOST_TILES = 64  # in a row or a column, of a picture that says how many it has
 SHOWN = (6, 4)  # columns and rows of a grid that are seen before it is opened
@@ -38,6 +42,13 @@ class Picture(NamedTuple):
     window: Window = Window(1, 1)
 
 
+class LinkedPicture(NamedTuple):
+    """A picture that the page has no room for: a link to its file."""
+
+    caption: str
+    path: Path
+
+
 class Tiles(NamedTuple):
     """The images of a grid: how many there are, and the pixels from one to the next."""
 
@@ -52,13 +63,28 @@ class RealImages(NamedTuple):
     source: str  # where they are from, in words
 
 
-def picture_of(run: Run, name: str, caption: str, alt: str, side: int = LARGEST_PICTURE) -> Picture | None:
-    """A picture of a run's folder, at most so many pixels a side; None where there is none that can be read."""
+def picture_of(
+    run: Run,
+    name: str,
+    caption: str,
+    alt: str,
+    allowance: Allowance,
+    most: int,
+    side: int = LARGEST_PICTURE,
+    whole: bool = False,
+) -> Picture | LinkedPicture | None:
+    """A picture of a run's folder, at most so many pixels a side and so many bytes, or else a link to it.
+
+    None where there is none that can be read. Of a grid the first tiles are seen before it is opened, unless `whole`.
+    """
     path = run.picture(name)
     with suppress(*DAMAGED):
         if path is not None:
             opened = open_png(path)
-            return embedded(opened, caption, alt, window_of(opened, tiles_of(run, opened, "sample_grid")), side)
+            window = window_of(opened, None if whole else tiles_of(run, opened, "sample_grid"))
+            picture = embedded(opened, caption, alt, window, side, min(most, allowance.left))
+            allowance.spend(len(picture.uri) if picture else 0)
+            return picture or LinkedPicture(caption, path)
     return None
 
 
@@ -70,14 +96,24 @@ def open_png(path: Path) -> Image.Image:
         return bare_grid(opened.convert("RGB"))
 
 
-def embedded(picture: Image.Image, caption: str, alt: str, window: Window, side: int = LARGEST_PICTURE) -> Picture:
-    """A picture as a data URI: made smaller if need be, never larger."""
-    shown = picture.copy()
-    shown.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    shown.save(file, "WEBP", quality=QUALITY)
-    uri = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return Picture(caption, alt, uri, *shown.size, window)
+def embedded(picture: Image.Image, caption: str, alt: str, window: Window, side: int, most: int) -> Picture | None:
+    """A picture as a data URI of at most so many bytes: smaller if need be, never larger. None: it would be tiny."""
+    for _ in range(TRIES):
+        shown = picture.copy()
+        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+        file = io.BytesIO()
+        shown.save(file, "WEBP", quality=QUALITY)
+        uri = data_uri(file.getvalue())
+        if len(uri) <= most:
+            return Picture(caption, alt, uri, *shown.size, window)
+        side = int(0.9 * max(shown.size) * sqrt(most / len(uri)))  # bytes go with the area
+        if side < SMALLEST_PICTURE:
+            return None
+    return None
+
+
+def data_uri(webp: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 
 def window_of(picture: Image.Image, tiles: Tiles | None) -> Window:
@@ -108,7 +144,7 @@ def tiles_of(run: Run, picture: Image.Image, callback: str, rows_each: int = 1) 
     return Tiles(columns, rows * rows_each, wide, high) if fits else None
 
 
-def real_images(models: Sequence[Model]) -> RealImages | None:
+def real_images(models: Sequence[Model], allowance: Allowance, most: int) -> RealImages | None:
     """As many real images as a window shows, each once, out of the runs' pictures on one data set; None of none."""
     runs = [run for model in models for run in model.finished]
     for cut, source in SOURCES:
@@ -119,8 +155,10 @@ def real_images(models: Sequence[Model]) -> RealImages | None:
                     tiles.setdefault((tile.size, tile.tobytes()), tile)
             if len(tiles) >= SHOWN[0] * SHOWN[1]:
                 break
-        if tiles:
-            return RealImages(mosaic(list(tiles.values())), source)
+        picture = mosaic(list(tiles.values()), min(most, allowance.left)) if tiles else None
+        if picture:
+            allowance.spend(len(picture.uri))
+            return RealImages(picture, source)
     return None
 
 
@@ -154,7 +192,7 @@ def _cut(picture: Image.Image, tiles: Tiles, rows: Iterable[int]) -> Iterator[Im
             yield picture.crop((left, top, left + tiles.wide - PADDING, top + tiles.high - PADDING))
 
 
-def mosaic(tiles: Sequence[Image.Image]) -> Picture:
+def mosaic(tiles: Sequence[Image.Image], most: int) -> Picture | None:
     """Images of one size as one picture, as many as a window shows."""
     columns, rows = SHOWN
     same = [tile for tile in tiles if tile.size == tiles[0].size][: columns * rows]
@@ -164,4 +202,4 @@ def mosaic(tiles: Sequence[Image.Image]) -> Picture:
     for index, tile in enumerate(same):
         picture.paste(tile, (index % columns * wide + PADDING, index // columns * high + PADDING))
     window = Window(1, picture.width / picture.height)
-    return embedded(picture, "Real images", f"{len(same)} real images", window)
+    return embedded(picture, "Real images", f"{len(same)} real images", window, LARGEST_PICTURE, most)

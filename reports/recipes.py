@@ -96,8 +96,8 @@ def separation_table(family: str, recipes: Sequence[Recipe]) -> Table:
 def in_words(first: Recipe, other: Recipe, labels: Mapping[str, str]) -> str:
     """`fair differs from paper in: likelihood (discretized_logistic against bernoulli), …`."""
     values = {label: [recipe.facts.get(key, ABSENT) for recipe in (other, first)] for key, label in labels.items()}
-    told = [f"{label} ({' against '.join(pair)})" for label, pair in values.items() if pair[0] != pair[1]]
-    return f"{other.name} differs from {first.name} in: {listed(told)}."
+    unequal = [f"{label} ({' against '.join(pair)})" for label, pair in values.items() if pair[0] != pair[1]]
+    return f"{other.name} differs from {first.name} in: {listed(unequal)}."
 
 
 def labelled_differences(facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -143,7 +143,8 @@ def facts_of(models: Sequence[Model], family: Sequence[Model]) -> dict[str, str]
         "network": listed(_unique(run.network for model in models for run in model.runs)),
     }
     values = {key: _unique(_value(key, one) for one in named) for key in keys}
-    return {key: fact for key, fact in facts.items() if fact} | {key: listed(told) for key, told in values.items()}
+    known = {key: fact for key, fact in facts.items() if fact}
+    return known | {key: listed(distinct) for key, distinct in values.items()}
 
 
 def _value(key: str, settings: Mapping[str, Any]) -> str:

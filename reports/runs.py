@@ -1,6 +1,7 @@
 """One run folder, finished or not, read without trusting any of it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
@@ -9,9 +10,10 @@ from typing import Any, NamedTuple
 
 from run_folder.curves import CurvesError, read_rows
 from run_folder.kept_config import read_plain
-from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, STATUS
-from run_folder.pictures import find_picture, kind_and_stage
+from run_folder.layout import CONFIG, CURVES, DATA, EVALUATION, METRICS, PICTURES, STATUS
+from run_folder.pictures import ANIMATION, find_picture, kind_and_stage
 from run_folder.records import (
+    DataRecord,
     EndRecord,
     EvaluationRecord,
     HealthRecord,
@@ -36,6 +38,7 @@ UNREADABLE = (
     OverflowError,
 )  # what damaged files may raise
 
+UNCONDITIONAL = "NoConditioning"  # the class that model.conditioning has where a model knows no labels
 LONGEST = 300  # characters of a name or a message: more is no help to a reader
 
 Curve = list[tuple[int, float | None, float]]  # (training images seen, seconds or None, value)
@@ -79,7 +82,9 @@ class Run:
     extractor_accuracy: dict[str, float] = field(default_factory=dict)  # on real test images, by protocol
     health: list[HealthRecord] = field(default_factory=list)  # what was noticed while it was trained
     made: dict[str, str] = field(default_factory=dict)  # how the run came about, as far as its record says
+    evaluated: dict[str, str] = field(default_factory=dict)  # the same of what evaluate.py scored later
     notes: list[str] = field(default_factory=list)  # what is left out of the scores, and what says little
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)  # {"real", "generated": {class: share}}
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
@@ -113,6 +118,20 @@ class Run:
         seen, seconds = self.costs.get("images_seen"), self.costs.get("seconds")
         return seen / seconds if seen and seconds else None
 
+    @property
+    def seconds_around_steps(self) -> float | None:
+        """The seconds that a run took beyond its pace between the first and the last point of its curves.
+
+        They go into its start and its end: first steps on cold caches, and what is drawn and written at the end.
+        """
+        timed = {seen: at for name, curve in self.curves.items() if name.startswith("train/") for seen, at, _ in curve}
+        points = sorted((seen, at) for seen, at in timed.items() if at is not None)
+        seen, seconds = self.costs.get("images_seen"), self.costs.get("seconds")
+        if seen is None or seconds is None or len(points) < 2 or points[-1][1] <= points[0][1]:
+            return None
+        (first, began), (last, ended) = points[0], points[-1]
+        return min(max(seconds - seen * (ended - began) / (last - first), 0.0), seconds)
+
     def cost(self, name: str, unit: float) -> float | None:
         """One of the costs in a larger unit."""
         return self.costs[name] / unit if name in self.costs else None
@@ -124,6 +143,27 @@ class Run:
         """
         path = find_picture(self.folder, *kind_and_stage(name))
         return path if path and path.resolve().is_relative_to(self.folder.resolve()) else None
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of its data, as far as the run kept their names."""
+        with suppress(OSError, RecordError):
+            return read_record(self.folder / DATA, DataRecord).class_names or ()
+        return ()
+
+    @property
+    def knows_classes(self) -> bool:
+        """Whether its model was given labels, so that its pictures of samples have a column for each class."""
+        return self.config.get("model.conditioning") not in (None, UNCONDITIONAL)
+
+    @property
+    def animation(self) -> Path | None:
+        """Its samples in the course of training, where they were drawn as one file."""
+        return self._own(self.folder / PICTURES / ANIMATION)
+
+    def _own(self, path: Path) -> Path | None:
+        """A file of the folder; None of one that is not there, or is a link to elsewhere and not the run's to show."""
+        return path if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()) else None
 
 
 def read_run(folder: Path, name: str) -> Run:
@@ -187,16 +227,16 @@ def _costs_of(record: RunRecord) -> dict[str, float]:
     return costs
 
 
-def _made_of(record: RunRecord) -> dict[str, str]:
+def _made_of(record: RunRecord | EvaluationRecord) -> dict[str, str]:
     """With what command, version, libraries and device, on which day: what is known of these."""
-    known = record.provenance or ProvenanceRecord()
+    known = record.provenance or ProvenanceRecord(libraries=record.libraries)
     facts = {
         "date": known.date,
         "version": record.version,
         "commit": f"{known.commit}, changed" if known.commit and known.changed else known.commit,
         "device": known.device,
-        "libraries": ", ".join(f"{name} {version}" for name, version in (known.libraries or record.libraries).items()),
-        "command": record.command,
+        "libraries": ", ".join(f"{name} {version}" for name, version in known.libraries.items()),
+        "command": record.command if isinstance(record, RunRecord) else None,
     }
     return {name: value[:LONGEST] for name, value in facts.items() if value}
 
@@ -211,6 +251,7 @@ def _read_evaluation(run: Run, record: RunRecord) -> None:
         if (evaluation.checkpoint, evaluation.checkpoint_epoch) == (record.checkpoint, record.checkpoint_epoch):
             _add_scores(run, evaluation, str(path.relative_to(run.folder)))
             _add_details(run, evaluation)
+            run.evaluated = _made_of(evaluation)
         else:
             run.remarks.append(f"{EVALUATION}/ is of {evaluation.checkpoint}, not of the tested weights: left out")
     except UNREADABLE as error:
@@ -239,6 +280,9 @@ def _add_details(run: Run, record: RunRecord | EvaluationRecord) -> None:
         run.kl_by_dimension = [float(kl) for kl in record.kl_by_dimension]
     if (diversity := _finite(details.get("sample_diversity"))) is not None:
         run.sample_diversity = diversity
+    for source, shares in (record.classes or {}).items():
+        known = {name: share for name, value in shares.items() if (share := _finite(value)) is not None}
+        run.classes.setdefault(source[:LONGEST], known)
     for name, notes in (details.get("notes") or {}).items():
         run.notes += [f"{note} ({name})" for note in notes]
     accuracies = details.get("extractor_accuracy") or {}

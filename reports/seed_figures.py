@@ -78,7 +78,9 @@ def _scale(values: Sequence[float], wide: float) -> alt.Scale:
 
 
 def _seeds(title: str, shown: Sequence[Model], styles: dict[str, int], column: Column) -> Chart:
-    rows = alt.Y("model:N", sort=[model.name for model in shown], title=None, axis=alt.Axis(labelLimit=130, grid=False))
+    # A domain rather than a sort, which Vega-Lite writes into an expression: not every name can stand in one.
+    order = alt.Scale(domain=[model.name for model in shown])
+    rows = alt.Y("model:N", scale=order, title=None, axis=alt.Axis(labelLimit=130, grid=False))
     axis = alt.X("x:Q", title=title, scale=_limits(shown, column))
     colour = colours(styles)
     seeds = alt.Chart(data_of([row for model in shown for row in _dots(model, column)]))
@@ -96,8 +98,8 @@ def _seeds(title: str, shown: Sequence[Model], styles: dict[str, int], column: C
     if floors:
         line = alt.Chart(data_of([{"x": floors[0]}])).mark_rule(strokeDash=[2, 3], color="currentColor", clip=True)
         layers.append(line.encode(x=axis))
-    told = "; ".join(f"{model.name}: {', '.join(map(number, model.values(column).values()))}" for model in shown)
-    return chart_of(title, layers, f"{title} of every seed. {told}", MARGINS + ROW * len(shown))
+    values = "; ".join(f"{model.name}: {', '.join(map(number, model.values(column).values()))}" for model in shown)
+    return chart_of(title, layers, f"{title} of every seed. {values}", MARGINS + ROW * len(shown))
 
 
 def _dots(model: Model, column: Column) -> list[Row]:

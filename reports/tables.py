@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import isfinite
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from run_folder.judgements import (
@@ -34,8 +35,10 @@ SCORES_NOTE = (
 )
 CHOSEN_NOTE = (
     "{measured}Mean ± standard deviation over training seeds [95 % interval of the mean]. Bold: the best. Seconds are "
-    "those of training, with its pictures and val scores."
+    "those of training, with its pictures and val scores{around}."
 )
+AROUND = ", and with its start and end: {share} of them, for these runs are short"
+MUCH = 0.1  # of the seconds of training
 NOT_CROWNED = (
     " Bold passes over a precision or density whose recall is below a tenth of the floor's ({names}): a model that "
     "draws a few images, blurs or plain noise can have all of them close to real ones."
@@ -57,12 +60,16 @@ FLAGS_NOTE = (
     f"{percent(STEEP)} in the last {percent(LAST_PART)} of training."
 )
 CHOSEN = ("precision", "recall", "coverage")  # beside the score that decides
-COSTS_NOTE = "Of training, with its pictures and val scores; mean ± standard deviation over runs."
+COSTS_NOTE = (
+    "Of training, with its pictures and val scores; mean ± standard deviation over runs. Start and end: the part of "
+    "the wall time beyond the pace between the first and the last point of a run's curves; the first run of a sweep "
+    "warms the program up for the others."
+)
 UNFINISHED_NOTE = "Runs that failed, diverged, were stopped or can't be read count in no mean above."
 PROVENANCE = ("date", "version", "commit", "device", "libraries", "command")
 PROVENANCE_NOTE = (
-    "Of the training, as the run's own record states it, not of later evaluations; the command makes the same run, but "
-    "for where its files lie."
+    "As the run's own records state it: of the training, and in a row of its own of what evaluate.py scored later. The "
+    "command makes the same run, but for where its files lie."
 )
 DIFFERENCES_NOTE = (
     "Only what differs; {shared} other settings are the same for all. Seeds, paths and pictures are left out."
@@ -116,8 +123,20 @@ def chosen_table(models: Sequence[Model], columns: Sequence[Column], deciding: C
         for model in scored
     ]
     fixed = floor_row(scored, shown, before=1, after=3)
-    note = CHOSEN_NOTE.format(measured=measured_by(scored, deciding)) + not_crowned(scored, shown)
+    note = CHOSEN_NOTE.format(measured=measured_by(scored, deciding), around=around_steps(scored))
+    note += not_crowned(scored, shown)
     return Table("Results", headings, rows, note, [fixed] if fixed else [])
+
+
+def around_steps(models: Sequence[Model]) -> str:
+    """Which part of the seconds went into runs' starts and ends, where that is much of them."""
+    shares = [share for model in models for run in model.finished if (share := share_around_steps(run)) is not None]
+    return AROUND.format(share=percent(round(fmean(shares), 2))) if shares and fmean(shares) > MUCH else ""
+
+
+def share_around_steps(run: Run) -> float | None:
+    around = run.seconds_around_steps
+    return around / run.costs["seconds"] if around is not None and run.costs["seconds"] else None
 
 
 def chosen_columns(columns: Sequence[Column], deciding: Column) -> list[Column]:
@@ -270,11 +289,16 @@ def comparison_row(contender: Contender, column: Column, corrected: bool) -> lis
     ]
 
 
+def in_percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
 COSTS: tuple[tuple[Heading, Callable[[Run], float | None]], ...] = (
     (Heading("parameters"), lambda run: run.costs.get("parameters")),
     (Heading("images seen"), lambda run: run.costs.get("images_seen")),
     (Heading("epochs"), lambda run: run.costs.get("epochs")),
     (Heading("wall time", "minutes"), lambda run: run.cost("seconds", unit=60)),
+    (Heading("start and end", "% of wall time"), lambda run: in_percent(share_around_steps(run))),
     (Heading("images per second"), lambda run: run.images_per_second),
     (Heading("peak memory", "MiB"), lambda run: run.cost("peak_memory_bytes", unit=2**20)),
 )
@@ -340,10 +364,17 @@ def unfinished_row(model: Model, run: Run, message: str) -> list[Cell]:
 
 def provenance_table(models: Sequence[Model]) -> Table:
     """How each run was made; a column for what any of them says."""
-    runs = [run for model in models for run in model.finished if run.made]
-    names = [name for name in PROVENANCE if any(name in run.made for run in runs)]
-    rows = [[Cell(run.name, order=run.name), *(Cell(run.made.get(name, ABSENT)) for name in names)] for run in runs]
-    return Table("How each run was made", list(map(Heading, ["run", *names])), rows, PROVENANCE_NOTE, background=True)
+    runs = [run for model in models for run in model.finished]
+    made = [(run, "training", run.made) for run in runs] + [(run, "evaluation", run.evaluated) for run in runs]
+    known = [(run, what, facts) for run, what, facts in made if facts]
+    known.sort(key=lambda entry: runs.index(entry[0]))
+    names = [name for name in PROVENANCE if any(name in facts for _, _, facts in known)]
+    rows = [
+        [Cell(run.name, order=run.name), Cell(what), *(Cell(facts.get(name, ABSENT)) for name in names)]
+        for run, what, facts in known
+    ]
+    headings = list(map(Heading, ["run", "of its", *names]))
+    return Table("How each run was made", headings, rows, PROVENANCE_NOTE, background=True)
 
 
 def differences_table(models: Sequence[Model]) -> Table:

@@ -124,7 +124,7 @@ class RunRecord(Record):
     extractor_accuracy: Accuracy = {}
     notes: dict[str, list[str]] = {}  # by name of the scores: what is left out of them, and what says little
     sample_diversity: Number | None = None  # of a draw's pixels, over that of real images; 0: all samples are the same
-    libraries: dict[str, str] = {}  # that computed the scores, with their versions
+    libraries: dict[str, str] = {}  # of records without provenance, which has them since 0.2
     health: list[HealthRecord] | None = None  # what was noticed while training; None: nobody looked
     test: dict[str, Number] = {}  # the terms of the loss on test, and what else is measured besides scores
     checkpoint_epoch: Number | None = None
@@ -144,7 +144,7 @@ class EvaluationRecord(Record):
     extractor_accuracy: Accuracy = {}
     notes: dict[str, list[str]] = {}
     sample_diversity: Number | None = None
-    libraries: dict[str, str] = {}
+    libraries: dict[str, str] = {}  # as in a RunRecord
     checkpoint: str
     images_seen: Number | None = None  # by the weights that were scored
     checkpoint_epoch: Number | None
@@ -169,7 +169,6 @@ class GivenImagesRecord(Record):
     extractor_accuracy: Accuracy = {}
     notes: dict[str, list[str]] = {}
     sample_diversity: Number | None = None
-    libraries: dict[str, str] = {}
     version: str | None = None
     provenance: ProvenanceRecord | None = None
 

@@ -178,6 +178,29 @@ def test_charts_are_drawn_under_any_names(name: str, tmp_path: Path):
         assert "<svg" in vl_convert.vegalite_to_svg(chart.spec), chart.title
 
 
+def expressions(spec: object) -> list[str]:
+    """All that Vega computes in a chart: the page parses these itself, and has not all of JavaScript."""
+    if isinstance(spec, list):
+        return [found for part in spec for found in expressions(part)]
+    if not isinstance(spec, dict):
+        return []
+    own = [text for key in ("expr", "test", "signal", "update") if isinstance(text := spec.get(key), str)]
+    return own + expressions(list(spec.values()))
+
+
+def test_no_model_s_name_is_computed_by_a_chart(tmp_path: Path):
+    """A line separator, which JSON allows in a text and the page's interpreter of expressions does not."""
+    name = "a\u2028b"
+    for seed, fid in enumerate((3.0, 4.0)):
+        make_run(tmp_path / f"run {seed}", name, "digits", seed, fid)
+        make_run(tmp_path / f"gan {seed}", "gan", "digits", seed, fid)
+    (data_set,) = data_sets_of(find_runs([tmp_path]))
+    section = section_of(data_set)
+    for chart in section.deciding + section.seeds + section.scores + section.losses:
+        computed = expressions(vl_convert.vegalite_to_vega(chart.spec))
+        assert computed and not any("\u2028" in text for text in computed), chart.title
+
+
 def test_samples_that_are_not_the_runs_are_not_looked_through(tmp_path: Path):
     run = make_run(tmp_path / "runs" / "run", "gan", "digits", 0, 3.0)
     Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")

@@ -11,7 +11,8 @@ from report_runs import make_run
 
 from callbacks.pictures import save_sheet
 from callbacks.sheets import Block, Sheet
-from reports.browser import frames_of
+from reports.allowance import PICTURES, Allowance
+from reports.browser import stages_of
 from reports.data_sets import DataSet, data_sets_of
 from reports.opening import AT_FIRST
 from reports.pictures import SHOWN, open_png, picture_of, real_images, tiles_of
@@ -58,7 +59,7 @@ def greys_of(folder: Path) -> list[int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image.Image, "paste", paste)
-        assert real_images(models)
+        assert real_images(models, Allowance(PICTURES), PICTURES)
     return seen
 
 
@@ -95,7 +96,7 @@ def test_a_grid_opens_at_its_first_tiles(tmp_path: Path):
     grey = grid_of([[0] * 12] * 8)
     run_with(tmp_path / "run", "gan", {"samples_fixed_final": grey}, sample_grid={"columns": 12, "rows": 8})
     (run,) = find_runs([tmp_path])
-    picture = picture_of(run, "samples_fixed_final", "a", "b")
+    picture = picture_of(run, "samples_fixed_final", "a", "b", Allowance(PICTURES), PICTURES)
     wide, high = (count * (SIDE + PADDING) + PADDING for count in SHOWN)
     assert picture.window.scale == grey.width / wide and picture.window.ratio == wide / high
 
@@ -107,7 +108,10 @@ def test_a_grid_that_the_config_does_not_fit_is_shown_whole(columns: object, tmp
     (run,) = find_runs([tmp_path])
     path = run.picture("samples_fixed_final")
     assert tiles_of(run, open_png(path), "sample_grid") is None
-    assert picture_of(run, "samples_fixed_final", "a", "b").window == (1, grey.width / grey.height)
+    assert picture_of(run, "samples_fixed_final", "a", "b", Allowance(PICTURES), PICTURES).window == (
+        1,
+        grey.width / grey.height,
+    )
 
 
 def test_each_model_stands_with_its_score_its_distance_and_its_cost(tmp_path: Path):
@@ -146,7 +150,7 @@ def test_of_a_titled_picture_in_the_folder_of_its_kind_the_images_alone_are_show
     (run,) = find_runs([tmp_path])
     shown = open_png(run.picture("samples_fixed_final"))
     assert shown.size == grid_of(greys).resize((12 * 50 + 2, 8 * 50 + 2)).size
-    picture = picture_of(run, "samples_fixed_final", "a", "b")
+    picture = picture_of(run, "samples_fixed_final", "a", "b", Allowance(PICTURES), PICTURES)
     assert picture.window.scale == shown.width / (SHOWN[0] * 50 + PADDING)
 
 
@@ -165,4 +169,4 @@ def test_the_browser_finds_samples_by_epoch_in_the_folder_of_their_kind(tmp_path
     for epoch in (3, 12):
         titled(picture_file(tmp_path / "run", "samples_fixed", f"epoch_{epoch:04d}"), [[epoch, 200]])
     (run,) = find_runs([tmp_path])
-    assert [frame.epoch for frame in frames_of(run)] == [3, 12]
+    assert [stage for stage, _ in stages_of(run, (1, 6))] == ["tested", "3", "12"]

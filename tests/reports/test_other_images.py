@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from reports.allowance import Allowance
 from reports.data_sets import data_set_of
 from reports.runs import FINISHED, Run
 from run_folder.layout import DATA
@@ -23,7 +24,7 @@ def test_runs_with_other_images_than_most_are_remarked(tmp_path: Path):
     unknown = run_on(tmp_path / "unknown")
     damaged = run_on(tmp_path / "damaged")
     (damaged.folder / DATA).write_text("{")
-    data_set = data_set_of("folder", [*runs, other, unknown, damaged])
+    data_set = data_set_of("folder", [*runs, other, unknown, damaged], Allowance(0))
     assert other.remarks == [f"its {split} images are not those of most runs on folder" for split in ("train", "test")]
     assert all(not run.remarks for run in (*runs, unknown, damaged))
     assert any("its train images are not those" in str(table.rows) for table in data_set.tables)
@@ -31,5 +32,5 @@ def test_runs_with_other_images_than_most_are_remarked(tmp_path: Path):
 
 def test_runs_with_the_same_images_have_no_remark(tmp_path: Path):
     runs = [run_on(tmp_path / str(number), train="a", val="b", test="c") for number in range(3)]
-    data_set_of("folder", runs)
+    data_set_of("folder", runs, Allowance(0))
     assert not any(run.remarks for run in runs)

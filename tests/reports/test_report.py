@@ -26,8 +26,9 @@ from reports import ReportError, write_report
 from reports.figures import average
 from reports.formatting import number, plus_minus, size_of_difference
 from reports.models import models_of
+from reports.published import data_names
 from reports.run_folders import find_runs
-from reports.runs import Column
+from reports.runs import Column, Run
 from reports.statistics import compare, summarize
 from reports.sweep_report import SweepReport
 from run_folder.records import project_version
@@ -225,11 +226,21 @@ def test_several_tests_are_corrected_and_the_words_go_by_that(tmp_path: Path):
 
 def test_costs_are_means_over_runs_in_the_units_of_their_headings(page: Page):
     table = page.table("peak memory|MiB")
-    assert table[0][1:] == ["parameters", "images seen", "epochs", "wall time|minutes", "images per second",
-                            "peak memory|MiB"]  # fmt: skip
+    assert table[0][1:] == ["parameters", "images seen", "epochs", "wall time|minutes", "start and end|% of wall time",
+                            "images per second", "peak memory|MiB"]  # fmt: skip
     rates = [6000 / 60, 6000 / 90, 6000 / 120]
     rate = f"{fmean(rates):.0f} ± {stdev(rates):.0f}"
-    assert table[1] == ["gan (mlp)", "1,000", "6,000", "2", "1.50 ± 0.50", rate, "1,024"]
+    around = [0, 100 * 30 / 90, 100 * 60 / 120]  # a thousand images take 10 s in the curves: 6,000 take 60 s
+    share = f"{fmean(around):.0f} ± {stdev(around):.0f}"
+    assert table[1] == ["gan (mlp)", "1,000", "6,000", "2", "1.50 ± 0.50", share, rate, "1,024"]
+
+
+def test_seconds_of_short_runs_are_said_to_hold_start_and_end(reported: Path, tmp_path: Path):
+    text = (reported / "report" / "report.md").read_text()
+    assert "and with its start and end: 28 % of them" in text.split("## mnist")[0]
+    make_run(tmp_path / "run", "gan", "digits", 0, 3.0)  # 60 s, and its curves know of no others
+    write_report([tmp_path])
+    assert "start and end: " not in (tmp_path / "report" / "report.md").read_text().split("### All scores")[0]
 
 
 def test_settings_table_has_what_differs_and_nothing_that_is_shared(page: Page):
@@ -246,7 +257,8 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, re
         for name in ("src", "href", "xlink:href", "srcset", "action"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes[name])
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 1 + 2 * (2 + 3) and all("alt" in attributes for attributes in images)  # one is the enlarged
+    seeds = 2 * 3 + 3  # whose samples are looked through; besides them one is the enlarged
+    assert len(images) == 1 + 2 * (2 + 3) + seeds and all("alt" in attributes for attributes in images)
     own = re.sub(r'<script id="vega">.*?</script>', "", text, flags=re.DOTALL)
     assert "@import" not in own and not re.search(r"url\((?!#)", own)
     identities = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -254,7 +266,7 @@ def test_page_is_well_formed_needs_nothing_else_and_escapes_names(page: Page, re
     assert SCRIPT not in text and "&lt;script&gt;alert(1)" in text
     pictures = [attributes["alt"] for tag, attributes in page.tags if tag == "img" and attributes.get("src")]
     assert "Samples from the same latents' seed: gan (mlp), seed 0" in pictures
-    assert sum("Samples" in alt for alt in pictures) == 2 + 3
+    assert sum("Samples from" in alt for alt in pictures) == 2 + 3
     labels = {attributes["aria-label"] for _, attributes in page.tags if attributes.get("class") == "chart"}
     assert any(
         label.startswith("val/fid_reference against wall time in minutes: gan (mlp), vae (mlp)") for label in labels
@@ -517,8 +529,50 @@ def test_how_runs_were_made_is_said_of_their_training(tmp_path: Path):
     record = json.loads((run / "metrics.json").read_text()) | {"command": "python train.py"}
     (run / "metrics.json").write_text(json.dumps(record))
     write_report([tmp_path])
-    made = (tmp_path / "report" / "report.md").read_text().split("### How each run was made")[1]
-    assert "Of the training" in made and "not of later evaluations" in made
+    table = Page((tmp_path / "report" / "index.html").read_text()).table("command")
+    assert table[1:] == [["run", "training", "python train.py"]]
+
+
+def test_an_evaluation_has_a_provenance_of_its_own(tmp_path: Path):
+    run = make_run(tmp_path / "run", "gan", "digits", 0, 3.0)
+    record = json.loads((run / "metrics.json").read_text()) | {"provenance": {"date": "2026-01-01", "commit": "aaa"}}
+    (run / "metrics.json").write_text(json.dumps(record))
+    evaluation = {"scores": scores_of(30.0, "dddd4444", "inception"), "protocols": {"dddd4444": PROTOCOLS["dddd4444"]},
+                  "checkpoint": "checkpoints/best.ckpt", "checkpoint_epoch": 2,
+                  "provenance": {"date": "2026-02-02", "commit": "bbb", "changed": True}}  # fmt: skip
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "metrics.json").write_text(json.dumps(evaluation))
+    table = Page(write_report([tmp_path]).read_text()).table("commit")
+    assert table == [
+        ["run", "of its", "date", "commit"],
+        ["run", "training", "2026-01-01", "aaa"],
+        ["run", "evaluation", "2026-02-02", "bbb, changed"],
+    ]
+
+
+def test_published_numbers_that_compare_with_none_are_shown_apart(page: Page, reported: Path):
+    table = page.table("source")
+    assert table[0] == ["model", "data", "score", "value", "source"] and len(page.tables) > 1
+    rows = {row[0]: row[1:4] for row in table[1:]}
+    assert rows["2-Stage VAE"] == ["MNIST", "fid_inception", "12.6 ± 1.5"]
+    assert rows["VampPrior"] == ["MNIST, binarized", "nll", "82.38"]
+    assert "DCGAN" not in rows and "WGAN" not in rows  # of other data; of a protocol that can be followed
+    text = (reported / "report" / "report.md").read_text()
+    assert text.count("### Published numbers, not comparable") == 1  # none is of digits
+
+
+@pytest.mark.parametrize(
+    ("data", "experiment", "names"),
+    [
+        ("folder", "published/sngan_cifar10", {"folder", "sngan", "cifar10"}),
+        ("fashion_mnist", "best/vae_mnist", {"fashionmnist"}),
+        ("mnist", None, {"mnist"}),
+    ],
+)
+def test_data_is_known_by_its_choice_and_of_a_folder_by_its_experiment(
+    data: str, experiment: str | None, names: set[str]
+):
+    assert data_names(Run(Path(), "", "finished", data=data, experiment=experiment)) == names
 
 
 @needs_browser
