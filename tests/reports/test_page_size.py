@@ -33,7 +33,7 @@ def make_sweep(top: Path) -> None:
             "reconstructions_final",
             "nearest_train_final",
         ):
-            noise(place, 620).save(run / "pictures" / f"{name}.png")
+            noise(place, 620 if name.startswith("samples") else 400).save(run / "pictures" / f"{name}.png")
         for epoch in range(1, 5 if place < 6 else 1):
             noise(place + epoch, 620).save(run / "pictures" / f"samples_fixed_epoch_{epoch:04d}.png")
         record = json.loads((run / "metrics.json").read_text())
