@@ -18,9 +18,11 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "reports": {"foundation", "run_folder", "scoring.published"},
     "jobs": {*PARTS, "scoring", "callbacks", "reports"},
     "benchmarks": {*PARTS, "scoring", "callbacks", "reports", "jobs"},
+    "explorer": {*PARTS, "scoring", "callbacks", "jobs"},
     "conf": set(),
     "train": {"jobs"},
     "evaluate": {"jobs"},
+    "explore": {"jobs", "explorer"},
     "export": {"jobs"},
     "report": {"foundation", "reports"},
 }
