@@ -17,7 +17,17 @@ from foundation.errors import ConfigError
 from run_folder.layout import CHECKPOINTS
 from run_folder.settings import as_dict, flattened
 
-from .config_types import EvaluatedData, Evaluation, Export, Network, Recipe, Sweep, Training, library_types
+from .config_types import (
+    DataOfRun,
+    Evaluation,
+    Exploration,
+    Export,
+    Network,
+    Recipe,
+    Sweep,
+    Training,
+    library_types,
+)
 from .object_check import callable_of, check_arguments, check_how, check_objects, check_trainer, known_choices
 from .spelling import cfg_job, did_you_mean
 
@@ -75,8 +85,8 @@ def check(cfg: DictConfig) -> None:
         check_objects(plain)
         check_how(plain, known_choices())
         check_trainer(plain["trainer"], plain["model"])
-    if schema is Evaluation and "_target_" not in plain["data"]:
-        check_closed("data", plain["data"], EvaluatedData)
+    if schema in (Evaluation, Exploration) and "_target_" not in plain["data"]:
+        check_closed("data", plain["data"], DataOfRun)
     check_sections(plain)
     check_numbers(plain)
     check_budget(plain)
@@ -111,6 +121,8 @@ def schema_of(plain: Mapping[str, Any]) -> type:
     """Which command's config this is."""
     if "samples" in plain:
         return Evaluation
+    if "browser" in plain:
+        return Exploration
     return Training if "model" in plain else Export
 
 

@@ -88,8 +88,19 @@ class Evaluation(TypedDict):
     out: Annotated[str, MinLen(1)] | None
 
 
-class EvaluatedData(TypedDict):
-    """What evaluate.py may be told of a run's data."""
+class Exploration(TypedDict):
+    """The values at the top of conf/explore.yaml."""
+
+    run: Annotated[str, MinLen(1)] | Annotated[list[Annotated[str, MinLen(1)]], MinLen(1)]
+    checkpoint: Annotated[str, MinLen(1)] | None
+    accelerator: Accelerator
+    seed: Seed
+    port: Annotated[int, Interval(ge=1, le=65535)] | None
+    browser: bool
+
+
+class DataOfRun(TypedDict):
+    """What evaluate.py and explore.py may be told of a run's data."""
 
     root: Annotated[str, MinLen(1)] | None
 

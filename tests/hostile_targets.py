@@ -99,7 +99,8 @@ venv.create webbrowser.open xmlrpc.client.ServerProxy zipfile.ZipFile zipimport.
 numpy.memmap numpy.f2py.compile pandas.read_csv pandas.DataFrame.to_pickle PIL.ImageShow.show PIL.ImageGrab.grab
 matplotlib.image.imsave scipy.io.loadmat sklearn.datasets.fetch_openml safetensors.torch.load_file
 lightning.pytorch.cli.LightningCLI lightning.Trainer hydra.main hydra.compose
-omegaconf.OmegaConf.register_new_resolver evaluate.main export.main report.main jobs.exporting.export
+omegaconf.OmegaConf.register_new_resolver evaluate.main explore.main export.main report.main
+jobs.exporting.export explorer.serving.explore
 jobs.sweep_jobs.left_to_jobs foundation.atomic.remove_orphans foundation.locks.FolderLock
 run_folder.checkpoints.export_weights callbacks.checkpoints.RunCheckpoint scoring.weight_files.sha256
 """.split()  # noqa: SIM905

@@ -19,9 +19,11 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "jobs": {*PARTS, "scoring", "callbacks", "reports", "hydra_plugins"},
     "hydra_plugins": {"jobs"},
     "benchmarks": {*PARTS, "scoring", "callbacks", "reports", "jobs"},
+    "explorer": {*PARTS, "scoring", "callbacks", "jobs"},
     "conf": set(),
     "train": {"jobs"},
     "evaluate": {"jobs"},
+    "explore": {"jobs", "explorer"},
     "export": {"jobs"},
     "report": {"foundation", "reports"},
 }

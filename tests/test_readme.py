@@ -66,14 +66,16 @@ def test_printed_export_command_composes():
     check(composed(*shlex.split(command.split("export.py")[1]), config="export"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/scale.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/explorer.md", "docs/scale.md"]
+)
 def test_links_and_pictures_of_a_page_exist(page: str):
     for target in re.findall(r"\]\(([^)#]+)\)", (PROJECT / page).read_text()):
         assert target.startswith("https://") or (PROJECT / page).parent.joinpath(target).exists(), target
 
 
 def test_programs_print_their_help():
-    for program in ("train.py", "evaluate.py", "export.py"):
+    for program in ("train.py", "evaluate.py", "explore.py", "export.py"):
         result = subprocess.run(
             [sys.executable, program, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
         )

@@ -403,7 +403,7 @@ def test_help_names_every_choice_of_every_group():
             assert {str(group), f"{group}@network.encoder.norm", f"{group}@model.density"} & words, group
 
 
-@pytest.mark.parametrize("program", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py", "explore.py"])
 def test_help_does_not_wait_for_the_heavy_libraries(program: str):
     command = [sys.executable, "-X", "importtime", str(PROJECT / program), "--help"]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -16,7 +16,7 @@ from omegaconf import open_dict
 from foundation.errors import ConfigError
 from foundation.ranges import Seed
 from jobs.config_check import check, check_value, types_of
-from jobs.config_types import Evaluation, Training
+from jobs.config_types import Evaluation, Exploration, Training
 
 HANDED_OVER = {"image_shape", "num_classes", "num_outputs"}  # facts that exist only at run time
 
@@ -81,7 +81,9 @@ def test_part_without_ranges_would_be_noticed():
     assert "lightning_modules.networks.mlp.Encoder" in ALL_TARGETS
 
 
-@pytest.mark.parametrize(("config", "schema"), [("config", Training), ("evaluate", Evaluation)])
+@pytest.mark.parametrize(
+    ("config", "schema"), [("config", Training), ("evaluate", Evaluation), ("explore", Exploration)]
+)
 def test_every_value_at_the_top_of_a_config_has_a_type(config: str, schema: type):
     top = yaml.safe_load((PROJECT / "conf" / f"{config}.yaml").read_text())
     values = {key for key, value in top.items() if not isinstance(value, dict | list)}

@@ -8,6 +8,7 @@ from conftest import PROJECT
 from hydra.core.global_hydra import GlobalHydra
 
 import evaluate
+import explore
 import export
 import report
 import train
@@ -88,6 +89,7 @@ def test_what_can_be_applied_is_not_complained_about():
         (evaluate, "rum=there", "rum: there is no such setting; did you mean run?"),
         (evaluate, "run=there scores.repeats=3", "scores=null has no such setting"),
         (export, "ot=there", "ot: there is no such setting; did you mean out?"),
+        (explore, "rum=there", "rum: there is no such setting; did you mean run?"),
         (report, "there --outt here", "--outt: there is no such option; did you mean --out?"),
         (report, "there out=here", "out=here: there is no such option; did you mean --out here?"),
     ],
@@ -100,7 +102,7 @@ def test_each_program_offers_the_nearest_thing(
     for switch in (TRACEBACK_SWITCH, OWN_SWITCH):  # run sets them, and programs of later tests would inherit them
         monkeypatch.setenv(switch, "0")
     GlobalHydra.instance().clear()
-    config = {train: "config", evaluate: "evaluate", export: "export"}.get(program)
+    config = {train: "config", evaluate: "evaluate", explore: "explore", export: "export"}.get(program)
     with pytest.raises(SystemExit) as end:
         program.main() if config is None else run(program.main, config)
     message = capsys.readouterr().err

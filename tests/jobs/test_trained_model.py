@@ -7,29 +7,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, RICH, composed
+from exported_runs import write_run
 from hydra.core.hydra_config import HydraConfig
 
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.pixels import to_uint8
 from evaluate import load_run
 from foundation.errors import ConfigError, UserError
-from jobs.building import build_datamodule, build_model
 from jobs.evaluation import evaluate
 from jobs.given_to_model import GivenValueError, latents_of_model
-from jobs.run_data import save_data
-from jobs.run_start import save_config
 from jobs.samples import read_latents
 from jobs.trained_model import TrainedModel
 from lightning_modules.gan import GAN
 from lightning_modules.image_model import ImageModel
-from lightning_modules.observing import observing
 from lightning_modules.vae import VAE
 from lightning_modules.values import Batch, Latents
-from run_folder.checkpoints import FORMAT, AtomicCheckpointIO, read_exported
+from run_folder.checkpoints import AtomicCheckpointIO, read_exported
 from run_folder.layout import CHECKPOINTS, WEIGHTS
-from run_folder.weights import write_weights
 
-MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16", "data=digits"]
 PLAIN = {"vae": ["model=vae"], "gan": ["model=gan"], "vaegan": ["model=vaegan"], "classifier": ["model=classifier"]}
 MODELS = PLAIN | {f"{name} of labels": overrides for name, overrides in RICH.items()}
 
@@ -39,24 +34,6 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     """Run folders as they are exported, of models that learned nothing but their latents' density."""
     made = {name: write_run(tmp_path_factory.mktemp("run"), *overrides) for name, overrides in MODELS.items()}
     return made.__getitem__
-
-
-def write_run(folder: Path, *overrides: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    cfg = composed(*MLP, *overrides, run_dir=folder)
-    datamodule = build_datamodule(cfg.data)
-    datamodule.setup()
-    model = build_model(cfg.model, datamodule)
-    if "vae" in overrides[0]:
-        images, labels = (tensor[:300] for tensor in datamodule.training_images(400))
-        with observing(model, seed=0):
-            model.fit_latents([Batch(images, labels)], [Batch(images[:50], labels[:50])])
-    facts = {"images_seen": 0, "averaged_until": 0, "epoch": 0, "format": FORMAT, "version": "0.2.0"}
-    write_weights(model.state_dict(), facts, folder / WEIGHTS)
-    save_config(cfg, folder)
-    save_data(datamodule, folder)
-    HydraConfig.instance().cfg = None  # a run is loaded without Hydra
-    return folder
 
 
 @pytest.fixture

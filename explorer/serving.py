@@ -1,0 +1,109 @@
+"""What `explore.py` does: it opens runs, and serves a page on them to this machine alone."""
+
+import logging
+import os
+import socket
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, ListConfig
+
+from foundation.errors import ConfigError
+from jobs.command_line import ended_by_signals
+from jobs.config_check import check
+from jobs.machine import device_of
+
+from .explored_run import ExploredRun
+from .real_images import RealImages
+from .views import RunView
+
+if TYPE_CHECKING:
+    import gradio
+
+ADDRESS = "127.0.0.1"
+LARGEST_UPLOAD = 50_000_000  # bytes
+# Read by Gradio as it is imported, or later by what it imports.
+WITHOUT_NETWORK = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def explore(cfg: DictConfig) -> None:
+    """Serve the page until it is ended. Raises UserError before that, where a run can't be opened."""
+    check(cfg)
+    require_gradio()
+    check_port(cfg.port)
+    views = open_runs(cfg)
+    with tempfile.TemporaryDirectory(prefix="explorer-") as folder, ended_by_signals(lambda: "nothing is lost"):
+        os.environ["GRADIO_TEMP_DIR"] = folder  # pictures and uploads, which nobody else is to read, and none stays
+        page = launch(views, cfg.seed, cfg.port, cfg.browser)
+        print(f"explore at {page.local_url}    (this machine alone; Ctrl-C ends it)", flush=True)
+        page.block_thread()
+
+
+def require_gradio() -> None:
+    """Import Gradio such that it asks nobody anything. Raises ConfigError where it is not installed."""
+    os.environ.update(WITHOUT_NETWORK)
+    try:
+        import gradio  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the explorer needs Gradio, which is not installed ({error}): pip install 'vae-vs-gan[explorer]'"
+        ) from error
+
+
+def check_port(port: int | None) -> None:
+    """Raise ConfigError if another program has the port."""
+    if port is None:
+        return
+    with socket.socket() as trying:
+        trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trying.bind((ADDRESS, port))
+        except OSError as error:
+            raise ConfigError(
+                f"port: {port} can't be used ({error.strerror}); choose another, or port=null for any that is free"
+            ) from error
+
+
+def open_runs(cfg: DictConfig) -> list[RunView]:
+    """The runs that are asked for, one after the other. Raises UserError."""
+    folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
+    device = device_of(cfg.accelerator)
+    runs = [ExploredRun(Path(folder).expanduser(), device, cfg.checkpoint) for folder in folders]
+    root = cfg.data.root
+    if root is not None and not any("root" in run.config.data for run in runs):
+        raise ConfigError("data.root: the data of these runs comes with scikit-learn; leave data.root away")
+    return [RunView(run, RealImages(run, root)) for run in runs]
+
+
+def launch(views: list[RunView], seed: int, port: int | None, browser: bool) -> "gradio.Blocks":
+    """Serve the page in threads of their own."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
+    from .page import THEME, build_page
+
+    page = build_page(views, seed)
+    page.launch(
+        server_name=ADDRESS,
+        server_port=port or free_port(),
+        inbrowser=browser,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        theme=THEME,
+        css=files(__package__).joinpath("page.css").read_text(encoding="utf-8"),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size=LARGEST_UPLOAD,
+    )
+    return page
+
+
+def free_port() -> int:
+    with socket.socket() as trying:
+        trying.bind((ADDRESS, 0))
+        return trying.getsockname()[1]
