@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.atomic import copy_file, write_atomically
 from foundation.errors import ConfigError
 from foundation.locks import LOCK
+from foundation.programs import program
 from run_folder.checkpoints import export_weights, read_checkpoint
 from run_folder.kept_config import write_config
 from run_folder.layout import CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
@@ -17,7 +18,6 @@ from run_folder.records import RecordError, RunRecord, Score, read_record, write
 
 from .config_check import check
 from .kept_config import read_config
-from .programs import program
 from .run_start import sole_use
 
 CARD = "README.md"
