@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, Trainer
 
 from foundation.atomic import write_atomically
+from foundation.programs import program
 from foundation.ranges import Seed
 from lightning_modules.classifier import Classifier
 from run_folder.settings import decides_weights, setting_of
@@ -26,7 +27,7 @@ class ExportReference(Callback):
     def __init__(self, encoder: dict[str, Any], overrides: list[str], seed: Seed) -> None:
         """`encoder` is the composed config of the classifier's encoder, from which the file can be read back."""
         self.encoder, self.seed = encoder, seed
-        self.command = " ".join(["python train.py", *map(_without_folder, filter(_decides_weights, overrides))])
+        self.command = " ".join([*program("train"), *map(_without_folder, filter(_decides_weights, overrides))])
 
     @torch.no_grad()
     def on_test_start(self, trainer: Trainer, pl_module: Classifier) -> None:

@@ -10,3 +10,8 @@ class UserError(Exception):
 
 class ConfigError(UserError):
     """A value can't be used; the message names the key, what is allowed, and what was given."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, or what it is called: others explain themselves at length."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

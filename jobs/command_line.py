@@ -26,6 +26,7 @@ from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
 from foundation.memory import asked_for, is_out_of_memory
 from foundation.printing import print_anywhere
+from foundation.programs import program, this_command
 from foundation.progress import Job, progress_of
 from run_folder.settings import decides_weights, setting_of
 
@@ -33,7 +34,6 @@ from .composition import load
 from .override_check import check_overrides
 from .paths import expanded, quoted
 from .processes import is_first_process, leave_allocation_alone
-from .programs import program, this_command
 from .run_start import unwritable
 from .spelling import what_is_wrong
 from .sweep_jobs import has_several_values, left_to_jobs

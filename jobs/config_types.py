@@ -68,7 +68,12 @@ class Export(TypedDict):
     """The values at the top of conf/export.yaml."""
 
     run: Annotated[str, MinLen(1)]
-    out: Annotated[str, MinLen(1)]
+    out: str
+    onnx: bool
+    pt2: bool
+    license: Annotated[str, MinLen(1)]
+    hub: Annotated[str, MinLen(1)] | None
+    private: bool
 
 
 class Evaluation(TypedDict):

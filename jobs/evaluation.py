@@ -34,6 +34,7 @@ from .building import build_observers, check_makes_images
 from .command_line import ended_by_signals
 from .config_check import check
 from .given_images import complete, score_images
+from .hub import is_on_hub, local_folder
 from .identity import identity_of
 from .kept_config import check_scores, check_source, read_config
 from .machine import device_of
@@ -70,6 +71,11 @@ def evaluate(cfg: DictConfig) -> None:
 
 def evaluate_run(cfg: DictConfig) -> None:
     """Test a run's model as its training did, into evaluation/ in its folder; a changed one, into a folder in that."""
+    if is_on_hub(cfg.run):
+        raise ConfigError(
+            f"run: scores are written into the run folder, and {cfg.run} has only a cache here. Fetch it, by "
+            "`hf download owner/name --local-dir mine`, and give run=mine. Samples need no more: samples=… out=…"
+        )
     run_dir = Path(cfg.run)
     folder = evaluation_folder(run_dir, cfg)
     check_inside(folder, run_dir)
@@ -122,7 +128,7 @@ def sample_run(cfg: DictConfig, out: Path) -> None:
 
     Its data is not needed, unless what latents are drawn from is still to be fitted to it, as another density is.
     """
-    run_dir = Path(cfg.run)
+    run_dir = local_folder(cfg.run)
     given = None if cfg.latents is None else read_latents(Path(cfg.latents))
     config = read_run_config(run_dir, cfg)
     model = trained_model(config, run_dir, device_of(cfg.accelerator), cfg.checkpoint, asked_of_model(cfg))

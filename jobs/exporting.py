@@ -1,8 +1,9 @@
 """A finished run as a small folder to share, which `evaluate.py run=` takes like the run's own."""
 
+import re
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,26 +12,64 @@ from PIL import Image
 from foundation.atomic import copy_file, write_atomically
 from foundation.errors import ConfigError
 from foundation.locks import LOCK
+from foundation.programs import program
 from run_folder.checkpoints import export_weights, read_checkpoint
 from run_folder.kept_config import write_config
-from run_folder.layout import CONFIG, DATA, METRICS, WEIGHTS, tested_checkpoint
+from run_folder.layout import CARD, CONFIG, DATA, METRICS, SAMPLES, WEIGHTS, tested_checkpoint
 from run_folder.pictures import FINAL, FIXED, UNREADABLE, bare_grid, find_picture
-from run_folder.records import RecordError, RunRecord, Score, read_record, write_record
+from run_folder.records import RecordError, RunRecord, read_record, write_record
 
 from .config_check import check
+from .graphs import facts_of, graphs_of, program_of, require_onnx, write_onnx, write_pt2
+from .hub import SCHEME, check_hub, local_folder, upload
 from .kept_config import read_config
-from .programs import program
+from .model_card import card
+from .run_data import read_data
 from .run_start import sole_use
+from .trained_model import load_run
 
-CARD = "README.md"
-SAMPLES = "samples.png"
-LEFT_OUT = {"root": "data", "weights": None}  # paths of one machine, and what stands for them
+LEFT_OUT: dict[str, str | None] = {"root": "data", "weights": None}  # paths of one machine, and what stands for them
+# A path from the root of a disk or from somebody's home folder, alone or within a command; an address is none.
+ABSOLUTE = re.compile(r"(?:(?<=[=\[,'\"\s(])|^)(?:[A-Za-z]:[\\/]|~[\w.-]*/|/(?=[^\s/]))[^\s,'\"\])]*")
+AS_THEY_ARE = {"protocols"}  # of a record: their hashes are of these very texts
 
 
 def export(cfg: DictConfig) -> None:
     """What `export.py` does. Raises UserError, before anything is written, if there is nothing to export."""
     check(cfg)
-    run_dir, out = Path(cfg.run), Path(cfg.out)
+    if cfg.private and cfg.hub is None:
+        raise ConfigError("private: it is for a repository of the hub; give hub=owner/name too, or leave it away")
+    if cfg.hub is not None:
+        check_hub(cfg.hub)
+    if cfg.onnx:
+        require_onnx()
+    run_dir = local_folder(cfg.run)
+    if cfg.out:
+        out = Path(cfg.out)
+        write_folder(run_dir, out, cfg)
+        size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+        print(f"{out}: {size:.1f} MB\n  {' '.join(program('evaluate'))} run={out} samples=64 out=samples/", flush=True)
+    else:
+        check_is_export(run_dir, cfg)
+        out = run_dir
+    if cfg.hub is not None:
+        print(f"{upload(out, cfg.hub, cfg.private)}\n  run={SCHEME}{cfg.hub} has it from everywhere")
+
+
+def check_is_export(run_dir: Path, cfg: DictConfig) -> None:
+    """Raise ConfigError unless a folder can be uploaded as it is, without another one being written."""
+    if cfg.hub is None or cfg.onnx or cfg.pt2:
+        raise ConfigError("out: say which folder is to be written, out=<a new folder>")
+    read_config(run_dir)
+    if not all((run_dir / name).is_file() for name in (CARD, WEIGHTS, METRICS)):
+        raise ConfigError(
+            f"out: {run_dir} is a run, and no folder that export.py has written, which hub= would upload as it is; "
+            "say which folder is to be written, out=<a new folder>"
+        )
+
+
+def write_folder(run_dir: Path, out: Path, cfg: DictConfig) -> None:
+    """Write all that is shared of a run into a new folder, or nothing. Raises UserError."""
     config = read_config(run_dir)
     try:
         record = read_record(run_dir / METRICS, RunRecord)
@@ -47,29 +86,30 @@ def export(cfg: DictConfig) -> None:
         if (out / CARD).exists():  # another export came before this one; without its card it was killed
             raise in_the_way(out)
         try:
-            write_export(out, run_dir, config, record, checkpoint)
+            write_run(out, run_dir, config, record, checkpoint)
+            write_graphs(out, cfg.onnx, cfg.pt2)
+            write_card(out, cfg.license, f"{SCHEME}{cfg.hub}" if cfg.hub else "path/to/this/folder")
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)  # or it would be in the way of the same command
             raise
-    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    print(f"{out}: {size:.1f} MB\n  {' '.join(program('evaluate'))} run={out} samples=64 out=samples/")
 
 
 def in_the_way(out: Path) -> ConfigError:
     return ConfigError(f"out: {out} exists already and is left as it is; give another name")
 
 
-def write_export(out: Path, run_dir: Path, config: DictConfig, record: RunRecord, checkpoint: dict[str, Any]) -> None:
-    """Write what is shared of a run. Raises OSError and DiskFullError."""
+def write_run(out: Path, run_dir: Path, config: DictConfig, record: RunRecord, checkpoint: dict[str, Any]) -> None:
+    """Write what the model is loaded by, and what is known of it. Raises OSError and DiskFullError."""
     export_weights(checkpoint, out / WEIGHTS)
     folders = [str(config.get("run_dir", run_dir)), str(run_dir.resolve())]  # where it was made, and where it is now
-    portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders))
+    portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders, LEFT_OUT))
     write_config(out / CONFIG, portable)
-    write_record(out / METRICS, record.model_copy(update={"checkpoint": WEIGHTS}))
+    said = record.model_dump(exclude_unset=True) | {"checkpoint": WEIGHTS}
+    plain = {key: value if key in AS_THEY_ARE else without_paths(value, folders, {}) for key, value in said.items()}
+    write_record(out / METRICS, RunRecord.model_validate(plain))
     copy_file(run_dir / DATA, out / DATA)
+    copy_file(run_dir / SAMPLES, out / SAMPLES)  # of a run that was exported
     export_samples(find_picture(run_dir, FIXED, FINAL), out / SAMPLES)
-    text = card(out.name, record, has_picture=(out / SAMPLES).is_file())
-    write_atomically(out / CARD, lambda file: file.write_text(text))
 
 
 def export_samples(picture: Path | None, out: Path) -> None:
@@ -85,54 +125,51 @@ def export_samples(picture: Path | None, out: Path) -> None:
     write_atomically(out, lambda partial: bare.save(partial))
 
 
-def without_paths(node: Any, run_dirs: Sequence[str]) -> Any:
-    """A config in which the run folder is `.` and data lies in `data`, whatever machine it was made on."""
+def write_graphs(out: Path, onnx: bool, pt2: bool) -> None:
+    """Write an exported model's networks for programs without this project. Raises OSError and UserError."""
+    if not (onnx or pt2):
+        return
+    model = load_run(out, device="cpu")  # with the weights as they were rounded
+    facts = facts_of(model, read_record(out / METRICS, RunRecord))
+    for graph in graphs_of(model):
+        traced = program_of(graph)
+        if pt2:
+            write_pt2(graph, traced, facts, out)
+        if onnx:
+            write_onnx(graph, traced, facts, out)
+
+
+def write_card(out: Path, license: str, place: str) -> None:
+    """Write the card of a folder that is complete but for it; the last file, and the sign of that. Raises OSError."""
+    record, config, data = read_record(out / METRICS, RunRecord), read_config(out), read_data(out)
+    files = [path.name for path in out.iterdir()]
+    text = card(out.name, record, config, data, files, license, place)
+    write_atomically(out / CARD, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def without_paths(node: Any, run_dirs: Sequence[str], left_out: Mapping[str, str | None]) -> Any:
+    """Plain values in which the run folder is `.`, whatever machine they were made on.
+
+    `left_out`: what stands in the place of texts of these names. Of any other path from a root or a home folder the
+    last name is left.
+    """
     if isinstance(node, dict):
         return {
-            key: LEFT_OUT[key] if key in LEFT_OUT and isinstance(value, str) else without_paths(value, run_dirs)
+            key: left_out[key]
+            if key in left_out and isinstance(value, str)
+            else without_paths(value, run_dirs, left_out)
             for key, value in node.items()
         }
-    if isinstance(node, list):
-        return [without_paths(value, run_dirs) for value in node]
+    if isinstance(node, list | tuple):
+        return [without_paths(value, run_dirs, left_out) for value in node]
     if isinstance(node, str):
         for run_dir in run_dirs:
             if node == run_dir or node.startswith(f"{run_dir}/"):
                 return f".{node.removeprefix(run_dir)}"
+        return ABSOLUTE.sub(lambda found: last_name(found[0]), node)
     return node
 
 
-def card(title: str, record: RunRecord, has_picture: bool) -> str:
-    """What the folder holds, how it was made and how good it is, as Markdown."""
-    rows = [row_of(name, score) for name, score in record.scores.items()]
-    parameters = ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            f"{record.model} ({record.network}) on {record.data}, seed {record.seed}: {record.epochs} epochs, "
-            f"{record.images_seen:,} images, {record.seconds:,.0f} s. Parameters: {parameters}.",
-            "",
-            *([f"![Samples, not picked]({SAMPLES})", ""] if has_picture else []),
-            "```bash",
-            f"{record.command or 'python train.py'}   # how it was trained, by version {record.version}",
-            "python evaluate.py run=path/to/this samples=64 out=samples/   # images of it",
-            "python evaluate.py run=path/to/this   # its scores again",
-            "```",
-            "",
-            "| score on test | value | floor | protocol | weights, latents |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-            "± is over draws of fakes, the floor what as many training images score; the protocols are in "
-            "`metrics.json`. Scores were measured before the weights were rounded to half precision. "
-            "The model knows the images of its data set and nothing else.",
-            "",
-        ]
-    )
-
-
-def row_of(name: str, score: Score) -> str:
-    spread = "" if score.std is None else f" ± {score.std:.2g}"
-    floor = "" if score.floor is None else f"{score.floor:.4g}"
-    cells = [name.removeprefix("test/"), f"{score.value:.4g}{spread}", floor, f"`{score.protocol}`"]
-    return f"| {' | '.join(cells)} | {', '.join(filter(None, (score.weights, score.latents)))} |"
+def last_name(path: str) -> str:
+    kind = PureWindowsPath if "\\" in path or path[1:2] == ":" else PurePosixPath
+    return kind(path).name

@@ -24,7 +24,12 @@ FETCHED_BY = ("weights", "url", "sha256_prefix")  # which file an extractor read
 def read_config(run_dir: Path) -> DictConfig:
     """The config a run was built from. Raises ConfigError for what is none, or that names what conf/ does not."""
     path = run_dir / CONFIG
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, or that no file can have
+        fault = getattr(error, "strerror", None) or error
+        raise ConfigError(f"run: {shortened(str(run_dir))} can't be a run folder: {fault}") from error
+    if not is_there:
         raise ConfigError(f"run: {run_dir} is no run folder: it has no {CONFIG}. Give the folder that train.py named")
     try:
         plain = read_plain(path)

@@ -12,6 +12,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from foundation.programs import program
 from run_folder.choices import CONF, package_of
 
 MOST = 8  # names in one message
@@ -229,4 +230,4 @@ def did_you_mean(names: Sequence[str]) -> str:
 
 
 def cfg_job() -> str:
-    return "python train.py --cfg job prints all that there are"
+    return f"{' '.join(program('train'))} --cfg job prints all that there are"

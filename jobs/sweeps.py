@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
+from foundation.programs import program
 from hydra_plugins.vae_vs_gan.optuna_sweeper import OptunaSweeper
 from run_folder.kept_config import read_plain
 from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
 
-from .programs import program
 from .run_start import unwritable
 from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
 

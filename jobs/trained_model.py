@@ -25,6 +25,7 @@ from .given_to_model import (
     labels_in_turn,
     latents_of_model,
 )  # fmt: skip
+from .hub import local_folder
 from .kept_config import read_config
 from .machine import device_of
 from .restoring import restored_model, stored_facts
@@ -130,7 +131,7 @@ def load_run(
     truncation: float | None = None,
 ) -> TrainedModel:
     """The model of a finished run, or of an exported one, from its folder alone; `evaluate.load_run` says more."""
-    run_dir = Path(folder).expanduser()
+    run_dir = local_folder(folder)
     asked = {} if truncation is None else {"truncation": truncation}
     return trained_model(read_config(run_dir), run_dir, device_called(device), checkpoint, asked)
 
@@ -150,6 +151,6 @@ def device_called(device: str | torch.device) -> torch.device:
     if device == "auto":
         return device_of("auto")
     try:
-        return torch.zeros(0, device=device).device
+        return torch.zeros(0, device=device).cpu().to(device).device  # of meta nothing comes back
     except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without it
         raise ConfigError(f"device: {device} can't be used: {str(error).splitlines()[0]}. auto or cpu can") from error

@@ -110,6 +110,12 @@ class GenerativeModel(ImageModel, ABC):
                     return cast(Network, average.module)
         return network
 
+    def keep_only_averages(self) -> None:
+        """Put the averages in the place of what they follow, for good: of a model that is trained no more."""
+        for name, average in self.averages.items():
+            setattr(self, name, average.module)
+        self.averages = nn.ModuleDict()
+
     def averages_are_due(self) -> bool:
         """Whether the training step that has just ended changed what is averaged."""
         return True

@@ -1,11 +1,14 @@
 """After a sweep, its report: `report/index.html` in the sweep's folder."""
 
 import atexit
+import shlex
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from foundation.programs import program
 
 
 class SweepReport(Callback):
@@ -31,4 +34,5 @@ class SweepReport(Callback):
 
             print(f"report: {write_report([self.sweep_dir])}", flush=True)
         except Exception as error:
-            print(f"no report: {error}. Try again with: python report.py {self.sweep_dir}", flush=True)
+            again = shlex.join([*program("report"), str(self.sweep_dir)])
+            print(f"no report: {error}. Try again with: {again}", flush=True)

@@ -14,6 +14,11 @@ CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"  # by val's score; of the last whole epoch, from which a run is resumed
 END = "end.ckpt"  # of a run that ended amid an epoch: its last weights
 WEIGHTS = "weights.safetensors"  # of a run that was exported, in the place of its checkpoints
+CARD = "README.md"  # of a run that was exported: what it is, for people and for the Hugging Face hub
+SAMPLES = "samples.png"  # of a run that was exported
+DECODER, ENCODER = "decoder", "encoder"  # of a run that was exported: its networks for programs without this project
+ONNX, PT2 = ".onnx", ".pt2"
+GRAPHS = tuple(f"{network}{ending}" for network in (DECODER, ENCODER) for ending in (ONNX, PT2))
 
 SWEEP = "multirun.yaml"  # in the folder of a sweep, around those of its jobs: Hydra writes it when it begins
 WAITING = "waiting"  # in the folder of a sweep: a folder for each job that has not begun

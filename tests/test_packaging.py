@@ -13,9 +13,9 @@ from zipfile import ZipFile
 import pytest
 from conftest import PROJECT
 
+from foundation.programs import INSTALLED, program
 from jobs import command_line
 from jobs.command_line import OWN
-from jobs.programs import INSTALLED, program
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 PACKAGES = set(PYPROJECT["tool"]["setuptools"]["packages"])

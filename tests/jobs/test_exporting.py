@@ -1,12 +1,16 @@
 """An exported run: small, of no machine, and good for images and scores."""
 
 import json
+import re
+import shlex
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
-from conftest import RICH, composed
+from conftest import PROJECT, RICH, composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image
@@ -18,17 +22,20 @@ from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import DiskFullError
 from foundation.errors import ConfigError
 from foundation.locks import InUseError
-from jobs import exporting, samples
+from jobs import exporting, graphs, samples
+from jobs.config_check import check
 from jobs.evaluation import evaluate
-from jobs.exporting import export, without_paths
+from jobs.exporting import LEFT_OUT, export, without_paths
+from jobs.graphs import GraphError
 from jobs.restoring import restored_model
+from jobs.trained_model import load_run
 from run_folder.checkpoints import CheckpointError
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16"]
 
 
-def exported(run: Path, out: Path) -> Path:
-    export(composed(f"run={run}", f"out={out}", config="export"))
+def exported(run: Path, out: Path, *overrides: str) -> Path:
+    export(composed(f"run={run}", f"out={out}", *overrides, config="export"))
     return out
 
 
@@ -85,7 +92,64 @@ def test_an_export_names_no_path_of_the_machine_and_is_small(train_in, tmp_path:
 def test_places_of_data_and_of_weights_become_the_default_ones():
     config = {"data": {"root": "/here"}, "scores": {"extractor": {"weights": "/here/a.pth", "url": "there"}}}
     expected = {"data": {"root": "data"}, "scores": {"extractor": {"weights": None, "url": "there"}}}
-    assert without_paths(config, []) == expected
+    assert without_paths(config, [], LEFT_OUT) == expected
+
+
+def test_of_other_paths_the_last_name_is_left():
+    start, left_of_start = "model.initial_weights={}my.ckpt seed=0", "model.initial_weights=my.ckpt seed=0"
+    for text, left in (
+        (start.format(f"{Path.home()}/"), left_of_start),
+        ("python train.py 'a=[/x/y.pt,~/z.pt]' b=~me/c", "python train.py 'a=[y.pt,z.pt]' b=c"),
+        (r"C:\Users\me\run", "run"),
+        ("/there/run/pictures", "./pictures"),
+        ("/there/run", "."),
+        ("/there/running", "running"),
+        ("https://host/a/b.pth", "https://host/a/b.pth"),
+        ("val/fid_reference, 3 / 4", "val/fid_reference, 3 / 4"),
+        ("reference/digits", "reference/digits"),
+    ):
+        assert without_paths({"a": [text]}, ["/there/run"], {}) == {"a": [left]}
+
+
+def test_an_export_with_all_files_names_no_path_of_the_machine(train_in, tmp_path: Path):
+    run = train_in("run", "model=vae", "network=mlp", "network.encoder.width=8", "network.decoder.width=8")
+    record = json.loads((run / "metrics.json").read_text())
+    record["command"] = f"python train.py model.initial_weights={tmp_path}/start.ckpt"
+    record["notes"] = {"reference": [f"weights of {Path.home()}/cache/x.pth"]}
+    record.pop("checksum")
+    (run / "metrics.json").write_text(json.dumps(record))
+    folder = exported(run, tmp_path / "exported", "onnx=true", "pt2=true")
+    names = {path.name for path in folder.iterdir()}
+    assert {"decoder.onnx", "encoder.onnx", "decoder.pt2", "encoder.pt2"} < names
+    unwanted = [str(path).encode() for path in (tmp_path, PROJECT, Path.home(), Path(torch.__file__).parents[1])]
+    for path in folder.iterdir():
+        contents = [path.read_bytes()]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                contents += [archive.read(name) for name in archive.namelist()]
+        assert not [bad for bad in unwanted for content in contents if bad in content], path
+    card = (folder / "README.md").read_text()
+    assert "train.py model.initial_weights=start.ckpt" in card and "* weights of x.pth\n" in card
+    assert "`decoder.onnx`" in card
+
+
+def test_graphs_of_an_export_make_the_images_of_its_weights(tmp_path: Path):
+    zoo = PROJECT / "zoo" / "gan_digits"
+    folder = exported(zoo, tmp_path / "exported", "onnx=true")
+    model = load_run(folder, device="cpu")
+    z = model.draw(20, seed=3).z
+    session = onnxruntime.InferenceSession(folder / "decoder.onnx", providers=["CPUExecutionProvider"])
+    (images,) = session.run(["images"], {"z": z.numpy()})
+    assert np.abs(images - model(z).numpy()).max() < 1e-5 < images.std()
+    for name in ("samples.png", "metrics.json", "config.yaml", "data.json"):  # an export of an export is one
+        assert (folder / name).read_bytes() == (zoo / name).read_bytes()
+
+
+def test_an_export_whose_graphs_fail_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(graphs, "TOLERANCE", 0.0)
+    with pytest.raises(GraphError, match=r"decoder\.onnx: .*they differ by"):
+        exported(PROJECT / "zoo" / "gan_digits", tmp_path / "exported", "onnx=true")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_what_can_not_be_exported_is_refused_and_nothing_is_written(train_in, tmp_path: Path):
@@ -143,7 +207,7 @@ def test_an_export_does_not_depend_on_the_run_folders_name_and_place(
 
 def test_two_exports_do_not_share_a_folder(train_in, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run, out = train_in("run", *MLP), tmp_path / "exported"
-    write = exporting.write_export
+    write = exporting.write_run
     written: list[tuple] = []
 
     def write_twice(*given) -> None:
@@ -153,7 +217,7 @@ def test_two_exports_do_not_share_a_folder(train_in, tmp_path: Path, monkeypatch
             exported(run, out)
         write(*given)
 
-    monkeypatch.setattr(exporting, "write_export", write_twice)
+    monkeypatch.setattr(exporting, "write_run", write_twice)
     exported(run, out)
     assert (out / "README.md").is_file() and not (out / ".lock").exists()
 
@@ -209,3 +273,36 @@ def test_samples_of_an_export_are_the_images_alone_and_damaged_ones_are_left_out
     exporting.export_samples(tmp_path / "a.png", tmp_path / "none.png")
     exporting.export_samples(None, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists() and "a.png can't be read" in capsys.readouterr().out
+
+
+# docs/export.md
+
+PAGE = (PROJECT / "docs" / "export.md").read_text()
+
+
+def test_commands_of_the_page_compose():
+    commands = re.findall(r"^python (export|evaluate)\.py ([^#\n]*)", PAGE, flags=re.MULTILINE)
+    assert len(commands) == 7
+    for program, overrides in commands:
+        check(composed(*shlex.split(overrides), config=program))
+
+
+def test_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for suffix in ("onnx", "pt2"):
+        exported(PROJECT / "zoo" / "vae_digits", tmp_path / f"mine_{suffix}", f"{suffix}=true")
+    (tmp_path / "zoo").symlink_to(PROJECT / "zoo")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    shapes = []
+    for block in blocks:
+        names: dict[str, object] = {}
+        exec(block, names)
+        shapes.append(getattr(names.get("images"), "shape", None))
+    assert shapes == [(16, 1, 8, 8), (16, 1, 8, 8), None, (16, 1, 8, 8)]
+    assert (tmp_path / "latents.f32").stat().st_size == 1000 * 16 * 4
+
+
+def test_links_of_the_page_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGE):
+        assert target.startswith("https://") or (PROJECT / "docs" / target).exists(), target

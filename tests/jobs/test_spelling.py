@@ -107,3 +107,10 @@ def test_each_program_offers_the_nearest_thing(
         program.main() if config is None else run(program.main, config)
     message = capsys.readouterr().err
     assert end.value.code != 0 and told in message and "append" not in message and "Traceback" not in message
+
+
+def test_advice_names_the_program_as_it_was_begun(monkeypatch: pytest.MonkeyPatch):
+    for called, words in (("train.py", "python train.py"), ("/bin/vae-gan-train", "vae-gan-train")):
+        monkeypatch.setattr(sys, "argv", [called])
+        told = what_is_wrong(["qqq=1"], load)
+        assert told == f"qqq: there is no such setting; {words} --cfg job prints all that there are"

@@ -181,6 +181,10 @@ def test_what_a_model_cannot_do_or_take_is_said(name: str, ask: Callable, says: 
 def test_folders_devices_and_checkpoints_that_are_none_are_refused(folder_of, tmp_path: Path):
     for wrong, says in [
         (lambda: load_run(tmp_path), "is no run folder"),
+        (lambda: load_run("x" * 5000), r"x… can't be a run folder: File name too long"),
+        (lambda: load_run("a\0b"), "is no run folder"),
+        (lambda: load_run("~nobody.at.all/run"), "run: .*there is no home folder ~nobody.at.all"),
+        (lambda: load_run(folder_of("vae"), device="meta"), "device: meta can't be used"),
         (lambda: load_run(folder_of("classifier")), "a model that makes no images"),
         (lambda: load_run(folder_of("vae"), device="abacus"), "device: abacus can't be used"),
         (lambda: load_run(folder_of("vae"), checkpoint="other.ckpt"), "there is no checkpoint"),

@@ -463,7 +463,9 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path):
     assert not (tmp_path / "status.json").exists()
 
 
-def test_a_sweep_is_not_failed_by_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_sweep_is_not_failed_by_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     callback = SweepReport()
     callback.on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     callback.on_multirun_end(OmegaConf.create({}))
@@ -473,6 +475,9 @@ def test_a_sweep_is_not_failed_by_its_report(tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr().out
     assert printed.startswith(f"no report: {tmp_path}: no run of train.py in here or below")
     assert printed.endswith(f"Try again with: python report.py {tmp_path}\n") and printed.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["/bin/vae-gan-train"])
+    callback.on_multirun_end(OmegaConf.create({}))
+    assert capsys.readouterr().out.endswith(f"Try again with: vae-gan-report {tmp_path}\n")
 
 
 def test_a_sweep_with_a_failed_job_has_its_report_once(tmp_path: Path):
