@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from callbacks.pictures import SMALLEST_TILE, tile
+from callbacks.sheets import SMALLEST_TILE, tile
 
 SIDE = 112  # pixels of an enlarged image, at least; the browser scales it down smoothly
 PADDING = 2  # between tiles, as `tile` has it

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError, UserError
+from foundation.programs import program
 from foundation.progress import say
 from foundation.ranges import Count
 from run_folder.choices import sections
@@ -30,7 +31,6 @@ from run_folder.records import EndRecord, RecordError, read_record
 from run_folder.settings import decides_weights, setting_of
 
 from .config_check import check_values
-from .programs import program
 from .sweep_jobs import seal_record
 
 try:

@@ -19,7 +19,7 @@ from config_files import ConfigFile, Entry, chosen_by, files, groups, places_of,
 from hydra.utils import get_object
 
 from jobs.config_check import types_of
-from jobs.config_types import TRAINER, EvaluatedData, Evaluation, Export, Network, Recipe, Sweep, Training
+from jobs.config_types import TRAINER, DataOfRun, Evaluation, Export, Network, Recipe, Sweep, Training
 from lightning_modules.gan import GAN
 from run_folder.choices import CONF
 
@@ -32,7 +32,7 @@ STATED: dict[str, dict[str, Any]] = {
 }
 EVALUATION: dict[str, dict[str, Any]] = {
     "": typing.get_type_hints(Evaluation, include_extras=True),
-    "data": typing.get_type_hints(EvaluatedData, include_extras=True),
+    "data": typing.get_type_hints(DataOfRun, include_extras=True),
     "model": types_of(GAN),
 }
 EXPORT: dict[str, dict[str, Any]] = {"": typing.get_type_hints(Export, include_extras=True)}
