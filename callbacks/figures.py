@@ -10,19 +10,18 @@ from torch import Tensor
 from foundation.atomic import write_atomically
 from lightning_modules.foreign import clock_of
 from run_folder.layout import PICTURES
-
-from .pictures import dashboards
+from trackers.pictures import log_picture
 
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
 
 
 def show_figure(trainer: Trainer, module: LightningModule, name: str, figure: Figure) -> None:
-    """Put a figure into the run folder as `<name>.png` and onto the dashboard."""
+    """Put a figure into the run folder as `<name>.png` and to the trackers."""
     if not trainer.is_global_zero:
         return
-    save_figure(Path(trainer.default_root_dir) / PICTURES / f"{name}.png", figure)
-    for dashboard in dashboards(trainer):
-        dashboard.add_figure(name, figure, clock_of(module))
+    path = Path(trainer.default_root_dir) / PICTURES / f"{name}.png"
+    save_figure(path, figure)
+    log_picture(trainer.loggers, name, path, clock_of(module))
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -1,19 +1,18 @@
-"""Pictures: images in tiles, as PNG files and on the dashboard."""
+"""Pictures: images in tiles, as PNG files and in the trackers."""
 
 from pathlib import Path
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from datamodules.pixels import to_uint8
 from foundation.atomic import write_atomically
 from lightning_modules.foreign import clock_of
 from run_folder.layout import PICTURES
+from trackers.pictures import log_picture
 
 SMALLEST_TILE = 48  # pixels; smaller images are enlarged by a whole factor, so that they can be seen
 
@@ -43,14 +42,9 @@ def save_png(path: Path, picture: Tensor) -> None:
 
 
 def show_picture(trainer: Trainer, module: LightningModule, name: str, stage: str, picture: Tensor) -> None:
-    """Put a picture, uint8 (3, H, W), into the run folder as `<name>_<stage>.png` and onto the dashboard."""
+    """Put a picture, uint8 (3, H, W), into the run folder as `<name>_<stage>.png` and to the trackers."""
     if not trainer.is_global_zero:
         return
-    save_png(Path(trainer.default_root_dir) / PICTURES / f"{name}_{stage}.png", picture)
-    for dashboard in dashboards(trainer):
-        dashboard.add_image(name, picture, clock_of(module))
-
-
-def dashboards(trainer: Trainer) -> list[SummaryWriter]:
-    """TensorBoard's writers of a run, none where it is logged elsewhere."""
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    path = Path(trainer.default_root_dir) / PICTURES / f"{name}_{stage}.png"
+    save_png(path, picture)
+    log_picture(trainer.loggers, name, path, clock_of(module))

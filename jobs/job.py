@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError
+from run_folder.layout import sweep_of
 from run_folder.records import finished_record
 from run_folder.settings import as_dict
 
@@ -62,7 +63,7 @@ def resume_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> 
     run_dir = Path(cfg.run_dir)
     record = finished_record(run_dir)
     if record is not None:
-        print(f"{run_dir.name}: finished before", flush=True)
+        print(f"{run_dir.relative_to(sweep_of(run_dir) or run_dir.parent)}: finished before", flush=True)
         return record.best_val_score
     cfg.ckpt_path = resumable_checkpoint(run_dir)
     return train(cfg)
