@@ -1,7 +1,7 @@
 """What trackers are told of a run: its name, by what differs, and its settings, without places and machines."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from .paths import PATHS
 from .sweeps import folder_name, swept_settings
 
 NAMED = ("model", "network", "data", "seed")  # in every run's columns
+TYPED = "given"  # that of what else a single run was given on the command line
 PLACE = re.compile(r"^([/~\\]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]*://)")  # an absolute path, or an address
 
 
@@ -86,14 +87,20 @@ def tracked_run(cfg: DictConfig) -> TrackedRun:
         name=folder_name([*named, f"seed={cfg.seed}"], 0, identity, swept),
         group=Path(hydra.sweep.dir).name if in_sweep and hydra is not None else None,
         settings=settings,
-        differing=differing_settings(settings, swept or map(setting_of, overrides)),
+        differing=differing_settings(settings, swept, named),
     )
 
 
-def differing_settings(settings: Mapping[str, Any], differing: Iterable[str]) -> dict[str, Any]:
-    """Model, network, data and seed, and those settings, or choices, that are among the `differing` ones."""
+def differing_settings(settings: Mapping[str, Any], swept: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
+    """Model, network, data and seed; and in a sweep each setting that is swept over, else one text of what was typed.
+
+    All runs of a sweep, and all single runs, have the same columns: TensorBoard takes those of the first that it finds.
+    """
     named = {name: settings[name] for name in NAMED if name in settings}
-    return named | {name: settings[name] for name in differing if name in settings and name not in named}
+    if swept:
+        return named | {name: settings[name] for name in swept if name in settings and name not in named}
+    typed = [given for given in overrides if decides_weights(setting_of(given)) and setting_of(given) not in named]
+    return named | {TYPED: " ".join(typed)}
 
 
 def names_a_place(override: str) -> bool:

@@ -23,6 +23,7 @@ def hparams_summaries(settings: Mapping[str, Any], columns: Mapping[str, str]) -
 
     torch's own function for this shows tags as they are, and writes each result a second time.
     """
+    settings = {name: str(value) if name == "seed" else value for name, value in settings.items()}  # not 0.0000
     infos = [HParamInfo(name=name, type=type_of(value)) for name, value in settings.items()]
     metrics = [MetricInfo(name=MetricName(tag=tag), display_name=shown) for tag, shown in columns.items()]
     start = SessionStartInfo()

@@ -129,10 +129,15 @@ class Tracker(Logger):
                 flush=True,
             )
             with suppress(Exception):
-                self._close("failed")
+                self._abandon()
 
     def _remedy(self) -> str:
+        """What to do where it can't begin, as the beginning of a sentence."""
         return "See to it"
+
+    def _abandon(self) -> None:
+        """Let go of the run after something has failed."""
+        self._close("failed")
 
     @abstractmethod
     def _begin(self, run: TrackedRun) -> str | None: ...

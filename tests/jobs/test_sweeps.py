@@ -178,7 +178,7 @@ def test_dashboard_of_a_sweep_has_named_curves_and_sorts_runs_by_score(tmp_path:
             "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
         }  # fmt: skip
         groups = asked(f"{address}/plugin/hparams/session_groups", question)["sessionGroups"]
-        assert [group["hparams"]["seed"] for group in groups] == sorted(scores, key=scores.get)
+        assert [int(group["hparams"]["seed"]) for group in groups] == sorted(scores, key=scores.get)
         assert all(group["hparams"]["model"] == "vae" for group in groups)
     finally:
         server.terminate()

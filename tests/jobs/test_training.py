@@ -113,8 +113,8 @@ def test_dashboard_has_scalars_images_figures_and_hparams_on_the_clock_of_images
     hparams = board.SummaryMetadata("_hparams_/session_start_info")
     assert hparams.plugin_data.plugin_name == "hparams"
     start = HParamsPluginData.FromString(hparams.plugin_data.content).session_start_info
-    assert dict(start.hparams).keys() == {"model", "network", "data", "seed"}
-    assert start.hparams["model"].string_value == model and start.hparams["seed"].number_value == 0
+    assert dict(start.hparams).keys() == {"model", "network", "data", "seed", "given"}
+    assert start.hparams["model"].string_value == model and start.hparams["seed"].string_value == "0"
 
 
 def test_curves_in_the_table_are_those_of_the_dashboard(train_in):

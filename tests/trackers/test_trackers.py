@@ -28,6 +28,8 @@ SMALL = [
     "data=digits", "network=mlp", "network.encoder.width=8", "network.decoder.width=8", "trainer.accelerator=cpu",
     "every_n_epochs=1", "scores.repeats=2", "callbacks.likelihood.num_samples=2", *SMALL_PICTURES,
 ]  # fmt: skip
+GIVEN = "every_n_epochs-1_network.decoder.width-8_network.encoder.width-8_trainer.max_epochs-2"
+NAME = f"vae-mlp-digits_{GIVEN}/seed0"  # what else was given decides weights, too
 CHOICES = ["tensorboard", "csv", "wandb", "mlflow", "trackio"]
 OF_OTHERS = ["wandb", "mlflow", "trackio"]
 
@@ -71,7 +73,7 @@ def curve(run: Path, name: str) -> list[tuple[int, float]]:
 
 def test_mlflow_has_curves_pictures_settings_and_scores(tracked: Path):
     client, (run,) = of_mlflow(tracked)
-    assert (run.info.run_name, run.info.status) == ("vae-mlp-digits/seed0", "FINISHED")
+    assert (run.info.run_name, run.info.status) == (NAME, "FINISHED")
     for name in ("train/elbo", "val/fid_reference", "test/fid_reference"):
         points = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
         assert points == curve(tracked, name) and points, name
@@ -86,21 +88,19 @@ def test_trackio_has_curves_pictures_and_settings(tracked: Path):
     from trackio.sqlite_storage import SQLiteStorage
     from trackio.utils import TRACKIO_DIR
 
-    name = "vae-mlp-digits/seed0"
-    run_id = known_ids(tracked)["trackio"]
-    logs = [row for row in SQLiteStorage.get_logs("vae-vs-gan", name, run_id=run_id)]
+    logs = SQLiteStorage.get_logs("vae-vs-gan", NAME, run_id=known_ids(tracked)["trackio"])
     for scalar in ("train/elbo", "val/fid_reference", "test/fid_reference"):
         assert [(row["step"], row[scalar]) for row in logs if scalar in row] == curve(tracked, scalar)
     files = [row[key]["file_path"] for row in logs for key in row if key.startswith("pictures/")]
     assert len(files) == len(list((tracked / "pictures").iterdir()))
     assert all((TRACKIO_DIR / "media" / file).is_file() for file in files)
-    assert SQLiteStorage.get_run_config("vae-vs-gan", name)["model.latent_dim"] == 64
+    assert SQLiteStorage.get_run_config("vae-vs-gan", NAME)["model.latent_dim"] == 64
 
 
 def test_wandb_has_curves_pictures_settings_and_scores(tracked: Path):
     (folder,) = (tracked / "wandb").glob("offline-run-*")
     content = (folder / f"run-{known_ids(tracked)['wandb']}.wandb").read_bytes()
-    for word in ("train/elbo", "val/fid_reference", "test/fid_reference", "model.latent_dim", "vae-mlp-digits/seed0"):
+    for word in ("train/elbo", "val/fid_reference", "test/fid_reference", "model.latent_dim", NAME):
         assert word.encode() in content, word
     images = list((folder / "files" / "media" / "images" / "pictures").iterdir())
     assert len(images) == len(list((tracked / "pictures").iterdir()))
@@ -142,12 +142,11 @@ def test_run_is_called_by_what_differs():
     run = tracked_run(composed("model=gan", "model/loss=hinge", "seed=7", "trainer.accelerator=cpu"))
     assert run.name == "gan-conv-digits_model.loss-hinge/seed7"
     assert run.differing == {
-        "model": "gan", "network": "conv", "data": "digits", "seed": 7, "model.loss": "HingeLoss",
+        "model": "gan", "network": "conv", "data": "digits", "seed": 7, "given": "model/loss=hinge",
     }  # fmt: skip
-    assert run.settings.keys() > run.differing.keys() and all(
-        decides_weights(name) or name in ("scores", "experiment") for name in run.settings
-    )
-    assert differing_settings({"model": "vae", "a.b": 3}, ["a.b", "gone"]) == {"model": "vae", "a.b": 3}
+    assert run.settings["model.loss"] == "HingeLoss"
+    assert all(decides_weights(name) or name in ("scores", "experiment") for name in run.settings)
+    assert differing_settings({"model": "vae", "a.b": 3}, ["a.b", "gone"], ["c=3"]) == {"model": "vae", "a.b": 3}
 
 
 # Choosing
@@ -229,6 +228,25 @@ def test_tracker_that_fails_while_a_run_is_trained_does_not_end_it(
     assert out.count("logger.flaky failed: the server is gone. Nothing more is sent there; the run goes on") == 1
     assert flaky.calls == 3 and flaky.closed == "failed"
     assert (tmp_path / "run" / "metrics.json").is_file() and len(curve(tmp_path / "run", "train/elbo")) == 2
+
+
+def test_server_that_is_gone_is_told_of_once(
+    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    needs("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    from mlflow.tracking import MlflowClient
+
+    from trackers.mlflow_tracker import MlflowTracker
+
+    tracker = MlflowTracker(str(tmp_path), "e", None)
+    tracker.begin(TrackedRun("a"))
+    tracker._client = MlflowClient(tracking_uri=f"http://127.0.0.1:{free_port}")
+    tracker.log_metrics({"a": 1.0}, 3)
+    tracker.log_metrics({"a": 1.0}, 4)
+    tracker.close("finished")
+    assert capsys.readouterr().out.count("logger.mlflow failed: ") == 1
 
 
 def test_full_disk_is_no_matter_of_a_tracker_alone():
