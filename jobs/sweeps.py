@@ -44,7 +44,7 @@ def folder_name(
     others = [override for override in overrides if override.partition("=")[0] not in (*HEAD, "seed")]
     rest = [o for o in others if (setting_of(o) in swept if swept else decides_weights(setting_of(o)))]
     given = "_".join(filter(None, [head, *sorted(rest)])).replace("=", "-").replace("/", ".")
-    name = re.sub(r"[^\w.+-]+", "-", given).strip("-.")
+    name = re.sub(r"[^\w.+]+", "-", given).strip("-.")
     seed = typed.get("seed", "")
     seeded = [f"seed{seed}"] if re.fullmatch(r"\w+", seed) else []
     # What was changed or cut could make two jobs' names the same.

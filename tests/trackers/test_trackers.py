@@ -3,19 +3,23 @@
 import getpass
 import json
 import os
+import shlex
 import socket
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL_PICTURES, composed
+from conftest import PROJECT, SMALL_PICTURES, composed
 from omegaconf import OmegaConf
 
 import trackers.tracker
 from foundation.errors import ConfigError
 from jobs.building import build_loggers
+from jobs.composition import load
 from jobs.config_check import check
+from jobs.spelling import what_is_wrong
 from jobs.tracked_run import differing_settings, is_shareable, known_ids, tracked_run
 from run_folder.curves import read_rows
 from run_folder.layout import SWEEP, TRACKERS, sweep_of
@@ -130,7 +134,7 @@ def test_what_names_a_place_is_not_sent(name: str, value: object, expected: bool
 
 
 @pytest.mark.parametrize("overrides", [["data=folder", "data.root=/home/me/pictures"], ["scores=inception"],
-                                       ["model=gan", "model.initial_weights=/home/me/w.ckpt"]])  # fmt: skip
+                                       ["model=classifier", "model.initial_weights=/home/me/w.ckpt"]])  # fmt: skip
 def test_no_run_names_a_place(overrides: list[str]):
     cfg = composed(*overrides, run_dir=Path("/home/me/run"))
     run = tracked_run(cfg)
@@ -160,6 +164,39 @@ def test_each_choice_has_metrics_csv_beside_it(choice: str):
 def test_several_are_chosen_as_a_list_and_tensorboard_by_default():
     assert set(composed("logger=[wandb,tensorboard]").logger) == {"csv", "wandb", "tensorboard"}
     assert set(composed().logger) == {"csv", "tensorboard"}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "logger=[tensorboard,wandn]",
+            "logger=wandn: there is no such choice; did you mean logger=wandb? logger has:",
+        ),
+        ("logger=tensorbord", "did you mean logger=tensorboard? logger has: csv, mlflow, tensorboard, trackio, wandb"),
+        ("logger.wandb.mode=online", "logger=[tensorboard] has no such setting; leave it away, or give one of these"),
+    ],
+)
+def test_misspelt_tracker_is_answered_with_what_there_is(override: str, words: str):
+    assert words in str(what_is_wrong([override], load))
+
+
+PAGE = (PROJECT / "docs" / "trackers.md").read_text()
+COMMANDS = [line.split("  #")[0].strip() for line in PAGE.splitlines() if line.startswith("python train.py")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_printed_command_composes(command: str):
+    overrides = [word.replace("=vae,gan", "=vae").replace("=0,1", "=0") for word in shlex.split(command) if "=" in word]
+    assert set(composed(*overrides).logger) >= {"csv"}
+
+
+def test_page_names_every_choice_and_every_extra():
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert len(COMMANDS) > len(CHOICES)
+    for choice in CHOICES:
+        assert f"| `{choice}`" in PAGE and (choice == "tensorboard" or f"python train.py logger={choice}" in COMMANDS)
+    assert all(name in extras and f"'.[{name}]'" in PAGE for name in OF_OTHERS)
 
 
 def test_metrics_csv_can_not_be_turned_off():
