@@ -22,7 +22,7 @@ from torchvision import transforms
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
-from jobs.building import build_callbacks, build_loggers, build_model
+from jobs.building import build_callbacks, build_loggers, build_model, leave_out_empty_hooks
 from lightning_modules.gan import GAN, signed
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
@@ -78,6 +78,7 @@ def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: i
             limit_train_batches=stopwatch.last + 1,
             enable_progress_bar=True,
         )
+        leave_out_empty_hooks(trainer)
         trainer.fit(model, datamodule=datamodule)
     return stopwatch.seconds * steps / (stopwatch.last - stopwatch.warm_up)
 

@@ -1,25 +1,26 @@
-"""Figures: matplotlib's charts of classes, latents and curves, as PNG files and on the dashboard."""
+"""Figures: matplotlib's charts of classes and latents, as PNG files and on the dashboard."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from foundation.atomic import write_atomically
 from lightning_modules.foreign import clock_of
-from run_folder.layout import PICTURES
+from run_folder.judgements import INACTIVE_BELOW
+from run_folder.pictures import CHARTS, picture_file
 from trackers.pictures import log_picture
 
-SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
+REAL, GENERATED, LEVEL = "#4477aa", "#cc6677", "#555555"  # colours: the first two are told apart by everybody
 
 
 def show_figure(trainer: Trainer, module: LightningModule, name: str, figure: Figure) -> None:
-    """Put a figure into the run folder as `<name>.png` and to the trackers."""
+    """Put a figure into the run folder as `charts/<name>.png` and to the trackers."""
     if not trainer.is_global_zero:
         return
-    path = Path(trainer.default_root_dir) / PICTURES / f"{name}.png"
+    path = picture_file(Path(trainer.default_root_dir), CHARTS, name)
     save_figure(path, figure)
     log_picture(trainer.loggers, name, path, clock_of(module))
 
@@ -29,60 +30,49 @@ def save_figure(path: Path, figure: Figure) -> None:
     write_atomically(path, lambda partial: figure.savefig(partial, dpi=110))
 
 
-def draw_classes(shares: dict[str, dict[str, float]]) -> Figure:
+def titled(figure: Figure, title: str, facts: Sequence[str]) -> None:
+    """Say above all panels what a figure shows, and of what run."""
+    figure.suptitle("\n".join([title, *facts]), fontsize=10, x=0.01, ha="left")
+
+
+def draw_classes(shares: dict[str, dict[str, float]], facts: Sequence[str] = ()) -> Figure:
     """Bars of the share of each class, for every source in {source: {class: share}}."""
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(shares)
     for place, (source, classes) in enumerate(shares.items()):
         offsets = [index + place * width for index in range(len(classes))]
-        axes.bar(offsets, list(classes.values()), width, label=source)
+        percent = [100 * share for share in classes.values()]
+        axes.bar(offsets, percent, width, label=source, color=(REAL, GENERATED)[place % 2])
     middle = (len(shares) - 1) * width / 2
-    axes.set_xticks([index + middle for index in range(len(classes))], list(classes), rotation=30, ha="right")
-    axes.set_ylabel("share of the images")
-    axes.set_title("Classes, as the reference classifier sees them")
+    names = [name if len(name) < 20 else f"{name[:18]}…" for name in classes]
+    axes.set_xticks([index + middle for index in range(len(classes))], names, rotation=30, ha="right")
+    axes.set_xlabel("class")
+    axes.set_ylabel("images, %")
+    axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
+    titled(figure, "Classes, as the reference classifier sees them", facts)
     return figure
 
 
-def draw_kl(kl: Tensor) -> Figure:
+def draw_kl(kl: Tensor, facts: Sequence[str] = ()) -> Figure:
     """A bar for each latent dimension, the most used first."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
-    axes.bar(range(len(kl)), kl.sort(descending=True).values.tolist(), width=1.0, edgecolor="white", linewidth=0.3)
+    axes.bar(
+        range(len(kl)),
+        kl.sort(descending=True).values.tolist(),
+        width=1.0,
+        color=REAL,
+        edgecolor="white",
+        linewidth=0.3,
+    )
+    active = int((kl > INACTIVE_BELOW).sum())
+    label = f"{INACTIVE_BELOW} nats: {active} of {len(kl)} are above, and count as active"
+    axes.axhline(INACTIVE_BELOW, color=LEVEL, linestyle="--", linewidth=0.9, label=label)
+    axes.set_ylim(0, max(1.05 * float(kl.max()), 5 * INACTIVE_BELOW))  # of next to nothing it shows next to nothing
     axes.set_xlabel("latent dimension, the most used first")
-    axes.set_ylabel("KL, nats")
-    axes.set_title("What each latent dimension tells about an image")
+    axes.set_ylabel("KL, nats per image")
+    axes.legend(frameon=False)
+    titled(figure, "What each latent dimension tells about a test image", facts)
     return figure
-
-
-def draw_curves(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
-    """A panel for each quantity that is not always zero, losses first; train and val share a panel."""
-    shown = [name for name, (_, values) in curves.items() if name.startswith(("train/", "val/")) and any(values)]
-    quantities = sorted({name.split("/", 1)[1] for name in shown}, key=lambda name: ("loss" not in name, name))
-    columns = min(3, max(1, len(quantities)))
-    rows = max(1, -(-len(quantities) // columns))
-    figure = Figure(figsize=(4.4 * columns, 3.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, quantity in zip(panels, quantities, strict=False):
-        for split, colour in (("train", "#4477aa"), ("val", "#cc6677")):
-            if f"{split}/{quantity}" in curves:
-                _draw_curve(axes, *curves[f"{split}/{quantity}"], label=split, colour=colour)
-        axes.set_title(quantity.replace("_", " "), fontsize=10)
-        axes.set_xlabel("training images seen", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    for axes in panels[len(quantities) :]:
-        axes.set_axis_off()
-    return figure
-
-
-def _draw_curve(axes: Axes, images_seen: list[int], values: list[float], label: str, colour: str) -> None:
-    window = len(values) // SMOOTHED_OVER
-    if window < 2:
-        axes.plot(images_seen, values, label=label, color=colour, marker="." if len(values) < 30 else None)
-        return
-    axes.plot(images_seen, values, color=colour, alpha=0.25, linewidth=0.8)
-    smooth = [sum(values[i - window : i]) / window for i in range(window, len(values) + 1)]
-    axes.plot(images_seen[window - 1 :], smooth, label=f"{label} (mean of {window})", color=colour)

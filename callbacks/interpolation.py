@@ -11,8 +11,13 @@ from foundation.ranges import Seed, Tiles
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.values import Latents
 
-from .picture_callback import PictureCallback
-from .pictures import tile
+from .picture_callback import PictureCallback, names_of_labels
+from .sheets import Block, Sheet
+
+TITLES = {
+    "line": "Between two latents, on the straight line",
+    "slerp": "Between two latents, on the great circle (slerp)",
+}
 
 
 class Interpolation(PictureCallback):
@@ -25,17 +30,23 @@ class Interpolation(PictureCallback):
         super().__init__(seed)
         self.rows, self.steps = rows, steps
 
-    def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Tensor]:
+    def draw(self, model: GenerativeModel, datamodule: ImageDataModule) -> dict[str, Sheet]:
         if not model.interpolates:
             return {}
         latents = model.sample_latents(2 * self.rows)
         start, end = latents.z.chunk(2)
-        labels = None if latents.labels is None else latents.labels[: self.rows].repeat_interleave(self.steps)
+        labels, names = None, []
+        if latents.labels is not None:
+            labels = latents.labels[: self.rows].repeat_interleave(self.steps)
+            names = names_of_labels(latents.labels[: self.rows].tolist(), datamodule)
+        shares = [f"{share:.2f}" for share in torch.linspace(0, 1, self.steps).tolist()]
         paths = {"line": line(start, end, self.steps), "slerp": slerp(start, end, self.steps)}
-        return {
-            f"interpolation_{name}": tile(model.decode(Latents(path.flatten(0, 1), labels)), self.steps)
-            for name, path in paths.items()
-        }
+        sheets = {}
+        for name, path in paths.items():
+            images = model.decode(Latents(path.flatten(0, 1), labels))
+            block = Block(images, self.steps, "share of the way from the left latent to the right one", names, shares)
+            sheets[f"interpolation_{name}"] = Sheet(TITLES[name], [block])
+        return sheets
 
 
 def line(start: Tensor, end: Tensor, steps: int) -> Tensor:

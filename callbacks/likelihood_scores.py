@@ -17,6 +17,7 @@ from scoring.protocol import Protocol, chosen_indices, content_hash, short_hash
 
 from .batches import batches_of
 from .figures import draw_kl, show_figure
+from .run_facts import run_facts
 from .scalars import log_results
 from .score_callback import ScoreCallback
 from .trainer_facts import datamodule_of
@@ -78,7 +79,7 @@ class LikelihoodScores(ScoreCallback):
         log_results(trainer, pl_module, {name: float(score.value) for name, score in self.results.items()})
         if kl is not None:
             self.details = {"kl_by_dimension": [round(value, 4) for value in kl.tolist()]}
-            show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl))
+            show_figure(trainer, pl_module, "kl_by_dimension", draw_kl(kl, run_facts(trainer, pl_module)))
 
     def _protocol(self, datamodule: ImageDataModule, images: Tensor, kind: str) -> Protocol:
         return {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Trainer
 
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import METRICS
@@ -20,18 +20,20 @@ from trackers.tracker import Tracker
 from .checkpoints import best_val_score
 from .divergence import check_can_be_scored
 from .early_stopping import why_stopped
+from .run_facts import Identified
 from .score_callback import Measured, gather
 from .trainer_facts import callbacks_of, whole_epochs
 
 
-class RunRecorder(Callback):
+class RunRecorder(Identified):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
     `identity` opens the record (model, network, data, seed). `command` is that which makes the run again.
     """
 
     def __init__(self, identity: dict[str, Any], command: str | None) -> None:
-        self.identity, self.command = identity, command
+        super().__init__(identity)
+        self.command = command
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a resumed run
         self.images_seen = 0
         self._since: float | None = None  # the clock at the start of the present fit
@@ -82,7 +84,7 @@ class RunRecorder(Callback):
         """The record of a run whose test has ended with these results, some of which are scores."""
         reason = why_stopped(callbacks_of(trainer)) or why_amid_an_epoch(trainer)
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in model.networks.items()}
-        fields = self.identity | {  # whose choice of scores gives way to what they measured
+        fields = {**self.identity} | {  # whose choice of scores gives way to what they measured
             "scores": measured.scores,
             "parameters": {"total": sum(counts.values()), **counts},
             "images_seen": self.images_seen,

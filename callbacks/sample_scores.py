@@ -8,27 +8,31 @@ import torch
 from annotated_types import Ge
 from lightning import LightningDataModule, LightningModule, Trainer
 from pydantic import StringConstraints
-from torch import Tensor
 
 from foundation.errors import ConfigError
 from foundation.ranges import Count, Images, Seed, Size
+from lightning_modules.terms import Level, Term
+from run_folder.pictures import FINAL, NEAREST_TRAIN
 from scoring.extractors import FeatureExtractor
 from scoring.features import ModelSamples, Samples
 from scoring.protocol import short_hash
 from scoring.published import check_matches_published, published_num_fakes
 from scoring.real_images import RealImages
-from scoring.scorer import Glance, Scorer, ScoreReport
+from scoring.scorer import Glance, Neighbourhoods, Scorer, ScoreReport
 
 from .cadence import is_due
 from .checkpoints import RunCheckpoint
 from .early_stopping import EarlyStopping
 from .figures import draw_classes, show_figure
 from .foreign_data import real_images
-from .pictures import row_pairs, show_picture
+from .pictures import show_sheet
+from .run_facts import run_facts
 from .scalars import log_results
 from .score_callback import ScoreCallback
+from .sheets import Block, Sheet
 from .trainer_facts import callbacks_of
 
+ORDINALS = ("nearest", "2nd", "3rd", "4th", "5th")
 # Added to `seed` for val: latents that a checkpoint was chosen by are none of those that its test is reported on.
 VAL_SEED = 2**31
 
@@ -73,6 +77,10 @@ class SampleScores(ScoreCallback):
         check_counts(images)
         self.fid = f"val/fid_{name}"
         self.chosen_by = self.fid if self.scorer.can_measure_fid("val") else f"val/kid_{name}"
+        self.terms = {
+            f"fid_{name}": Term(f"FID, {name}", "squared distance of features", low=0, by_factors=True),
+            f"kid_{name}": Term(f"KID, {name}", level=Level(0.0, "0"), meaning="real and fake alike"),
+        }
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have the best checkpoint, and early stopping, go by what val is scored by."""
@@ -91,14 +99,15 @@ class SampleScores(ScoreCallback):
             self.scorer.device = pl_module.device
             samples = ModelSamples(pl_module, self.batch_size)
             self.glance = self.scorer.glance(samples, "val", self.seed + VAL_SEED)
-            log_results(trainer, pl_module, {self.chosen_by: self.glance.distance})
+            self.val_results = {self.chosen_by: self.glance.distance}
+            log_results(trainer, pl_module, self.val_results)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         report = self.measure(ModelSamples(pl_module, self.batch_size), pl_module.device, self.repeats)
         log_results(trainer, pl_module, {name: float(score.value) for name, score in self.results.items()})
-        show_picture(trainer, pl_module, "nearest_train", "final", nearest_train_picture(report))
+        show_sheet(trainer, pl_module, NEAREST_TRAIN, FINAL, nearest_train_sheet(report, self.name))
         if report.classes:
-            show_figure(trainer, pl_module, "classes", draw_classes(report.classes))
+            show_figure(trainer, pl_module, "classes", draw_classes(report.classes, run_facts(trainer, pl_module)))
 
     def measure(self, samples: Samples, device: torch.device, repeats: int) -> ScoreReport:
         """Score samples against the test split; the callback then holds them for the run's record."""
@@ -117,9 +126,26 @@ class SampleScores(ScoreCallback):
         return report
 
 
-def nearest_train_picture(report: ScoreReport) -> Tensor:
-    """The fakes that are nearest to training images, above those images: uint8 (3, H, W)."""
-    return row_pairs(report.closest, report.neighbours, columns=len(report.closest))
+def nearest_train_sheet(report: ScoreReport, extractor: str) -> Sheet:
+    """Fakes over the training images nearest to each, with distances: the closest fakes, and as many at random."""
+    measured = f"distances of {extractor} features"
+    if report.unseen is not None:
+        measured = f"{measured}; 1.00 is how far the median test image is from its nearest training image"
+    heading = f"The {len(report.closest.fakes)} fakes closest to a training image"
+    closest = neighbour_block(heading, report.closest, report.unseen)
+    random = neighbour_block(f"{len(report.random.fakes)} fakes at random", report.random, report.unseen)
+    title, note = "Fakes, and the training images nearest to them", f"Below each image: {measured}."
+    return Sheet(title, [closest, random], note, told_rows=2)
+
+
+def neighbour_block(heading: str, found: Neighbourhoods, unit: float | None) -> Block:
+    """A column for each fake: the fake, and below it its neighbours with their distances, in a unit if there is one."""
+    count = len(found.fakes)
+    images = torch.cat([found.fakes, found.neighbours.transpose(0, 1).flatten(0, 1)])
+    distances = found.distances.T.flatten().tolist()
+    captions = [f"{one:.3g}" if unit is None else f"{one / unit:.2f}" for one in distances]
+    names = ["fake", *ORDINALS[: found.neighbours.shape[1]]]
+    return Block(images, count, heading, names, captions=[""] * count + captions)
 
 
 def check_counts(images: RealImages) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback
 
+from lightning_modules.terms import Terms
 from run_folder.records import Score
 from scoring.protocol import Protocol
 
@@ -18,15 +19,17 @@ class RecordedCallback(Callback):
 
 
 class ScoreCallback(RecordedCallback):
-    """Base of the callbacks that score: a test fills `results`, `protocols` and `details`.
+    """Base of the callbacks that score: a test fills `results`, `protocols` and `details`, val `val_results`.
 
     `results` is {test/<score>: its Score}; `protocols` is {hash: protocol}; `details` are other keys of the run's
-    record, such as `classes`.
+    record, such as `classes`. `val_results` is {val/<score>: its value} of the last time that val was scored.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.results: dict[str, Score] = {}
+        self.val_results: dict[str, float] = {}
+        self.terms: Terms = {}  # what the curves of val's scores are
         self.protocols: dict[str, Protocol] = {}
 
 

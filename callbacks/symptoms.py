@@ -14,6 +14,9 @@ APART = 0.98  # of D(x) and D(G(z))
 SQUARABLE = 1.8e19  # float32's largest number whose square is one; squares are in norms and in Adam's moments
 IN_A_ROW = 2  # looks: a gradient that has once been small enough to be rounded to 0 may come back
 MAKERS = ("generator", "decoder")  # of images
+# Whose gradient is gone where a discriminator is saturated, and how it is called: of a decoder that a likelihood moves,
+# too, it is what comes from the discriminator alone.
+LEARNING = {"adversarial_gradient": "the adversarial gradient", f"{NORM}generator": "the generator's gradient"}
 SQUASHED = 1e-3  # from 0 or 1: there a probability says nothing of its logit
 
 
@@ -137,9 +140,10 @@ class SaturatedDiscriminator(Watch):
         self.norms: deque[float] = deque(maxlen=REMEMBERED)  # while they were not apart
 
     def look(self, scalars: Mapping[str, float]) -> Symptom | None:
-        if not {"d_real", "d_fake", f"{NORM}generator"} <= scalars.keys():
+        name = next((name for name in LEARNING if name in scalars), None)
+        if name is None or not {"d_real", "d_fake"} <= scalars.keys():
             return None
-        norm, difference = scalars[f"{NORM}generator"], scalars["d_real"] - scalars["d_fake"]
+        norm, difference = scalars[name], scalars["d_real"] - scalars["d_fake"]
         if not isfinite(norm):
             return None
         if difference <= APART:
@@ -149,8 +153,8 @@ class SaturatedDiscriminator(Watch):
         if not self.streak.is_full(difference > APART and norm <= self.share * usual):
             return None
         text = (
-            f"D(x) is {scalars['d_real']:.3g} and D(G(z)) {scalars['d_fake']:.2g}, and the norm of the generator's "
-            f"gradient {norm:.2g}, before {usual:.2g}"
+            f"D(x) is {scalars['d_real']:.3g} and D(G(z)) {scalars['d_fake']:.2g}, and the norm of {LEARNING[name]} "
+            f"{norm:.2g}, before {usual:.2g}"
         )
         return Symptom("saturated discriminator", text, norm / usual if usual else 0.0, self.share, self.advice)
 

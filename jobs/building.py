@@ -28,6 +28,11 @@ from .identity import identity_of
 from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
 
+STEP_HOOKS = (
+    "on_train_batch_start", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end",
+)  # fmt: skip
+
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
 
@@ -84,7 +89,19 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback])
         enable_progress_bar=cfg.callbacks.progress_bar is not None,
     )
     check_images_are_dealt_out(trainer, cfg.trainer)
+    leave_out_empty_hooks(trainer)
     return trainer
+
+
+def leave_out_empty_hooks(trainer: Trainer) -> None:
+    """Set the hooks of a training step that a callback inherits, and that do nothing, to None.
+
+    Lightning leaves out what can't be called; a dozen callbacks six times a step are felt in steps of milliseconds.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for hook in STEP_HOOKS:
+            if getattr(type(callback), hook) is getattr(Callback, hook):
+                setattr(callback, hook, None)
 
 
 def check_steps(model: ImageModel, trainer: DictConfig) -> None:

@@ -11,6 +11,7 @@ from callbacks.curves import Curves
 from callbacks.epoch_seed import EpochSeed
 from callbacks.latent_fit import LatentFit, fit_latents
 from callbacks.picture_callback import PictureCallback
+from callbacks.run_facts import Identified
 from callbacks.score_callback import ScoreCallback, gather
 from callbacks.trainer_facts import callbacks_of
 from datamodules.image_datamodule import ImageDataModule
@@ -31,6 +32,7 @@ from .building import build_observers, check_makes_images
 from .command_line import ended_by_signals
 from .config_check import check
 from .given_images import complete, score_images
+from .identity import identity_of
 from .kept_config import check_scores, check_source, read_config
 from .machine import device_of
 from .memory import check_images_fit
@@ -74,7 +76,8 @@ def evaluate_run(cfg: DictConfig) -> None:
         check_scores(run_config, run_dir / CONFIG)
     model, path = restored_model(run_config, run_dir, cfg.checkpoint, asked_of_model(cfg))
     datamodule = build_data(run_config, run_dir, cfg)
-    observers = build_testing(run_config, datamodule)
+    changes = [f"{name}={value}" for name, value in named_changes(cfg).items()]
+    observers = [Identified(identity_of(run_config), changes), *build_testing(run_config, datamodule)]
     check_makes_images(model, observers)
     weights = {
         "checkpoint": str(path.relative_to(run_dir)),
@@ -163,15 +166,20 @@ def asked_of_model(cfg: DictConfig) -> dict[str, Any]:
 
 def evaluation_folder(run_dir: Path, cfg: DictConfig) -> Path:
     """Where scores go: those of a changed model into a folder of their own, for they don't speak for the run."""
+    return run_dir / EVALUATION / "_".join(f"{name}-{value}" for name, value in named_changes(cfg).items())
+
+
+def named_changes(cfg: DictConfig) -> dict[str, Any]:
+    """What of a run's model is to be otherwise, in words."""
     named = asked_of_model(cfg)
     if "density" in named:
         named["density"] = cfg.choices["model/density"]
-    return run_dir / EVALUATION / "_".join(f"{name}-{value}" for name, value in named.items())
+    return named
 
 
 def check_inside(folder: Path, run_dir: Path) -> None:
     """Raise ConfigError if what is written to a run's evaluation would go elsewhere, by a link in the run folder."""
-    for written in (folder, folder / PICTURES):
+    for written in (folder, folder / PICTURES, *(folder / PICTURES).glob("*")):
         if not written.resolve().is_relative_to(run_dir.resolve()):
             raise ConfigError(f"run: {written} is a link to outside of {run_dir}, and would be written to; remove it")
 

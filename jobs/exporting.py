@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from foundation.atomic import copy_file, write_atomically
 from foundation.errors import ConfigError
 from foundation.locks import LOCK
 from run_folder.checkpoints import export_weights, read_checkpoint
 from run_folder.kept_config import write_config
-from run_folder.layout import CONFIG, DATA, METRICS, PICTURES, WEIGHTS, tested_checkpoint
+from run_folder.layout import CONFIG, DATA, METRICS, WEIGHTS, tested_checkpoint
+from run_folder.pictures import FINAL, FIXED, UNREADABLE, bare_grid, find_picture
 from run_folder.records import RecordError, RunRecord, Score, read_record, write_record
 
 from .config_check import check
@@ -22,7 +24,6 @@ from .run_start import sole_use
 
 CARD = "README.md"
 SAMPLES = "samples.png"
-PICTURE = "samples_fixed_final.png"
 LEFT_OUT = {"root": "data", "weights": None}  # paths of one machine, and what stands for them
 
 
@@ -65,10 +66,23 @@ def write_export(out: Path, run_dir: Path, config: DictConfig, record: RunRecord
     portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders))
     write_config(out / CONFIG, portable)
     write_record(out / METRICS, record.model_copy(update={"checkpoint": WEIGHTS}))
-    for source, name in ((run_dir / DATA, DATA), (run_dir / PICTURES / PICTURE, SAMPLES)):
-        copy_file(source, out / name)
+    copy_file(run_dir / DATA, out / DATA)
+    export_samples(find_picture(run_dir, FIXED, FINAL), out / SAMPLES)
     text = card(out.name, record, has_picture=(out / SAMPLES).is_file())
     write_atomically(out / CARD, lambda file: file.write_text(text))
+
+
+def export_samples(picture: Path | None, out: Path) -> None:
+    """Write the images of a run's picture of samples alone, if there is one: the card says what they are of."""
+    if picture is None:
+        return
+    try:
+        with Image.open(picture, formats=["PNG"]) as opened:
+            bare = bare_grid(opened).copy()
+    except UNREADABLE as error:
+        print(f"{picture} can't be read, and is left out: {error}")
+        return
+    write_atomically(out, lambda partial: bare.save(partial))
 
 
 def without_paths(node: Any, run_dirs: Sequence[str]) -> Any:

@@ -1,5 +1,6 @@
 """Images that another program made, scored as those of models are, into a folder that reads like a run's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,12 +9,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
 from callbacks.figures import draw_classes, save_figure
-from callbacks.pictures import save_png
-from callbacks.sample_scores import SampleScores, nearest_train_picture
+from callbacks.pictures import save_sheet
+from callbacks.run_facts import in_words
+from callbacks.sample_scores import SampleScores, nearest_train_sheet
 from callbacks.score_callback import gather
+from callbacks.sheets import BETWEEN
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
-from run_folder.layout import METRICS, PICTURES
+from run_folder.layout import METRICS
+from run_folder.pictures import CHARTS, FINAL, NEAREST_TRAIN, picture_file
 from run_folder.provenance import provenance
 from run_folder.records import GivenImagesRecord, ProvenanceRecord, project_version, write_record
 from scoring.features import GivenSamples
@@ -68,10 +72,12 @@ def measure_into(
     datamodule.setup()
     print(datamodule.summary)
     report = score.measure(GivenSamples(images, BATCH_SIZE), device, repeats=1)
-    save_png(folder / PICTURES / "nearest_train_final.png", nearest_train_picture(report))
-    if report.classes:
-        save_figure(folder / PICTURES / "classes.png", draw_classes(report.classes))
     record = record_of(cfg, images, score, made_by)
+    facts = [f"{record.model}{BETWEEN}{record.data}", *(in_words(*first) for first in list(record.scores.items())[:1])]
+    sheet = replace(nearest_train_sheet(report, score.name), facts=facts)
+    save_sheet(picture_file(folder, NEAREST_TRAIN, FINAL), sheet)
+    if report.classes:
+        save_figure(picture_file(folder, CHARTS, "classes"), draw_classes(report.classes, facts))
     write_record(folder / METRICS, record)
     save_config(cfg, folder, "folder")  # last: a folder with a config is done with, and is left as it is
     print(f"{record.model}: {needed:,} of {len(images):,} images")

@@ -16,6 +16,7 @@ from run_folder.checkpoints import CheckpointError, check_undamaged, read_checkp
 from run_folder.curves import CurvesError, Row, read_rows
 from run_folder.kept_config import read_plain
 from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIGHTS, run_of
+from run_folder.pictures import FIXED, epoch_stage, picture_file, pictures_by_epoch
 from run_folder.records import finished_record
 from run_folder.settings import decides_weights, flattened
 from trackers.tracker import Tracker
@@ -124,6 +125,7 @@ class ResumptionFrom(Resumption):
         if not in_place:
             copy_file(best, run_dir / CHECKPOINTS / BEST)
             copy_file(self.path, run_dir / CHECKPOINTS / LAST)  # to go on from, should no other epoch end
+            self.copy_pictures(old_run, run_dir)
         print(self.announcement, flush=True)
         # Trackers that go on with the same run still have its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (isinstance(logger, Tracker) and logger.has_history)]
@@ -133,6 +135,12 @@ class ResumptionFrom(Resumption):
                     logger.log_metrics(scalars, step=images_seen)
         for logger in rewritten:
             logger.save()
+
+    def copy_pictures(self, old_run: Path, run_dir: Path) -> None:
+        """Bring those of the samples that show progress along, up to this point: the animation is of the whole run."""
+        for epoch, path in pictures_by_epoch(old_run, FIXED).items():
+            if epoch <= self.epochs and path.resolve().is_relative_to(old_run):
+                copy_file(path, picture_file(run_dir, FIXED, epoch_stage(epoch)))
 
     @property
     def announcement(self) -> str:

@@ -12,6 +12,7 @@ from .constraints import Constraint
 from .generative_model import GenerativeModel
 from .losses import AdversarialLoss
 from .penalties import Penalty
+from .terms import Level, Term, Terms
 from .values import Batch
 
 
@@ -26,6 +27,24 @@ class AdversarialModel(GenerativeModel, ABC):
     augmentation: Augmentation
     loss: AdversarialLoss
     penalty: Penalty
+
+    @property
+    def terms(self) -> Terms:
+        rest, meaning = self.loss.equilibrium, "real and fake alike"
+
+        def loss(title: str, level: Level | None) -> Term:
+            return Term(title, self.loss.unit, level, meaning)
+
+        def verdict(title: str) -> Term:
+            return Term(title, "sigmoid of the logit", rest.verdict if rest else None, meaning, low=0, high=1)
+
+        return {
+            "loss_discriminator": loss("the discriminator's loss", rest.discriminator if rest else None),
+            "loss_generator": loss("the generator's loss", rest.generator if rest else None),
+            "d_real": verdict("D(x): real images"),
+            "d_fake": verdict("D(G(z)): fakes"),
+            "penalty": Term("the discriminator's penalty", low=0, by_factors=True),
+        }
 
     def compile_networks(self) -> None:
         super().compile_networks()

@@ -1,6 +1,7 @@
 """Exponential moving average of weights, on the clock of images seen (as in EDM, Karras et al. 2022)."""
 
 from copy import deepcopy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +20,38 @@ class ExponentialMovingAverage(nn.Module):
         super().__init__()
         self.module = deepcopy(network).requires_grad_(False)
         self.half_life, self.ramp_up = half_life, ramp_up
+        self._followed: Followed | None = None
 
     @torch.no_grad()
     def update(self, network: nn.Module, elapsed: int, images_seen: int) -> None:
         """Follow the network, `elapsed` images after the last update and `images_seen` after the start."""
         half_life = min(self.half_life, self.ramp_up * images_seen)
         decay = 0.5 ** (elapsed / half_life) if half_life > 0 else 0.0
-        ours: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(network.parameters())
-        if ours:
-            torch._foreach_lerp_(ours, theirs, 1 - decay)
-        for copy, buffer in zip(self.module.buffers(), network.buffers(), strict=True):
-            copy.copy_(buffer)
+        if self._followed is None or not self._followed.is_of(self.module, network):
+            self._followed = Followed.of(self.module, network)
+        if self._followed.ours:
+            torch._foreach_lerp_(self._followed.ours, self._followed.theirs, 1 - decay)
+        for copies, originals in self._followed.with_buffers:
+            for copy, buffer in zip(copies.buffers(recurse=False), originals.buffers(recurse=False), strict=True):
+                copy.copy_(buffer)
+
+
+class Followed(NamedTuple):
+    """What of two networks of one kind an update goes through: found once, since of a small network the search takes
+    a twentieth of a step. Moving a network to a device leaves its parameters the same objects, and replaces buffers.
+    """
+
+    ours: list[Tensor]
+    theirs: list[Tensor]
+    with_buffers: list[tuple[nn.Module, nn.Module]]  # the modules that own some
+
+    @classmethod
+    def of(cls, copy: nn.Module, network: nn.Module) -> "Followed":
+        pairs = zip(copy.modules(), network.modules(), strict=True)
+        with_buffers = [pair for pair in pairs if next(pair[1].buffers(recurse=False), None) is not None]
+        return cls(list(copy.parameters()), list(network.parameters()), with_buffers)
+
+    def is_of(self, copy: nn.Module, network: nn.Module) -> bool:
+        """Whether these are still the networks' own parameters, by the first of each."""
+        pairs = ((copy, self.ours), (network, self.theirs))
+        return all(next(module.parameters(), None) is next(iter(found), None) for module, found in pairs)

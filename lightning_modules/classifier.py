@@ -1,6 +1,7 @@
 """A small image classifier, whose penultimate features are this project's reference for scores."""
 
 from collections.abc import Callable, Iterable
+from math import log
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from foundation.errors import ConfigError
 from foundation.ranges import Size
 
 from .image_model import ImageModel
+from .terms import NATS, Level, Term, Terms
 
 
 class ClassifierNetwork(nn.Module):
@@ -72,6 +74,14 @@ class Classifier(ImageModel):
     @property
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.network.encoder, "head": self.network.head}
+
+    @property
+    def terms(self) -> Terms:
+        count, meaning = self.network.num_classes, "a guess"
+        return {
+            "loss": Term("cross-entropy", NATS, Level(log(count), f"ln {count}"), meaning, low=0),
+            "accuracy": Term("accuracy", "", Level(1 / count, f"1/{count}"), meaning, low=0, high=1),
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] to class logits (B, num_classes)."""

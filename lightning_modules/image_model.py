@@ -10,6 +10,8 @@ from torch import nn
 
 from foundation.errors import UserError
 
+from .terms import Terms
+
 
 class ImageModel(LightningModule, ABC):
     """A LightningModule over images (C, H, W) whose clock is `images_seen`, kept in its checkpoints.
@@ -32,6 +34,11 @@ class ImageModel(LightningModule, ABC):
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """The trained networks by role, as parameter counts and gradient norms name them."""
+
+    @property
+    def terms(self) -> Terms:
+        """What is known of the terms that steps return, for their curves."""
+        return {}
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> NoReturn:

@@ -42,6 +42,9 @@ class Likelihood(nn.Module, ABC):
         """log p(x | parameters), summed over pixels: (B,), nats per image."""
         return log_prob_of_images(self.distribution(parameters), images)
 
+    def follow(self, num_images: int) -> None:
+        """Let what no gradient moves follow the training batch that was judged last, once a step; on each device."""
+
     def sample(self, parameters: Tensor) -> Tensor:
         """Draw images (B, C, H, W); a Gaussian's pixels may leave [0, 1]."""
         return self.distribution(parameters).sample()
@@ -112,6 +115,7 @@ class OptimalGaussianLikelihood(Likelihood):
         # Sums that decay together: their ratio is a mean from the first batch on. It begins as 1, of next to no pixels.
         self.register_buffer("squared_errors", torch.tensor(1e-3))
         self.register_buffer("pixels", torch.tensor(1e-3))
+        self._judged: Tensor | None = None  # the sums of the batch that was judged last, until they are followed
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return self.around(parameters, self.squared_errors / self.pixels)
@@ -119,7 +123,8 @@ class OptimalGaussianLikelihood(Likelihood):
     def log_prob(self, parameters: Tensor, images: Tensor) -> Tensor:
         if not self.training:
             return super().log_prob(parameters, images)
-        return log_prob_of_images(self.around(parameters, self.observe(parameters, images)), images)
+        self._judged = judged = self.sums(parameters, images)
+        return log_prob_of_images(self.around(parameters, judged[0] / judged[1]), images)
 
     def mean(self, parameters: Tensor) -> Tensor:
         return parameters.clamp(0, 1)
@@ -129,16 +134,23 @@ class OptimalGaussianLikelihood(Likelihood):
         return Normal(parameters, squared_error.sqrt().clamp(min=self.smallest), validate_args=False)
 
     @torch.no_grad()
-    def observe(self, parameters: Tensor, images: Tensor) -> Tensor:
-        """The mean squared error of a training batch, a scalar, which the sums then include."""
+    def sums(self, parameters: Tensor, images: Tensor) -> Tensor:
+        """Squared errors of a training batch, and its pixels, over all processes: (2,)."""
         squares = (images - parameters).square()
-        totals = torch.stack([squares.sum(), squares.new_tensor(squares.numel())])
+        sums = torch.stack([squares.sum(), squares.new_tensor(squares.numel())])
         if dist.is_initialized():
-            dist.all_reduce(totals)
-        decay = 0.5 ** (totals[1] / images[0].numel() / self.half_life)
-        self.squared_errors.mul_(decay).add_(totals[0])
-        self.pixels.mul_(decay).add_(totals[1])
-        return totals[0] / totals[1]
+            dist.all_reduce(sums)
+        return sums
+
+    @torch.no_grad()
+    def follow(self, num_images: int) -> None:
+        if self._judged is None:
+            return
+        processes = dist.get_world_size() if dist.is_initialized() else 1
+        decay = 0.5 ** (num_images * processes / self.half_life)
+        self.squared_errors.mul_(decay).add_(self._judged[0])
+        self.pixels.mul_(decay).add_(self._judged[1])
+        self._judged = None
 
 
 class ContinuousBernoulli(Distribution):

@@ -1,16 +1,34 @@
 """Adversarial losses on logits (B, 1): scalars to descend, one for each player."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from math import exp, log
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 from torch.nn.functional import relu, softplus
+
+from .terms import Level
+
+TWO_LN_2, LN_2, ZERO = Level(2 * log(2), "2 ln 2"), Level(log(2), "ln 2"), Level(0.0, "0")
+
+
+class Equilibrium(NamedTuple):
+    """Both losses where fakes are distributed as real images are, and the discriminator is at its best against them.
+
+    None: that leaves it open.
+    """
+
+    discriminator: Level
+    generator: Level | None
+    verdict: Level | None  # D(x) and D(G(z)): the sigmoid of the logit
 
 
 class AdversarialLoss(ABC):
     """What the discriminator and the generator each descend, given raw logits."""
 
     needs_real_logits: ClassVar[bool] = False  # whether the generator's loss looks at real images too
+    equilibrium: ClassVar[Equilibrium | None] = None  # where it is known
+    unit: ClassVar[str] = ""  # of both losses
 
     @abstractmethod
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -24,6 +42,9 @@ class AdversarialLoss(ABC):
 class MinimaxLoss(AdversarialLoss):
     """min_G max_D E[log D(x)] + E[log(1 − D(G(z)))] (Goodfellow et al. 2014, arXiv:1406.2661, eq. 1)."""
 
+    equilibrium = Equilibrium(TWO_LN_2, Level(-log(2), "−ln 2"), Level(0.5, "0.5"))
+    unit = "nats"
+
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         # −log D(x) = softplus(−logit) and −log(1 − D(x)) = softplus(logit): finite for any logit.
         return softplus(-real_logits).mean() + softplus(fake_logits).mean()
@@ -35,12 +56,16 @@ class MinimaxLoss(AdversarialLoss):
 class NonSaturatingLoss(MinimaxLoss):
     """The same discriminator; the generator ascends E[log D(G(z))] (Goodfellow et al. 2014, section 3)."""
 
+    equilibrium = Equilibrium(TWO_LN_2, LN_2, Level(0.5, "0.5"))
+
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         return softplus(-fake_logits).mean()
 
 
 class HingeLoss(AdversarialLoss):
     """Hinge loss (Lim & Ye 2017, arXiv:1705.02894)."""
+
+    equilibrium = Equilibrium(Level(2.0, "2"), None, None)  # any logit in [-1, 1], the same for all images, is as good
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
@@ -52,6 +77,8 @@ class HingeLoss(AdversarialLoss):
 class WassersteinLoss(AdversarialLoss):
     """The critic's loss of WGAN (Arjovsky et al. 2017, arXiv:1701.07875); needs a Lipschitz penalty."""
 
+    equilibrium = Equilibrium(ZERO, None, None)  # a critic is as good with any constant added
+
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return fake_logits.mean() - real_logits.mean()
 
@@ -61,6 +88,8 @@ class WassersteinLoss(AdversarialLoss):
 
 class LeastSquaresLoss(AdversarialLoss):
     """LSGAN: logits are drawn to 1 for real, 0 for fake (Mao et al. 2017, arXiv:1611.04076, eq. 9)."""
+
+    equilibrium = Equilibrium(Level(1 / 4, "1/4"), Level(1 / 8, "1/8"), Level(1 / (1 + exp(-0.5)), "σ(0.5)"))
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
@@ -77,6 +106,8 @@ class RelativisticLoss(AdversarialLoss):
     """
 
     needs_real_logits = True
+    equilibrium = Equilibrium(LN_2, LN_2, None)  # only differences of logits count
+    unit = "nats"
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return softplus(fake_logits - real_logits).mean()

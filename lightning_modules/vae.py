@@ -20,6 +20,7 @@ from .objectives import Draws, Objective
 from .priors import Prior, kl_by_dimension, kl_parts
 from .rates import Rate
 from .schedules import Schedule
+from .terms import NATS, Term, Terms
 from .values import Batch, Latents
 from .variational import VariationalModel
 
@@ -67,6 +68,15 @@ class VAE(VariationalModel):
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder, **self.learned_prior}
 
+    @property
+    def terms(self) -> Terms:
+        return {
+            "loss": Term("loss", NATS),
+            "elbo": Term("ELBO", NATS),
+            "reconstruction": Term("−log p(x|z)", NATS),
+            "kl": Term("KL(q(z|x) ‖ p(z))", NATS, low=0),
+        }
+
     def draw(self, batch: Batch, posterior: Independent, prior: Distribution, num_samples: int) -> Draws:
         """Draws z ~ q(z|x), as many for each image, through which gradients flow to the posterior."""
         z = posterior.rsample((num_samples,))  # (num_samples, B, latent_dim)
@@ -91,7 +101,9 @@ class VAE(VariationalModel):
         }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.objective(Batch(*batch))
+        terms = self.objective(Batch(*batch))
+        self.likelihood.follow(len(batch[0]))
+        return terms
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.objective(Batch(*batch))

@@ -25,8 +25,11 @@ from .penalties import Penalty
 from .priors import Prior, kl_parts
 from .rates import Rate
 from .schedules import Schedule
+from .terms import NATS, Term, Terms
 from .values import Batch, Latents
 from .variational import VariationalModel
+
+ADVERSARIAL_GRADIENT = "adversarial_gradient"  # a term: what of the decoder's gradient is the discriminator's
 
 
 class VAEGAN(VariationalModel, AdversarialModel):
@@ -95,10 +98,22 @@ class VAEGAN(VariationalModel, AdversarialModel):
         networks = {"encoder": self.encoder, "decoder": self.decoder, "discriminator": self.discriminator}
         return networks | self.learned_prior
 
+    @property
+    def terms(self) -> Terms:
+        return super().terms | {
+            "loss_encoder": Term("the encoder's loss", NATS),
+            "loss_decoder": Term("the decoder's loss"),
+            ADVERSARIAL_GRADIENT: Term("the adversarial gradient at the fakes", "norm", low=0, by_factors=True),
+            "kl": Term("KL(q(z|x) ‖ p(z))", NATS, low=0),
+            "features": Term("−log p(features of x|z)", NATS, low=0),
+            "pixels": Term("−log p(x|z)", NATS),
+        }
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         real = Batch(*batch)
         z, terms = self.encoder_step(real)
         fake, more = self.decoder_step(real, z.detach())
+        self.likelihood.follow(len(real))  # once, though encoder and decoder have both asked it
         return terms | more | self.discriminator_step(signed(real), fake.detach())
 
     def encoder_step(self, real: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -114,10 +129,18 @@ class VAEGAN(VariationalModel, AdversarialModel):
         _, optimizer, _ = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
             fake, terms = self.decoder_objective(real, z)
+            fake.images.retain_grad()  # only the adversarial loss comes through here
             optimizer.zero_grad()
             self.manual_backward(terms["loss_decoder"])
             optimizer.step()
-        return fake, terms
+        return fake, terms | {ADVERSARIAL_GRADIENT: self.gradient_norm_at(fake)}
+
+    def gradient_norm_at(self, fake: Batch) -> Tensor:
+        """The norm of the gradient of the loss that the last backward pass was of, at fakes that have kept it."""
+        gradient = cast(Tensor, fake.images.grad)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        norm = gradient.detach().float().norm()
+        return norm if scaler is None else norm / scaler.scale(norm.new_ones(()))  # fp16 has made it larger
 
     def encoder_objective(self, real: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """A draw z ~ q(z|x), (B, latent_dim), and what the encoder descends, `loss_encoder`, nats per image."""

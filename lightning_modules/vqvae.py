@@ -19,6 +19,7 @@ from .density_model import DensityModel
 from .likelihoods import Likelihood
 from .networks.budget import within_budget
 from .schedules import Schedule
+from .terms import NATS, Term, Terms
 from .values import Batch, Latents
 
 
@@ -73,6 +74,15 @@ class VQVAE(DensityModel):
         learned = {"codebook": self.codebook} if any(True for _ in self.codebook.parameters()) else {}
         return {"encoder": self.encoder, "decoder": self.decoder, **learned}
 
+    @property
+    def terms(self) -> Terms:
+        return {
+            "loss": Term("loss", NATS),
+            "reconstruction": Term("−log p(x|codes)", NATS),
+            "commitment": Term("squared distance of vectors and their codes", low=0),
+            "perplexity": Term("perplexity of the codes in a batch", "codes", low=0, high=self.num_codes),
+        }
+
     def vectors_of(self, batch: Batch) -> Tensor:
         """What the encoder says of images in [0, 1], before it is quantised: (B, num_positions, code_dim)."""
         outputs = self.in_use(self.encoder)(batch.images, batch.labels)
@@ -90,6 +100,7 @@ class VQVAE(DensityModel):
         codes = self.codebook.nearest(vectors)
         terms = self.objective(seen, vectors, codes)
         self.codebook.follow(vectors.detach(), codes)
+        self.likelihood.follow(len(seen))
         return terms
 
     def objective(self, batch: Batch, vectors: Tensor, codes: Tensor) -> dict[str, Tensor]:

@@ -1,20 +1,16 @@
 """Samples of several seeds in the course of training, to be looked through side by side."""
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import NamedTuple
 
-from run_folder.layout import PICTURES
+from run_folder.pictures import FIXED, epoch_stage, pictures_by_epoch
 
 from .models import Model
 from .pictures import DAMAGED, Window, embedded, first_tiles, open_png
 from .runs import Run
 
-NAME = re.compile(r"samples_fixed_epoch_(\d{1,7})\.png")
 MODELS, SEEDS, EPOCHS = 4, 5, 6  # at most
-MOST_FILES = 10_000  # in a folder of pictures
 SIDE = 240  # pixels
 
 
@@ -69,10 +65,7 @@ def frames_of(run: Run) -> list[Frame]:
 
 def epochs_of(run: Run) -> list[tuple[int, str]]:
     """The epochs after which samples were drawn, each with its picture's name."""
-    with suppress(OSError):
-        files = [path.name for path in islice((run.folder / PICTURES).iterdir(), MOST_FILES)]
-        return sorted((int(found[1]), name.removesuffix(".png")) for name in files if (found := NAME.fullmatch(name)))
-    return []
+    return [(epoch, f"{FIXED}_{epoch_stage(epoch)}") for epoch in pictures_by_epoch(run.folder, FIXED)]
 
 
 def spread(epochs: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:

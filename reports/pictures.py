@@ -9,16 +9,17 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from run_folder.pictures import PADDING, UNREADABLE, bare_grid
+
 from .models import Model
 from .runs import Run
 
 LARGEST_PICTURE = 760  # pixels a side, on the page
 MOST_PIXELS = 2**25  # of a file
 QUALITY = 88  # of WebP
-PADDING = 2  # pixels of white between tiles, and around them
 MOST_TILES = 64  # in a row or a column, of a picture that says how many it has
 SHOWN = (6, 4)  # columns and rows of a grid that are seen before it is opened
-DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL says of damaged files
+DAMAGED = UNREADABLE
 
 
 class Window(NamedTuple):
@@ -62,11 +63,11 @@ def picture_of(run: Run, name: str, caption: str, alt: str, side: int = LARGEST_
 
 
 def open_png(path: Path) -> Image.Image:
-    """A PNG file's picture in RGB. Raises one of DAMAGED."""
+    """A PNG file's picture in RGB, of a grid its images alone. Raises one of DAMAGED."""
     with Image.open(path, formats=["PNG"]) as opened:
         if opened.width * opened.height > MOST_PIXELS:  # known from its header, before anything is decoded
             raise ValueError(f"{opened.width}x{opened.height} pixels")
-        return opened.convert("RGB")
+        return bare_grid(opened.convert("RGB"))
 
 
 def embedded(picture: Image.Image, caption: str, alt: str, window: Window, side: int = LARGEST_PICTURE) -> Picture:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from run_folder.curves import CurvesError, read_rows
 from run_folder.kept_config import read_plain
-from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, PICTURES, STATUS
+from run_folder.layout import CONFIG, CURVES, EVALUATION, METRICS, STATUS
+from run_folder.pictures import find_picture, kind_and_stage
 from run_folder.records import (
     EndRecord,
     EvaluationRecord,
@@ -116,9 +117,12 @@ class Run:
         return self.costs[name] / unit if name in self.costs else None
 
     def picture(self, name: str) -> Path | None:
-        """A picture in the folder, or None; one that is a link to elsewhere is not the run's to show."""
-        path = self.folder / PICTURES / f"{name}.png"
-        return path if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()) else None
+        """A picture by its kind and stage, `samples_fixed_final`, or None.
+
+        One that is a link to elsewhere is not the run's to show.
+        """
+        path = find_picture(self.folder, *kind_and_stage(name))
+        return path if path and path.resolve().is_relative_to(self.folder.resolve()) else None
 
 
 def read_run(folder: Path, name: str) -> Run:

@@ -117,6 +117,16 @@ def nearest(features: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     return (features - among[index]).norm(dim=1), index  # cdist's are not 0 for equal rows
 
 
+def nearest_few(features: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Distances of each row to the `count` nearest ones among others, ascending, and which these are: on the CPU.
+
+    (N, K) each; K is smaller where there are fewer others.
+    """
+    index = torch.cdist(features, among).topk(min(count, len(among)), largest=False).indices
+    distance, order = (features.unsqueeze(1) - among[index]).norm(dim=2).sort(dim=1)  # cdist's are not 0 for equal rows
+    return distance.cpu(), index.gather(1, order).cpu()
+
+
 def newness(fakes: Tensor, real: Tensor, train: Tensor) -> float | None:
     """The median distance of fakes to their nearest training image, over that of real images that are none.
 

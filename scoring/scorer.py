@@ -24,6 +24,7 @@ from .fidelity import (
     RealFeatures,
     is_duplicate,
     nearest,
+    nearest_few,
     scores_of,
     typical_distance,
 )  # fmt: skip
@@ -31,8 +32,17 @@ from .protocol import Protocol, chosen_indices, content_hash, deciding, short_ha
 from .real_images import RealImages
 
 TRUSTED_ABOVE = 0.75  # accuracy on the real test images, below which a classifier's classes are not told
-CLOSEST = 10  # fakes that are shown beside their nearest training images
+SHOWN = 10  # fakes that are shown with training images: those closest to one, and as many that are drawn at random
+NEIGHBOURS = 5  # training images that are shown with each
 LOOKED_AT = 1000  # fakes whose pixels are compared for their diversity
+
+
+class Neighbourhoods(NamedTuple):
+    """Fakes with the training images nearest to each, by the distance of features."""
+
+    fakes: Tensor  # (N, C, H, W) in [0, 1]
+    neighbours: Tensor  # (N, K, C, H, W) in [0, 1], the nearest first
+    distances: Tensor  # (N, K)
 
 
 class ScoreReport(NamedTuple):
@@ -44,8 +54,9 @@ class ScoreReport(NamedTuple):
     sample_diversity: float | None  # of fakes, over that of real test images; 0, if all are the same
     notes: list[str]  # what is left out, and what says little
     classes: dict[str, dict[str, float]]  # {"real" and "generated": {class: share}}; empty for unknown classes
-    closest: Tensor  # (CLOSEST, C, H, W) in [0, 1]: the fakes nearest to a training image
-    neighbours: Tensor  # (CLOSEST, C, H, W) in [0, 1]: those training images
+    closest: Neighbourhoods  # of those fakes that are nearest to a training image
+    random: Neighbourhoods  # of fakes that are picked at random
+    unseen: float | None  # the median distance of test images to their nearest training image; None of duplicates
 
 
 class Glance(NamedTuple):
@@ -124,7 +135,8 @@ class Scorer:
             name: _score([scores[name] for scores in measured], of_real.get(name), protocol, samples)
             for name in measured[0]
         }
-        closest, neighbours = closest_pairs(*to_train[0])
+        closest = to_train[0][0].cpu().topk(min(SHOWN, num_fakes), largest=False).indices
+        random = chosen_indices(num_fakes, SHOWN, self.seed)
         return ScoreReport(
             scores=found,
             protocol=protocol,
@@ -132,8 +144,9 @@ class Scorer:
             sample_diversity=self._sample_diversity(samples, num_fakes),
             notes=[*self._left_out(of_real), *_says_little(found)],
             classes=self._class_shares(draws[0]) if self._knows_classes("test") else {},
-            closest=to_unit_range(samples.at(closest, num_fakes, self.seed)),
-            neighbours=to_unit_range(self._train.images[self._train_indices[neighbours]]),
+            closest=self._neighbourhoods(samples, draws[0], closest),
+            random=self._neighbourhoods(samples, draws[0], random),
+            unseen=None if has_duplicates(of_real) else of_real["unseen"],
         )
 
     @property
@@ -193,6 +206,16 @@ class Scorer:
             stored = {key: torch.tensor(value, dtype=torch.float64) for key, value in found.items()}
             store_cached(stored, name, folders, facts)
         return {key: value.item() for key, value in stored.items()}
+
+    def _neighbourhoods(self, samples: Samples, features: Tensor, chosen: Tensor) -> Neighbourhoods:
+        """Of chosen ones of the first draw's fakes, whose features are given."""
+        distances, indices = nearest_few(features[chosen], self._train_features, NEIGHBOURS)
+        images = self._train.images[self._train_indices[indices.flatten()]]
+        return Neighbourhoods(
+            to_unit_range(samples.at(chosen, len(features), self.seed)),
+            to_unit_range(images).unflatten(0, indices.shape),
+            distances,
+        )
 
     def _left_out(self, of_real: dict[str, float]) -> list[str]:
         """Which scores are not reported, and why."""
@@ -346,12 +369,3 @@ def pixel_deviation(images: Tensor) -> float:
 def ranks(indices: Tensor) -> Tensor:
     """The place of each index, all of them different, among all in ascending order."""
     return torch.searchsorted(indices.sort().values, indices)
-
-
-def closest_pairs(distance: Tensor, neighbour: Tensor) -> tuple[Tensor, Tensor]:
-    """The indices of the closest fakes, and of the training image nearest to each.
-
-    From the distance of every fake to its nearest training image, and that image's index.
-    """
-    closest = distance.topk(min(CLOSEST, len(distance)), largest=False).indices
-    return closest.cpu(), neighbour[closest].cpu()

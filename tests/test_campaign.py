@@ -87,7 +87,7 @@ def orphan(run: Path) -> None:
         (another_weight, "last.ckpt state_dict is not"),
         (another_moment, "best.ckpt optimizer_states is not"),
         (orphan, "is left behind"),
-        (lambda run: (run / "pictures" / "loss_curves.png").unlink(), "pictures/loss_curves.png is not"),
+        (lambda run: (run / "pictures" / "training.webp").unlink(), "pictures/training.webp is not"),
     ],
 )
 def test_whatever_a_run_could_lose_is_noticed(change: Callable, told: str, whole: Finished, tmp_path: Path):

@@ -133,13 +133,13 @@ def test_pictures_and_scores_of_a_foreign_model_on_foreign_data(tmp_path: Path):
     best = ModelCheckpoint(tmp_path / "checkpoints", monitor="val/fid_pixels", filename="best")
     score = scores_of(datamodule)
     trainer, _ = trained(tmp_path, datamodule, [score, *pictures, ReconstructionGrid(seed=0, columns=2, rows=1), best])
-    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    names = {str(path.relative_to(tmp_path / "pictures")) for path in (tmp_path / "pictures").rglob("*.png")}
     assert names >= {
-        f"{name}_{stage}.png"
+        f"{name}/{stage}.png"
         for name in ("samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp")
         for stage in ("epoch_0001", "epoch_0002", "final")
     }
-    assert "nearest_train_final.png" in names and not any(name.startswith("reconstructions") for name in names)
+    assert "nearest_train/final.png" in names and not any(name.startswith("reconstructions") for name in names)
     assert {"test/fid_pixels", "test/kid_pixels", "test/recall_pixels", "test/nearest_train_pixels"} <= set(
         score.results
     )

@@ -30,6 +30,7 @@ from callbacks.symptoms import (
 from jobs.job import run_job
 from jobs.kept_config import read_config
 from jobs.restoring import restored_model
+from lightning_modules.vaegan import VAEGAN
 from run_folder import judgements
 from run_folder.checkpoints import CheckpointError
 from run_folder.judgements import identical_samples, missing_modes, no_active_latent
@@ -102,6 +103,37 @@ def test_a_discriminator_is_saturated_if_it_tells_all_apart_and_the_generator_le
     dead = [judged(0.5, 0.5, 2.0), *[judged(0.5, 0.5, 1e-6)] * 9, judged(0.999, 0.001, 1e-6)]
     assert found_at(SaturatedDiscriminator(share=0.1, patience=1), dead) == [10]  # it began with a gradient
     assert found_at(SaturatedDiscriminator(0.1, 1), [{"loss": 1.0}, {"d_real": 1.0, "d_fake": 0.0}]) == []
+
+
+def test_a_discriminator_of_a_vae_gan_is_saturated_if_the_decoder_learns_from_the_likelihood_alone():
+    def look(real: float, fake: float, adversarial: float) -> dict[str, float]:
+        return {"d_real": real, "d_fake": fake, "gradient_norm/decoder": 5.0, "adversarial_gradient": adversarial}
+
+    looks = [look(0.6, 0.4, 2.0)] * 3 + [look(0.999, 0.001, 0.1)] * 4
+    watch = SaturatedDiscriminator(share=0.1, patience=3)
+    assert found_at(watch, looks) == [5, 6]
+    said = watch.look(looks[-1])
+    assert said is not None and said.text.endswith("the norm of the adversarial gradient 0.1, before 2")
+
+
+def test_the_adversarial_gradient_of_a_vae_gan_is_gone_where_its_discriminator_is_deaf(train_in, monkeypatch):
+    found = []
+    step = VAEGAN.decoder_step
+
+    def deaf(self, real, z):
+        terms = step(self, real, z)[1]
+        found.append(float(terms["adversarial_gradient"]))
+        head = [module for module in self.discriminator.modules() if isinstance(module, torch.nn.Linear)][-1]
+        head.weight.data.zero_()
+        fake, terms = step(self, real, z)
+        found.append(float(terms["adversarial_gradient"]))
+        return fake, terms
+
+    monkeypatch.setattr(VAEGAN, "decoder_step", deaf)
+    train_in("run", "model=vaegan", "network=mlp", "network.encoder.width=16", "network.decoder.width=16",
+             "scores=none", "trainer.max_epochs=1", "+trainer.limit_train_batches=1")  # fmt: skip
+    heard, gone = found
+    assert heard > 0 and gone == 0
 
 
 def test_a_discriminator_is_blind_if_it_never_takes_real_images_for_more_real():

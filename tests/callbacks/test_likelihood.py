@@ -149,7 +149,7 @@ def test_run_records_likelihoods_with_their_protocol_and_draws_the_latents(train
     assert nll["protocol"] != record["scores"]["test/fid_reference"]["protocol"]
     assert 0 <= record["scores"]["test/active_units"]["value"] <= 64
     assert len(record["kl_by_dimension"]) == 64
-    assert (run / "pictures" / "kl_by_dimension.png").is_file()
+    assert (run / "pictures" / "charts" / "kl_by_dimension.png").is_file()
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_models_without_a_likelihood_are_passed_by(train_in):
     run = train_in("run", "model=gan", "network=mlp")
     record = json.loads((run / "metrics.json").read_text())
     assert not any("nll" in name for name in record["scores"])
-    assert not (run / "pictures" / "kl_by_dimension.png").exists()
+    assert not (run / "pictures" / "charts" / "kl_by_dimension.png").exists()
 
 
 def test_active_units_are_dimensions_whose_posterior_mean_moves():

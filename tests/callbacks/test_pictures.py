@@ -9,9 +9,10 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from callbacks.interpolation import Interpolation, line, slerp
-from callbacks.pictures import row_pairs, save_png, tile
+from callbacks.pictures import save_png
 from callbacks.reconstruction_grid import ReconstructionGrid
 from callbacks.sample_grid import SampleGrid
+from callbacks.sheets import Sheet, row_pairs, tile
 from datamodules.pixels import to_uint8
 from jobs.building import build_model
 from lightning_modules.observing import observing
@@ -21,6 +22,11 @@ def build(name: str, shape: tuple[int, int, int] = (1, 8, 8)):
     datamodule = TinyImages(shape)
     datamodule.setup()
     return build_model(composed(f"model={name}", "network=mlp").model, datamodule), datamodule
+
+
+def images_of(sheet: Sheet) -> torch.Tensor:
+    (block,) = sheet.blocks
+    return block.images
 
 
 def test_pixels_are_clamped_and_rounded_to_the_nearest():
@@ -99,26 +105,30 @@ def test_fixed_latents_stay_and_fresh_ones_change():
     for model.images_seen in (100, 200):
         with observing(model, grid.seed):
             drawn.append(grid.draw(model, datamodule))
-    assert torch.equal(drawn[0]["samples_fixed"], drawn[1]["samples_fixed"])
-    assert not torch.equal(drawn[0]["samples_fresh"], drawn[1]["samples_fresh"])
-    assert not torch.equal(drawn[0]["samples_fixed"], drawn[0]["samples_fresh"])
+    fixed, fresh = ([images_of(sheets[kind]) for sheets in drawn] for kind in ("samples_fixed", "samples_fresh"))
+    assert torch.equal(fixed[0], fixed[1])
+    assert not torch.equal(fresh[0], fresh[1])
+    assert not torch.equal(fixed[0], fresh[0])
 
 
 def test_interpolations_have_a_row_for_each_pair():
     model, datamodule = build("vanilla_vae")
     pictures = Interpolation(seed=0, rows=3, steps=10).draw(model.eval(), datamodule)
     assert set(pictures) == {"interpolation_line", "interpolation_slerp"}
-    for picture in pictures.values():
-        assert picture.shape == (3, 3 * 50 + 2, 10 * 50 + 2)
+    for sheet in pictures.values():
+        (block,) = sheet.blocks
+        assert (block.columns, block.rows, len(block.images)) == (10, 3, 30)
+        assert block.column_labels[0] == "0.00" and block.column_labels[-1] == "1.00"
 
 
 def test_reconstructions_stand_under_their_originals():
     model, datamodule = build("vanilla_vae")
     model.decode = lambda latents: torch.zeros(len(latents.z), 1, 8, 8)
-    picture = ReconstructionGrid(seed=0, columns=4, rows=2).draw(model.eval(), datamodule)["reconstructions"]
+    sheet = ReconstructionGrid(seed=0, columns=4, rows=2).draw(model.eval(), datamodule)["reconstructions"]
     originals = datamodule.split("val").images[:8] / 255
     blank = torch.zeros(4, 1, 8, 8)
-    assert torch.equal(picture, tile(torch.cat([originals[:4], blank, originals[4:], blank]), columns=4))
+    assert torch.equal(images_of(sheet), torch.cat([originals[:4], blank, originals[4:], blank]))
+    assert sheet.blocks[0].row_labels == ["real", "reconstruction"] * 2
 
 
 def test_models_without_encoder_get_no_reconstructions():
@@ -129,11 +139,12 @@ def test_models_without_encoder_get_no_reconstructions():
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_every_row_lies_over_its_own_row_in_a_pair(count: int):
     above, below = torch.rand(count, 1, 48, 48), torch.rand(count, 1, 48, 48)
-    picture = row_pairs(above, below, columns=3)
+    columns = min(count, 3)
+    picture = tile(row_pairs(above, below, columns), columns)
     step = 50
     for index in range(count):
         row, column = divmod(index, 3)
         for offset, images in ((0, above), (1, below)):
             top, left = (2 * row + offset) * step + 2, column * step + 2
             assert torch.equal(picture[0, top : top + 48, left : left + 48], to_uint8(images[index, 0]))
-    assert picture.shape == (3, 2 * -(-count // 3) * step + 2, min(count, 3) * step + 2)
+    assert picture.shape == (3, 2 * -(-count // 3) * step + 2, columns * step + 2)

@@ -18,7 +18,7 @@ def empty(run: Path) -> None:
 
 
 def unreadable_picture(run: Path) -> None:
-    for path in (run / "pictures").iterdir():
+    for path in (run / "pictures").rglob("*.png"):
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
 
 

@@ -110,7 +110,7 @@ def came_to(run: Path) -> dict[str, str]:
         found |= {f"{name} {part}": checkpoint[part] for part in RESTORED}
     rows = [(step, {key: y for key, y in row.items() if key != "seconds"}) for step, row in read_rows(run / CURVES)]
     found[CURVES] = rows
-    for path in sorted(run.rglob("*.png")):
+    for path in sorted(file for file in run.rglob("*.*") if file.suffix in (".png", ".webp")):
         found[str(path.relative_to(run))] = path.read_bytes()
     if (run / EVALUATION / METRICS).is_file():
         evaluated = record(run / EVALUATION)

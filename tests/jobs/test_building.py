@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import TinyImages, composed
+from lightning import Callback, Trainer
 from torch import nn
 
 from foundation.errors import ConfigError
-from jobs.building import build_model, offer
+from jobs.building import STEP_HOOKS, build_model, leave_out_empty_hooks, offer
 
 FACTS = {"image_shape": (1, 2, 3), "num_classes": 5}
 
@@ -100,3 +101,23 @@ def test_weights_lie_in_the_layout_in_which_convolutions_are_fastest():
     model = build_model(composed("network=conv").model, TinyImages((3, 16, 16)))
     kernels = [p for p in model.parameters() if p.dim() == 4 and p.shape[1] > 1]
     assert kernels and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_hooks_of_a_step_that_do_nothing_are_left_out_and_no_other():
+    class Counts(Callback):
+        def __init__(self) -> None:
+            self.steps = 0
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.steps += 1
+
+    counts = Counts()
+    trainer = Trainer(
+        max_steps=3, callbacks=[counts], logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    leave_out_empty_hooks(trainer)
+    assert [hook for hook in STEP_HOOKS if getattr(counts, hook)] == ["on_train_batch_end"]
+    assert counts.on_fit_start is not None  # not of a step
+    datamodule = TinyImages((1, 8, 8))
+    trainer.fit(build_model(composed("model=vae").model, datamodule), datamodule=datamodule)
+    assert counts.steps == 3

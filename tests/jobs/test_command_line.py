@@ -494,7 +494,7 @@ def stop(process: subprocess.Popen, number: signal.Signals, sign: Path) -> str:
     [
         (signal.SIGTERM, "SIGTERM", ["trainer.max_epochs=10_000"], "checkpoints/last.ckpt"),
         (signal.SIGINT, "Ctrl-C", ["trainer.max_epochs=10_000"], "checkpoints/last.ckpt"),
-        (signal.SIGTERM, "SIGTERM", ["scores.repeats=1_000_000"], "pictures/loss_curves.png"),
+        (signal.SIGTERM, "SIGTERM", ["scores.repeats=1_000_000"], "pictures/charts/loss_curves.png"),
     ],
     ids=["SIGTERM while training", "Ctrl-C while training", "SIGTERM while testing"],
 )

@@ -50,8 +50,10 @@ def test_scores_and_pictures_are_those_of_the_run(model: str, train_in):
     assert evaluated["test"] == trained["test"]
     assert evaluated["checkpoint"] == trained["checkpoint"] == "checkpoints/best.ckpt"
     assert evaluated["version"] == trained["version"] == project_version()
-    for picture in (run / "pictures").glob("*_final.png"):
-        assert (run / "evaluation" / "pictures" / picture.name).read_bytes() == picture.read_bytes()
+    finals = [path.relative_to(run) for path in (run / "pictures").glob("*/final.png")]
+    assert len(finals) == (6 if model == "vae" else 5)
+    for picture in finals:
+        assert (run / "evaluation" / picture).read_bytes() == (run / picture).read_bytes()
 
 
 def test_samples_of_a_model_that_knows_labels_come_with_them(train_in, tmp_path: Path):
@@ -156,7 +158,7 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     for key in ("checkpoint", "checkpoint_epoch", "images_seen", "test"):
         assert first[key] == other[key]
     assert first["scores"]["test/nll"] == other["scores"]["test/nll"]  # the prior's
-    names = {"samples_fixed_final.png", "interpolation_slerp_final.png"}
+    names = {"samples_fixed/final.png", "interpolation_slerp/final.png"}
     for name in names:
         pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "density-gaussian_mixture")]
         assert pictures[0].read_bytes() != pictures[1].read_bytes()
@@ -225,7 +227,7 @@ def test_images_of_others_are_scored_under_the_protocol_of_runs(train_in, tmp_pa
     fids = [result["scores"]["test/fid_reference"] for result in (scored, trained)]
     assert fids[0]["floor"] == fids[1]["floor"]
     assert abs(fids[0]["value"] - fids[1]["value"]) < 4 * fids[1]["std"]
-    assert (tmp_path / "scored" / "pictures" / "nearest_train_final.png").is_file()
+    assert (tmp_path / "scored" / "pictures" / "nearest_train" / "final.png").is_file()
 
 
 def test_a_folder_and_an_npz_of_the_same_images_score_the_same(tmp_path: Path):

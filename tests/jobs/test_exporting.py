@@ -9,7 +9,11 @@ import torch
 from conftest import RICH, composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
+from callbacks.pictures import save_sheet
+from callbacks.sheets import Block, Sheet, tile
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import DiskFullError
 from foundation.errors import ConfigError
@@ -190,3 +194,18 @@ def test_samples_that_fail_are_not_in_the_way_of_the_same_command(tmp_path: Path
     assert len(saved) == 3 and samples.check_out(str(out)) == out
     samples.write_folder(images, out)
     assert len(list(out.iterdir())) == 3
+
+
+def test_samples_of_an_export_are_the_images_alone_and_damaged_ones_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    images = torch.rand(4, 1, 48, 48)
+    save_sheet(tmp_path / "a.png", Sheet("A title", [Block(images, 2)]))
+    exporting.export_samples(tmp_path / "a.png", tmp_path / "samples.png")
+    with Image.open(tmp_path / "samples.png") as bare:
+        assert torch.equal(pil_to_tensor(bare.convert("RGB")), tile(images, 2))
+        assert not bare.info.get("Title")
+    (tmp_path / "a.png").write_bytes(b"none")
+    exporting.export_samples(tmp_path / "a.png", tmp_path / "none.png")
+    exporting.export_samples(None, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists() and "a.png can't be read" in capsys.readouterr().out

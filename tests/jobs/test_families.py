@@ -20,7 +20,7 @@ def test_a_run_shows_what_its_family_can_do(family: str, train_in):
     record = json.loads((run / "metrics.json").read_text())
     assert record["model"] == family and record["scores"]["test/fid_reference"]["latents"] == latents
     assert not any(name in record["scores"] for name in ("test/nll", "test/active_latents"))
-    drawn = {path.name.removesuffix("_final.png") for path in (run / "pictures").glob("*_final.png")}
+    drawn = {path.parent.name for path in (run / "pictures").glob("*/final.png")}
     assert drawn == {"samples_fixed", "samples_fresh", "nearest_train"} | pictures
 
 

@@ -217,6 +217,12 @@ def test_an_evaluation_is_not_written_through_a_link_to_elsewhere(tmp_path: Path
         made.mkdir(parents=True)
     check_inside(run / "evaluation", run)
     check_inside(run / "evaluation" / "new", run)
+    (run / "evaluation" / "pictures").mkdir()
+    (run / "evaluation" / "pictures" / "samples_fixed").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="samples_fixed is a link to outside"):
+        check_inside(run / "evaluation", run)
+    (run / "evaluation" / "pictures" / "samples_fixed").unlink()
+    (run / "evaluation" / "pictures").rmdir()
     (run / "evaluation" / "pictures").symlink_to(elsewhere)
     with pytest.raises(ConfigError, match="is a link to outside"):
         check_inside(run / "evaluation", run)

@@ -89,7 +89,7 @@ def test_epoch_that_has_not_ended_is_not_scored(killed_in_its_test, scores):
     run = killed_in_its_test(
         "run", *SMALL, *PRIOR, "+trainer.max_steps=4"
     )  # a score of 1,597 images would be a KeyError
-    assert not list((run / "pictures").glob("*_epoch_0002.png"))
+    assert not list((run / "pictures").rglob("epoch_0002.png"))
     assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
 
 

@@ -17,6 +17,7 @@ from foundation.errors import ConfigError
 from jobs.evaluation import evaluate
 from jobs.run_data import check_same_data, save_data
 from run_folder.layout import DATA
+from run_folder.pictures import bare_grid
 
 SMALL = ["data=folder", "data.image_size=8", "network=mlp", "network.encoder.width=8", "network.decoder.width=8",
          "scores=none"]  # fmt: skip
@@ -125,7 +126,7 @@ def test_last_row_of_reconstructions_has_its_originals_above(tmp_path: Path, tra
     root = write_images(tmp_path / "flat", ["a"], count=60)
     run = train_in("run", *SMALL, f"data.root={root}", "data.num_val=5", "callbacks.reconstruction_grid.columns=3",
                    "callbacks.reconstruction_grid.rows=10")  # fmt: skip
-    picture = np.asarray(Image.open(run / "pictures" / "reconstructions_final.png"))
+    picture = np.asarray(bare_grid(Image.open(run / "pictures" / "reconstructions" / "final.png")))
     images = folder_at(root, num_val=5).split("val").images.permute(0, 2, 3, 1).numpy()
     tile = 48 + 2
     for index, image in enumerate(images):

@@ -62,13 +62,13 @@ def test_run_folder_holds_everything(model: str, train_in, capsys: pytest.Captur
     assert protocol["num_real"] == protocol["num_fakes"] == 300
     assert (run / record["checkpoint"]).is_file()
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    pictures = {path.name for path in (run / "pictures").iterdir()}
+    pictures = {str(path.relative_to(run / "pictures")) for path in (run / "pictures").rglob("*.*")}
     drawn = ["samples_fixed", "samples_fresh", "interpolation_line", "interpolation_slerp"]
     drawn += ["reconstructions"] if model == "vae" else []
     moments = ["epoch_0001", "epoch_0002", "final"]
-    single = {"loss_curves.png", "nearest_train_final.png", "classes.png"}
-    single |= {"kl_by_dimension.png"} if model == "vae" else set()
-    assert pictures == {f"{name}_{moment}.png" for name in drawn for moment in moments} | single
+    single = {"training.webp", "charts/loss_curves.png", "nearest_train/final.png", "charts/classes.png"}
+    single |= {"charts/kl_by_dimension.png"} if model == "vae" else set()
+    assert pictures == {f"{name}/{moment}.png" for name in drawn for moment in moments} | single
     for picture in pictures:
         Image.open(run / "pictures" / picture).verify()
     assert OmegaConf.load(run / "config.yaml").choices.model == model
@@ -303,8 +303,8 @@ def test_pictures_scores_val_losses_and_the_best_checkpoint_have_one_cadence(tra
     run = train_in("run", *MLP, "trainer.max_epochs=5", "every_n_epochs=2", "trainer.log_every_n_steps=1000")
     due = [2, 4]
     for name in ("samples_fixed", "interpolation_line", "reconstructions"):
-        drawn = {path.name for path in (run / "pictures").glob(f"{name}_*")}
-        assert drawn == {f"{name}_{stage}.png" for stage in (*(f"epoch_{epoch:04d}" for epoch in due), "final")}
+        drawn = {path.name for path in (run / "pictures" / name).iterdir()}
+        assert drawn == {f"{stage}.png" for stage in (*(f"epoch_{epoch:04d}" for epoch in due), "final")}
     rows = read_rows(run / "metrics.csv")
     for scalar in ("val/fid_reference", "val/elbo"):
         assert [images_seen for images_seen, row in rows if scalar in row] == [1197 * epoch for epoch in due], scalar

@@ -55,6 +55,22 @@ def test_half_life_of_zero_copies():
     assert average.module.weight.item() == 2.0
 
 
+@pytest.mark.parametrize("replace", ["buffers", "parameters"])
+def test_average_follows_what_took_the_place_of_a_networks_tensors(replace: str):
+    """As moving it to a device does with buffers, and loading with `assign=True` with parameters."""
+    network = nn.BatchNorm1d(2)
+    average = ExponentialMovingAverage(network, half_life=1, ramp_up=0.0)
+    average.update(network, elapsed=1, images_seen=1)
+    if replace == "buffers":
+        network.running_mean = torch.tensor([3.0, 4.0])
+        average.module.running_var = torch.tensor([5.0, 6.0])
+    else:
+        network.load_state_dict(network.state_dict() | {"weight": torch.tensor([3.0, 4.0])}, assign=True)
+    average.update(network, elapsed=1, images_seen=2)
+    for ours, theirs in zip(average.module.state_dict().values(), network.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_buffers_are_copied():
     network = nn.BatchNorm1d(3)
     average = ExponentialMovingAverage(network, half_life=1e6, ramp_up=1.0)

@@ -151,6 +151,7 @@ def trained_on(errors: torch.Tensor, half_life: float = 1e9) -> OptimalGaussianL
     """A likelihood that has seen one batch of pixels that were missed by so much."""
     likelihood = OptimalGaussianLikelihood(half_life)
     likelihood.log_prob(torch.zeros_like(errors), errors)
+    likelihood.follow(len(errors))
     return likelihood
 
 
@@ -187,7 +188,10 @@ def test_outside_training_the_scale_is_the_training_images_whatever_it_judges():
 
 def test_weight_of_a_batch_in_the_scale_halves_with_every_half_life():
     likelihood = trained_on(torch.full((100, 1, 4, 4), 0.3), half_life=50)
-    likelihood.log_prob(torch.zeros(50, 1, 4, 4), torch.full((50, 1, 4, 4), 0.1))
+    for error in (0.7, 0.1):  # of two judgements in one step the last counts, and one step's images
+        likelihood.log_prob(torch.zeros(50, 1, 4, 4), torch.full((50, 1, 4, 4), error))
+    likelihood.follow(50)
+    likelihood.follow(50)  # there is nothing more to follow
     expected = (0.5 * 100 * 0.09 + 50 * 0.01) / (0.5 * 100 + 50)
     assert (likelihood.squared_errors / likelihood.pixels).item() == pytest.approx(expected, rel=0.01)
 
@@ -209,10 +213,35 @@ def test_optimal_scale_travels_to_the_average_and_in_checkpoints():
     again = build("model=vae", "model/likelihood=gaussian_optimal", seed=1)
     again.load_state_dict(saved)
     batch = random_batch()
+    weights = []
     for one in (model, again.eval()):
         torch.manual_seed(0)
-        one.terms = one.log_importance_weights(batch, 4, 100)
-    assert torch.equal(model.terms, again.terms)
+        weights.append(one.log_importance_weights(batch, 4, 100))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("model", ["vae", "vaegan", "vqvae"])
+def test_optimal_scale_follows_once_a_step_by_as_many_images_as_were_seen(model: str):
+    built = build(f"model={model}", "model/likelihood=gaussian_optimal", "model.likelihood.half_life=4")
+    if model == "vaegan":  # whose steps need a trainer; this is what each of them asks of the likelihood
+        built.encoder_step = lambda real: (torch.zeros(len(real), 1), built.encoder_objective(real)[1])
+        built.decoder_step = lambda real, z: (real, built.unexplained(real, torch.zeros_like(real.images)))
+        built.discriminator_step = lambda real, fake: {}
+    images = random_batch().images
+    for _ in range(2):
+        built.training_step((images, torch.zeros(len(images), dtype=torch.long)), 0)
+    pixels = images.numel()
+    assert built.likelihood.pixels.item() == pytest.approx(pixels * (1 + 0.5 ** (len(images) / 4)), rel=1e-3)
+
+
+def test_optimal_scale_counts_the_images_of_an_importance_weighted_bound_once():
+    built = build("model=vae", "model/likelihood=gaussian_optimal", "model.likelihood.half_life=4",
+                  "model/objective=iwae", "model.objective.num_samples=3")  # fmt: skip
+    images = random_batch().images
+    for _ in range(2):
+        built.training_step((images, None), 0)
+    expected = 3 * images.numel() * (1 + 0.5 ** (len(images) / 4))
+    assert built.likelihood.pixels.item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_optimal_scale_is_that_of_all_processes_batches(monkeypatch: pytest.MonkeyPatch):
@@ -227,4 +256,6 @@ def test_optimal_scale_is_that_of_all_processes_batches(monkeypatch: pytest.Monk
     found = likelihood.log_prob(torch.zeros_like(ours), ours)
     scale = ((2 * 0.1**2 + 6 * 0.3**2) / 8) ** 0.5
     torch.testing.assert_close(found, GaussianLikelihood(scale, False).log_prob(torch.zeros_like(ours), ours))
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
+    likelihood.follow(2)  # of each process
     assert likelihood.pixels.item() == pytest.approx(8 * 16, rel=1e-3)

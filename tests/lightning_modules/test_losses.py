@@ -135,3 +135,20 @@ def test_relativistic_loss_is_finite_for_extreme_logits():
     low, high = torch.full((1, 1), -1e4), torch.full((1, 1), 1e4)
     assert RelativisticLoss().discriminator(low, high).item() == pytest.approx(2e4)
     assert RelativisticLoss().generator(low, high).item() == pytest.approx(2e4)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_equilibrium_is_where_the_best_discriminator_tells_nothing_apart(loss: AdversarialLoss):
+    """Of equal distributions the best verdict is one logit for all images, for these losses are convex in logits."""
+    logits = torch.linspace(-4, 4, 1601)
+    losses = torch.stack([loss.discriminator(one.view(1, 1), one.view(1, 1)) for one in logits])
+    best = logits[losses < losses.min() + 1e-6]
+    found = loss.equilibrium
+    assert found is not None and found.discriminator.value == pytest.approx(losses.min().item(), abs=1e-6)
+    generator = torch.stack([loss.generator(one.view(1, 1), one.view(1, 1)) for one in best])
+    verdicts = best.sigmoid()
+    for level, values in ((found.generator, generator), (found.verdict, verdicts)):
+        is_open = bool(values.max() - values.min() > 0.01)
+        assert (level is None) == is_open
+        if level is not None:
+            assert level.value == pytest.approx(values.mean().item(), abs=1e-3)

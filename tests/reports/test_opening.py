@@ -4,14 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from report_runs import make_run
 
+from callbacks.pictures import save_sheet
+from callbacks.sheets import Block, Sheet
+from reports.browser import frames_of
 from reports.data_sets import DataSet, data_sets_of
 from reports.opening import AT_FIRST
 from reports.pictures import SHOWN, open_png, picture_of, real_images, tiles_of
 from reports.run_folders import find_runs
+from run_folder.pictures import grid_of as grid_of_picture
+from run_folder.pictures import picture_file
 
 SIDE, PADDING = 4, 2
 
@@ -124,3 +130,39 @@ def test_the_best_of_each_family_is_seen_before_others(tmp_path: Path):
     names = [entry.name.split(" ")[0] for entry in opening.entries]
     assert names == ["gan"] * (AT_FIRST - 1) + ["vae"]
     assert len(opening.others) == 7 - AT_FIRST and all(entry.name.startswith("gan") for entry in opening.others)
+
+
+def titled(path: Path, greys: list[list[int]], **said: object) -> None:
+    """A grid of white and grey as a run draws it, title and labels around it."""
+    images = torch.tensor(greys).flatten().view(-1, 1, 1, 1).expand(-1, 1, SIDE, SIDE) / 255
+    save_sheet(path, Sheet("A title", [Block(images, len(greys[0]), **said)], facts=["gan (mlp) · digits · seed 0"]))
+
+
+def test_of_a_titled_picture_in_the_folder_of_its_kind_the_images_alone_are_shown(tmp_path: Path):
+    greys = [[0] * 12] * 8
+    run_with(tmp_path / "run", "gan", {}, sample_grid={"columns": 12, "rows": 8})
+    (tmp_path / "run" / "pictures" / "samples_fixed_final.png").unlink()
+    titled(picture_file(tmp_path / "run", "samples_fixed", "final"), greys, column_labels=["a"] * 12)
+    (run,) = find_runs([tmp_path])
+    shown = open_png(run.picture("samples_fixed_final"))
+    assert shown.size == grid_of(greys).resize((12 * 50 + 2, 8 * 50 + 2)).size
+    picture = picture_of(run, "samples_fixed_final", "a", "b")
+    assert picture.window.scale == shown.width / (SHOWN[0] * 50 + PADDING)
+
+
+def test_real_images_are_cut_out_of_titled_reconstructions(tmp_path: Path):
+    run_with(tmp_path / "run", "vae", {}, reconstruction_grid={"columns": 2, "rows": 2})
+    path = picture_file(tmp_path / "run", "reconstructions", "final")
+    titled(path, [[10, 20], [4, 5], [30, 40], [6, 7]], row_labels=["real", "reconstruction"] * 2)
+    with Image.open(path) as opened:
+        grid = grid_of_picture(opened)
+    assert grid is not None and grid.rows == 4
+    assert sorted(set(greys_of(tmp_path)) & {10, 20, 30, 40}) == [10, 20, 30, 40]
+
+
+def test_the_browser_finds_samples_by_epoch_in_the_folder_of_their_kind(tmp_path: Path):
+    run_with(tmp_path / "run", "gan", {}, sample_grid={"columns": 2, "rows": 1})
+    for epoch in (3, 12):
+        titled(picture_file(tmp_path / "run", "samples_fixed", f"epoch_{epoch:04d}"), [[epoch, 200]])
+    (run,) = find_runs([tmp_path])
+    assert [frame.epoch for frame in frames_of(run)] == [3, 12]

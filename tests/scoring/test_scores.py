@@ -138,10 +138,12 @@ def test_there_is_no_floor_where_training_images_are_fewer_than_fakes(
 def test_copies_of_training_images_are_found_out(images: Pictured):
     copies = scorer_of(images).report(GivenSamples(images.split("train").images[:40], 16), repeats=1)
     assert copies.scores["nearest_train"].value == pytest.approx(0, abs=1e-3)
-    assert torch.equal(copies.closest, copies.neighbours)
+    assert torch.equal(copies.closest.fakes, copies.closest.neighbours[:, 0])
+    assert torch.equal(copies.random.fakes, copies.random.neighbours[:, 0])
+    assert float(copies.closest.distances[:, 0].max()) == 0 and float(copies.random.distances[:, 1].min()) > 0
     new = scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
     assert new.scores["nearest_train"].value == pytest.approx(1, abs=1e-6)
-    assert not torch.equal(new.closest, new.neighbours)
+    assert not torch.equal(new.closest.fakes, new.closest.neighbours[:, 0])
 
 
 def test_closest_pairs_are_fakes_of_the_first_draw_and_their_nearest_training_images(images: Pictured):
@@ -150,8 +152,21 @@ def test_closest_pairs_are_fakes_of_the_first_draw_and_their_nearest_training_im
     fakes, train = first_pixels(samples, 40, seed=0), images.split("train").images.flatten(1)[:, :5] / 255
     distance, nearest = torch.cdist(fakes, train).min(dim=1)
     closest = distance.sort().indices[:10]
-    torch.testing.assert_close(report.closest.flatten(1)[:, :5], fakes[closest])
-    torch.testing.assert_close(report.neighbours.flatten(1)[:, :5], train[nearest[closest]])
+    torch.testing.assert_close(report.closest.fakes.flatten(1)[:, :5], fakes[closest])
+    torch.testing.assert_close(report.closest.neighbours[:, 0].flatten(1)[:, :5], train[nearest[closest]])
+    torch.testing.assert_close(report.closest.distances[:, 0], distance[closest])
+
+
+def test_neighbours_of_random_fakes_are_the_nearest_in_their_order(images: Pictured):
+    report = scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)
+    fakes = first_pixels(ModelSamples(gan(), 16), 40, seed=0)
+    train = images.split("train").images.flatten(1)[:, :5] / 255
+    shown = report.random.fakes.flatten(1)[:, :5]
+    rows = (shown.unsqueeze(1) - fakes).abs().sum(dim=2).argmin(dim=1)
+    assert len(set(rows.tolist())) == 10 and rows.tolist() != sorted(rows.tolist())  # ten, and not the first ten
+    distance, order = torch.cdist(shown, train).sort(dim=1)
+    torch.testing.assert_close(report.random.distances, distance[:, :5])
+    torch.testing.assert_close(report.random.neighbours.flatten(2)[:, :, :5], train[order[:, :5]])
 
 
 def test_classes_are_told_only_by_an_extractor_that_tells_them_apart(images: Pictured):
@@ -458,7 +473,7 @@ def test_record_carries_the_protocol(train_in):
     for result in record["scores"].values():
         assert set(result) == {"value", "std", "floor", "protocol", "weights", "latents"} and result["protocol"] == key
         assert result["weights"] == "averaged (EMA)" and result["latents"] == "prior"
-    for picture in ("nearest_train_final.png",):
+    for picture in ("nearest_train/final.png",):
         assert (run / "pictures" / picture).is_file()
 
 

@@ -96,7 +96,7 @@ def test_trackio_has_curves_pictures_and_settings(tracked: Path):
     for scalar in ("train/elbo", "val/fid_reference", "test/fid_reference"):
         assert [(row["step"], row[scalar]) for row in logs if scalar in row] == curve(tracked, scalar)
     files = [row[key]["file_path"] for row in logs for key in row if key.startswith("pictures/")]
-    assert len(files) == len(list((tracked / "pictures").iterdir()))
+    assert len(files) == len(list((tracked / "pictures").rglob("*.png")))
     assert all((TRACKIO_DIR / "media" / file).is_file() for file in files)
     assert SQLiteStorage.get_run_config("vae-vs-gan", NAME)["model.latent_dim"] == 64
 
@@ -107,7 +107,7 @@ def test_wandb_has_curves_pictures_settings_and_scores(tracked: Path):
     for word in ("train/elbo", "val/fid_reference", "test/fid_reference", "model.latent_dim", NAME):
         assert word.encode() in content, word
     images = list((folder / "files" / "media" / "images" / "pictures").iterdir())
-    assert len(images) == len(list((tracked / "pictures").iterdir()))
+    assert len(images) == len(list((tracked / "pictures").rglob("*.png")))
 
 
 def test_nothing_of_this_machine_is_in_what_is_sent(tracked: Path):
