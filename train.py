@@ -22,7 +22,7 @@ def train(cfg: DictConfig) -> float | None:
     callbacks = building.build_callbacks(cfg, datamodule)  # scores, pictures, curves, checkpoints, the record
     building.seed_everything(cfg.seed)  # after the callbacks, so that none of them can change a weight
     model = building.build_model(cfg.model, datamodule, compiled=cfg.compile)
-    trainer = building.build_trainer(cfg, model, callbacks, purge_step=run.resumption.purge_step)
+    trainer = building.build_trainer(cfg, model, callbacks)
 
     with run.stoppable():
         run.begin(datamodule, model, trainer)

@@ -74,7 +74,7 @@ def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: i
             cfg.trainer,
             max_epochs=1,
             callbacks=callbacks,
-            logger=build_loggers(cfg.logger, purge_step=None),
+            logger=build_loggers(cfg.logger),
             limit_train_batches=stopwatch.last + 1,
             enable_progress_bar=True,
         )

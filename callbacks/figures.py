@@ -11,19 +11,18 @@ from foundation.atomic import write_atomically
 from lightning_modules.foreign import clock_of
 from run_folder.judgements import INACTIVE_BELOW
 from run_folder.pictures import CHARTS, picture_file
-
-from .pictures import dashboards
+from trackers.pictures import log_picture
 
 REAL, GENERATED, LEVEL = "#4477aa", "#cc6677", "#555555"  # colours: the first two are told apart by everybody
 
 
 def show_figure(trainer: Trainer, module: LightningModule, name: str, figure: Figure) -> None:
-    """Put a figure into the run folder as `charts/<name>.png` and onto the dashboard."""
+    """Put a figure into the run folder as `charts/<name>.png` and to the trackers."""
     if not trainer.is_global_zero:
         return
-    save_figure(picture_file(Path(trainer.default_root_dir), CHARTS, name), figure)
-    for dashboard in dashboards(trainer):
-        dashboard.add_figure(name, figure, clock_of(module))
+    path = picture_file(Path(trainer.default_root_dir), CHARTS, name)
+    save_figure(path, figure)
+    log_picture(trainer.loggers, name, path, clock_of(module))
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -1,17 +1,15 @@
-"""Pictures as PNG files in the run folder and on the dashboard."""
+"""Pictures as PNG files in the run folder and in the trackers."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from lightning import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from foundation.atomic import write_atomically
 from lightning_modules.foreign import clock_of
 from run_folder.pictures import metadata, picture_file
+from trackers.pictures import log_picture
 
 from .run_facts import run_facts
 from .sheets import Drawn, Sheet, as_image, draw_sheet
@@ -31,15 +29,10 @@ def save_sheet(path: Path, sheet: Sheet) -> Drawn:
 
 
 def show_sheet(trainer: Trainer, module: LightningModule, kind: str, stage: str, sheet: Sheet) -> None:
-    """Put a sheet, with what is known of the run, into the run folder, `<kind>/<stage>.png`, and onto the dashboard."""
+    """Put a sheet, with what is known of the run, into the run folder, `<kind>/<stage>.png`, and to the trackers."""
     if not trainer.is_global_zero:
         return
     sheet = replace(sheet, facts=run_facts(trainer, module))
-    drawn = save_sheet(picture_file(Path(trainer.default_root_dir), kind, stage), sheet)
-    for dashboard in dashboards(trainer):
-        dashboard.add_image(kind, np.asarray(drawn.picture), clock_of(module), dataformats="HWC")
-
-
-def dashboards(trainer: Trainer) -> list[SummaryWriter]:
-    """TensorBoard's writers of a run, none where it is logged elsewhere."""
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    path = picture_file(Path(trainer.default_root_dir), kind, stage)
+    save_sheet(path, sheet)
+    log_picture(trainer.loggers, kind, path, clock_of(module))

@@ -1,4 +1,4 @@
-"""metrics.json: what was trained, at what cost, and how good it is; and the same for the dashboard."""
+"""metrics.json: what was trained, at what cost, and how good it is; and the scores for the trackers."""
 
 import re
 import sys
@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_modules.image_model import ImageModel
 from run_folder.layout import METRICS
 from run_folder.provenance import provenance
 from run_folder.records import ProvenanceRecord, RunRecord, project_version, write_record
-from run_folder.settings import decides_weights, flattened
+from trackers.tracker import Tracker
 
 from .checkpoints import best_val_score
 from .divergence import check_can_be_scored
@@ -29,13 +28,12 @@ from .trainer_facts import callbacks_of, whole_epochs
 class RunRecorder(Identified):
     """Measures time and memory of the fit, and writes the run's record after its test.
 
-    `identity` opens the record (model, network, data, seed); those settings of `config` that decide the
-    weights go with it to TensorBoard's HParams page. `command` is that which makes the run again.
+    `identity` opens the record (model, network, data, seed). `command` is that which makes the run again.
     """
 
-    def __init__(self, identity: dict[str, Any], config: dict[str, Any], command: str | None) -> None:
+    def __init__(self, identity: dict[str, Any], command: str | None) -> None:
         super().__init__(identity)
-        self.config, self.command = config, command
+        self.command = command
         self.seconds = 0.0  # of training, pictures and val scores included, over all parts of a resumed run
         self.images_seen = 0
         self._since: float | None = None  # the clock at the start of the present fit
@@ -75,12 +73,10 @@ class RunRecorder(Identified):
         measured = gather(callbacks_of(trainer))
         results = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         write_record(Path(trainer.default_root_dir) / METRICS, self.record(trainer, pl_module, measured, results))
-        settings = flattened(self.config)
-        deciding = {name: value for name, value in settings.items() if decides_weights(name) and value is not None}
+        scores = {name: value for name, value in results.items() if name in measured.scores}
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                hyperparameters = {**deciding, **self.identity, "protocols": " ".join(measured.protocols)}
-                logger.log_hyperparams(hyperparameters, results, step=pl_module.images_seen)
+            if isinstance(logger, Tracker):
+                logger.log_scores(scores or results, list(measured.protocols))
 
     def record(
         self, trainer: Trainer, model: ImageModel, measured: Measured, results: Mapping[str, float]

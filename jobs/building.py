@@ -23,7 +23,6 @@ from foundation.errors import ConfigError
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from run_folder.checkpoints import AtomicCheckpointIO
-from run_folder.settings import as_dict
 
 from .command_line import command_of_run, quiet_libraries
 from .identity import identity_of
@@ -79,17 +78,14 @@ def offer(facts: Mapping[str, Any], factory: partial) -> partial:
     return partial(factory.func, *factory.args, **{name: facts[name] for name in named} | arguments)
 
 
-def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback], purge_step: int | None) -> Trainer:
-    """Lightning's trainer, with the callbacks and loggers of the config. Raises ConfigError if they don't suit a model.
-
-    `purge_step`: of a resumed run, from where on its dashboard drops what was drawn.
-    """
+def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback]) -> Trainer:
+    """Lightning's trainer, with a config's callbacks and loggers. Raises ConfigError if they don't suit the model."""
     check_makes_images(model, callbacks)
     check_steps(model, cfg.trainer)
     trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
-        logger=build_loggers(cfg.logger, purge_step),
+        logger=build_loggers(cfg.logger),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=cfg.callbacks.progress_bar is not None,
     )
@@ -137,7 +133,7 @@ def check_makes_images(model: ImageModel, callbacks: list[Callback]) -> None:
 def build_callbacks(cfg: DictConfig, datamodule: ImageDataModule) -> list[Callback]:
     if cfg.callbacks.last_checkpoint is None:
         raise ConfigError("callbacks.last_checkpoint: this one can't be turned off, the run is tested from it")
-    record = RunRecorder(identity_of(cfg), as_dict(cfg), command_of_run())
+    record = RunRecorder(identity_of(cfg), command_of_run())
     first = [WholeEpochs(), EpochSeed(cfg.seed), LatentFit(cfg.seed), LoopProgress()]
     return [*first, *build_observers(cfg, datamodule), record]
 
@@ -152,7 +148,5 @@ def build_scores(config: DictConfig | None, datamodule: ImageDataModule) -> list
     return [offer(facts_of(datamodule), instantiate(config))(datamodule=datamodule)] if config else []
 
 
-def build_loggers(config: DictConfig, purge_step: int | None) -> list[Any]:
-    """Loggers; the dashboard of a resumed run drops what was drawn after the checkpoint."""
-    extra = {"lightning.pytorch.loggers.TensorBoardLogger": {"purge_step": purge_step}}
-    return [instantiate(node, **extra.get(node._target_, {})) for node in config.values() if node is not None]
+def build_loggers(config: DictConfig) -> list[Any]:
+    return [instantiate(node) for node in config.values() if node is not None]

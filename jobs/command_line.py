@@ -42,7 +42,7 @@ from .sweeps import register_folder_name, resumed
 PROJECT = Path(__file__).parents[1]
 OWN = {  # what is this project's own there
     "benchmarks", "callbacks", "datamodules", "explorer", "foundation", "hydra_plugins", "jobs", "lightning_modules",
-    "reports", "run_folder", "scoring", "train", "evaluate", "explore", "export", "report",
+    "reports", "run_folder", "scoring", "trackers", "train", "evaluate", "explore", "export", "report",
 }  # fmt: skip
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts

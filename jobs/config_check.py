@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from foundation.errors import ConfigError
 from run_folder.layout import CHECKPOINTS
 from run_folder.settings import as_dict, flattened
+from trackers.tracker import check_installed
 
 from .config_types import (
     DataOfRun,
@@ -85,6 +86,7 @@ def check(cfg: DictConfig) -> None:
         check_objects(plain)
         check_how(plain, known_choices())
         check_trainer(plain["trainer"], plain["model"])
+        check_trackers(plain["logger"])
     if schema in (Evaluation, Exploration) and "_target_" not in plain["data"]:
         check_closed("data", plain["data"], DataOfRun)
     check_sections(plain)
@@ -203,7 +205,7 @@ def types_of(target: Any) -> dict[str, Any]:
 def check_values(prefix: str, values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not of its type; objects are checked as sections of their own."""
     for key, value in values.items():
-        if value == "" and prefix and key != "version":  # TensorBoard's, for a folder without one
+        if value == "" and prefix:
             raise ConfigError(f"{prefix}{key}: expected something, got ''")
         if key in types and not holds_object(value):
             check_value(f"{prefix}{key}", value, types[key])
@@ -321,6 +323,15 @@ def check_monitored(plain: Mapping[str, Any]) -> None:
             )
         if monitor.startswith(("val/fid_", "val/kid_")) and monitor[len("val/fid_") :] != name:
             raise ConfigError(f"{setting}: expected a score of scores.name={name}, as val/fid_{name}, got {monitor}")
+
+
+def check_trackers(loggers: Mapping[str, Any]) -> None:
+    """Raise ConfigError without metrics.csv, or where a tracker's library is not installed."""
+    if loggers.get("csv") is None:
+        raise ConfigError("logger.csv: metrics.csv can't be turned off, figures, reports and resuming read it")
+    for name, section in loggers.items():
+        if section is not None:
+            check_installed(callable_of(section["_target_"], f"logger.{name}.")[0], f"logger={name}")
 
 
 def check_recipe(plain: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning import LightningModule
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from datamodules.image_datamodule import ImageDataModule
@@ -20,6 +20,7 @@ from run_folder.layout import BEST, CHECKPOINTS, CONFIG, CURVES, END, LAST, WEIG
 from run_folder.pictures import FIXED, epoch_stage, picture_file, pictures_by_epoch
 from run_folder.records import finished_record
 from run_folder.settings import decides_weights, flattened
+from trackers.tracker import Tracker
 
 from .run_data import check_same_data
 
@@ -30,7 +31,7 @@ LENGTHS = MAY_GROW[:2]  # that learning rates may depend on
 class Resumption:
     """The neutral element: a run that starts from nothing."""
 
-    purge_step: int | None = None  # from where on the dashboard drops what an earlier part of the run drew
+    resumed_at: int | None = None  # images seen by the checkpoint
 
     @staticmethod
     def of(ckpt_path: str | None, trainer: Mapping[str, Any]) -> "Resumption":
@@ -83,8 +84,8 @@ class ResumptionFrom(Resumption):
     other_length: str | None = None  # the setting by which it is of another length than the run that is resumed
 
     @property
-    def purge_step(self) -> int:  # type: ignore[override]
-        return self.images_seen + 1
+    def resumed_at(self) -> int:  # type: ignore[override]
+        return self.images_seen
 
     def check_fits(self, model: LightningModule) -> None:
         check_weights_fit(self.shapes, model, self.path)
@@ -127,8 +128,8 @@ class ResumptionFrom(Resumption):
             copy_file(self.path, run_dir / CHECKPOINTS / LAST)  # to go on from, should no other epoch end
             self.copy_pictures(old_run, run_dir)
         say(self.announcement)
-        # In place the dashboard still has its curves; metrics.csv is begun anew by its logger.
-        rewritten = [logger for logger in loggers if not (in_place and isinstance(logger, TensorBoardLogger))]
+        # Trackers that go on with the same run still have its curves; metrics.csv is begun anew by its logger.
+        rewritten = [logger for logger in loggers if not (isinstance(logger, Tracker) and logger.has_history)]
         for images_seen, scalars in readable_rows(old_run / CURVES, kept_in=run_dir):
             if images_seen <= self.images_seen and not any(name.startswith("test/") for name in scalars):
                 for logger in rewritten:

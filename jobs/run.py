@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightning import Trainer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
@@ -37,6 +38,7 @@ from .resuming import Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
 from .summary import summary
+from .tracked_run import begin_tracking, how_to_look, tracking
 
 
 class Run:
@@ -53,6 +55,7 @@ class Run:
         self.resumption.check_same_run(as_dict(cfg))
         check_processes(cfg.trainer)
         self.writes = writes()
+        self.loggers: list[Logger] = []  # once they know of the run
         if self.writes:
             claim(self.folder, resumed_from=cfg.ckpt_path)
 
@@ -68,6 +71,8 @@ class Run:
             self.resumption.check_same_data(datamodule)
             save_config(self.cfg, self.folder)
             save_data(datamodule, self.folder)
+            self.loggers.extend(trainer.loggers)
+            begin_tracking(self.cfg, self.folder, trainer.loggers, self.resumption.resumed_at)
             self.resumption.copy_history(self.folder, trainer.loggers)
 
     @contextmanager
@@ -76,7 +81,7 @@ class Run:
 
         SIGTERM and Ctrl-C, a full disk or memory, and the end of another of the processes that train together.
         """
-        with ended_with_first_process(self.advice), ended_by_signals(self.advice):
+        with ended_with_first_process(self.advice), ended_by_signals(self.advice), tracking(self.loggers):
             try:
                 yield
             except OSError as error:
@@ -107,5 +112,5 @@ class Run:
     def finish(self, trainer: Trainer) -> float | None:
         """Print what the run came to, from its record. Returns the score on val that chose the best checkpoint."""
         if self.writes:
-            print(summary(self.folder), flush=True)
+            print(summary(self.folder, how_to_look(self.loggers)), flush=True)
         return best_val_score(callbacks_of(trainer))

@@ -15,6 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from foundation.programs import program
 from run_folder.choices import CONF, package_of
 
+from .override_check import choices_of
+
 MOST = 8  # names in one message
 Load = Callable[[list[str]], DictConfig]  # composes a config, Hydra's own section included, of overrides
 
@@ -59,7 +61,9 @@ def explained(refused: Refused, config: DictConfig, taken: Sequence[str], load: 
     key, choices = parsed.key_or_group, config.hydra.runtime.choices
     missing = missing_choice(refused.error)
     if missing is not None and (CONF / key).is_dir():
-        return unknown_choice(key, str(parsed.value()), missing.options)
+        value, options = parsed.value(), missing.options or choices_of(key)  # Hydra names none where several are given
+        given = [str(choice) for choice in (value if isinstance(value, list) else [value])]
+        return unknown_choice(key, next((choice for choice in given if choice not in options), given[0]), options)
     if "/" in key:
         return unknown_group(key, choices, taken, load)
     known = set(names_in(config, key.partition(".")[0] == "hydra"))
@@ -75,7 +79,7 @@ def missing_choice(error: BaseException | None) -> MissingConfigException | None
     return error
 
 
-def unknown_choice(group: str, choice: str, options: Sequence[str] | None) -> str:
+def unknown_choice(group: str, choice: str, options: Sequence[str]) -> str:
     """A choice that a group does not have: those of its name elsewhere, or the nearest ones, and all that it has."""
     typed = dict(ways_to_choose())
     inside = {name.removeprefix(f"{group}/"): way for name, way in typed.items() if way.startswith(f"{group}=")}
@@ -83,7 +87,7 @@ def unknown_choice(group: str, choice: str, options: Sequence[str] | None) -> st
     named.sort(key=lambda way: not way.startswith(f"{group}="))
     near = named or [inside[name] for name in closest(choice, inside)]
     folders = [f"{path.name}/…" for path in sorted((CONF / group).iterdir()) if path.is_dir() and is_global(path)]
-    known = ", ".join([*(option for option in options or () if not option.startswith("_")), *folders])
+    known = ", ".join([*(option for option in options if not option.startswith("_")), *folders])
     return f"{group}={choice}: there is no such choice; {did_you_mean(near)}{group} has: {known}"
 
 
@@ -124,8 +128,10 @@ def unknown_key(
     key: str, override: str, config: DictConfig, known: Collection[str], taken: Sequence[str], load: Load
 ) -> str:
     """A setting that there is not: the choices that have it, how it is added where it can be, or the nearest ones."""
-    choices = config.hydra.runtime.choices
-    groups = sorted((str(group) for group in choices), key=len, reverse=True)
+    choices = {str(group): choice for group, choice in config.hydra.runtime.choices.items()}
+    if "logger" in config:  # of which there can be several, that Hydra keeps no note of
+        choices.setdefault("logger", f"[{','.join(name for name in config.logger if name != 'csv')}]")
+    groups = sorted(choices, key=len, reverse=True)
     for group in groups:
         if key.startswith(f"{group.replace('/', '.')}.") and is_written_in(group, key.rpartition(".")[2]):
             having = choices_with(group, lambda config: key in set(names_in(config)), taken, load)

@@ -1,6 +1,6 @@
 """The results of a run as lines of text for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from run_folder.layout import CURVES, METRICS, PICTURES
@@ -10,8 +10,8 @@ from scoring.published import published_under
 from scoring.scorer import TRUSTED_ABOVE
 
 
-def summary(run_dir: Path) -> str:
-    """A finished run's scores, and where its results are."""
+def summary(run_dir: Path, dashboards: Sequence[str]) -> str:
+    """A finished run's scores, and where its results are; `dashboards`: what shows those that trackers have."""
     record = read_record(run_dir / METRICS, RunRecord)
     run_dir = run_dir.resolve()
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
@@ -28,7 +28,7 @@ def summary(run_dir: Path) -> str:
             *(f"  health     {entry.kind} in epoch {entry.epoch}: {entry.text}" for entry in record.health or []),
             f"  pictures   {shown / PICTURES}",
             f"  scores     {shown / METRICS}   curves {shown / CURVES}",
-            f"  dashboard  tensorboard --logdir {shown}",
+            *(f"  dashboard  {command}" for command in dashboards),
         ]
     )
 

@@ -3,11 +3,12 @@
 import atexit
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,7 @@ from .run_start import unwritable
 from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
 
 OPTION = "sweep.resume="
+HEAD = ("model", "network", "data")  # what the name of a job's folder begins with
 # Which jobs a sweep has and where they lie is settled when it begins.
 SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
 MAY_GROW = "hydra.sweeper.n_trials"  # of a search, which goes on where it ended
@@ -32,21 +34,41 @@ MAY_GROW = "hydra.sweeper.n_trials"  # of a search, which goes on where it ended
 _locks: dict[Path, FolderLock] = {}  # of this process's sweeps
 
 
-def folder_name(overrides: Sequence[str], number: int, swept: Collection[str] = ()) -> str:
-    """A job's overrides as a folder name that needs no quotes on a command line.
+def folder_name(
+    overrides: Sequence[str], number: int, choices: Mapping[str, Any] | None = None, swept: Collection[str] = ()
+) -> str:
+    """What a job is called by, as a folder that needs no quotes on a command line: vae-mlp-digits/seed0.
 
-    Those that decide no weights are left out, for a sweep may be resumed with others; but not those that tell the
-    sweep's jobs apart.
+    Its model, network and data, chosen or by default (`choices`); then what else is `swept` over, or where that is
+    unknown, all overrides that decide weights: a sweep may be resumed with others. Below them lie its seeds.
     """
-    named = [o for o in overrides if decides_weights(setting_of(o)) or setting_of(o) in swept]
-    given = "_".join(sorted(named)).replace("=", "-")
-    name = re.sub(r"[^\w.+]+", "-", given).strip("-")
+    typed = {o.partition("=")[0]: o.partition("=")[2] for o in overrides}
+    head = "-".join(str(chosen) for group in HEAD if (chosen := typed.get(group, (choices or {}).get(group))))
+    others = [override for override in overrides if override.partition("=")[0] not in (*HEAD, "seed")]
+    rest = [o for o in others if (setting_of(o) in swept if swept else decides_weights(setting_of(o)))]
+    given = "_".join(filter(None, [head, *sorted(rest)])).replace("=", "-").replace("/", ".")
+    name = re.sub(r"[^\w.+]+", "-", given).strip("-.")
+    seed = typed.get("seed", "")
+    seeded = [f"seed{seed}"] if re.fullmatch(r"\w+", seed) else []
     # What was changed or cut could make two jobs' names the same.
-    return name if name and name == given and len(name) <= 200 else f"{name[:200]}_{number}".lstrip("_")
+    is_whole = name == given and len(name) <= 200 and bool(seeded) == bool(seed)
+    parts = [name[:200] if is_whole else f"{name[:200]}_{number}".lstrip("_"), *seeded]
+    return "/".join(filter(None, parts)) or str(number)
+
+
+def swept_settings() -> list[str]:
+    """The settings in which the jobs of this job's sweep differ; none where it can't be read how it began."""
+    hydra = HydraConfig.get()
+    try:
+        task, _ = overrides_of(record_of(Path(hydra.runtime.cwd, hydra.sweep.dir)))
+    except ConfigError:
+        task = []
+    params = hydra.sweeper.get("params") or {}
+    return list(dict.fromkeys([*map(setting_of, filter(has_several_values, task)), *map(setting_of, params)]))
 
 
 def register_folder_name(swept: Collection[str] = ()) -> None:
-    """Make `${folder_name:<overrides>,<number>}` known to configs."""
+    """Make `${folder_name:<overrides>,<number>,<choices>}` known to configs."""
     OmegaConf.register_new_resolver("folder_name", partial(folder_name, swept=frozenset(swept)), replace=True)
 
 

@@ -19,6 +19,7 @@ class SweepReport(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.config = config
         self.sweep_dir = Path(config.hydra.sweep.dir).resolve()
         atexit.register(self.report)
 
@@ -30,9 +31,12 @@ class SweepReport(Callback):
         if not any(path.is_dir() for path in self.sweep_dir.glob("*")):  # no job was ever started
             return
         try:
-            from reports import write_report  # what it needs takes a while to import, and single runs do without
+            from reports import write_report  # what these need takes a while to import, and single runs do without
+            from trackers.sweep import track_report
 
-            print(f"report: {write_report([self.sweep_dir])}", flush=True)
+            page = write_report([self.sweep_dir])
+            print(f"report: {page}", flush=True)
+            track_report(self.config, self.sweep_dir, page)
         except Exception as error:
             again = shlex.join([*program("report"), str(self.sweep_dir)])
             print(f"no report: {error}. Try again with: {again}", flush=True)

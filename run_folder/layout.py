@@ -13,6 +13,7 @@ EVALUATION = "evaluation"  # what evaluate.py adds to a run
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"  # by val's score; of the last whole epoch, from which a run is resumed
 END = "end.ckpt"  # of a run that ended amid an epoch: its last weights
+TRACKERS = "trackers.json"  # by which names trackers know the run
 WEIGHTS = "weights.safetensors"  # of a run that was exported, in the place of its checkpoints
 CARD = "README.md"  # of a run that was exported: what it is, for people and for the Hugging Face hub
 SAMPLES = "samples.png"  # of a run that was exported
@@ -22,6 +23,11 @@ GRAPHS = tuple(f"{network}{ending}" for network in (DECODER, ENCODER) for ending
 
 SWEEP = "multirun.yaml"  # in the folder of a sweep, around those of its jobs: Hydra writes it when it begins
 WAITING = "waiting"  # in the folder of a sweep: a folder for each job that has not begun
+
+
+def sweep_of(folder: Path) -> Path | None:
+    """The folder of the sweep that a folder is, or is in, up to three levels below; None if there is none."""
+    return next((above for above in (folder, *folder.parents[:3]) if (above / SWEEP).is_file()), None)
 
 
 def tested_checkpoint(run_dir: Path) -> Path:

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     PlainValidator,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     ValidationError,
     model_serializer,
 )
@@ -201,6 +202,12 @@ class EndRecord(Record):
     experiment: Text = None
     seed: Given = None
     version: str | None = None
+
+
+class TrackersRecord(Record):
+    """trackers.json: by which name each tracker knows a run, to go on there when it is resumed."""
+
+    runs: dict[str, Annotated[str, StringConstraints(pattern=r"^[\w-]{1,100}$")]]
 
 
 def project_version() -> str:

@@ -23,8 +23,8 @@ from jobs.sweeps import overrides_of
 from run_folder.checkpoints import ANOTHER, AtomicCheckpointIO, export_weights, read_checkpoint
 from run_folder.curves import add_rows, read_rows
 from run_folder.kept_config import write_config
-from run_folder.layout import CONFIG, CURVES, DATA, LAST, METRICS, STATUS, SWEEP, WEIGHTS
-from run_folder.records import DataRecord, EndRecord, RunRecord, SplitRecord, read_record, write_record
+from run_folder.layout import CONFIG, CURVES, DATA, LAST, METRICS, STATUS, SWEEP, TRACKERS, WEIGHTS
+from run_folder.records import DataRecord, EndRecord, RunRecord, SplitRecord, TrackersRecord, read_record, write_record
 from run_folder.settings import as_dict
 from scoring.reference import REFERENCE_FOLDER, load_reference, save_reference
 
@@ -107,6 +107,8 @@ KINDS = [
     Kind(METRICS, lambda path, number: write_record(path, RunRecord(scores={}, seconds=3.5 + number)),
          lambda path: read_record(path, RunRecord), "If you changed it"),
     Kind(STATUS, write_end, lambda path: read_record(path, EndRecord), "If you changed it"),
+    Kind(TRACKERS, lambda path, number: write_record(path, TrackersRecord(runs={"wandb": f"run{number}"})),
+         lambda path: read_record(path, TrackersRecord), "If you changed it"),
     Kind(DATA, write_data, lambda path: read_data(path.parent), "If you changed it"),
     Kind(CONFIG, write_run_config, lambda path: read_config(path.parent), "Restore it"),
     Kind(SWEEP, write_sweep, overrides_of, "Restore it"),

@@ -65,7 +65,8 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("matplotlib.pyplot.savefig", {"fname": "{canary}"}),
     ("PIL.Image.open", {"fp": "{folder}/x.png"}),
     ("yaml.unsafe_load", {"stream": "!!python/object/apply:os.system ['touch {canary}']"}),
-    ("lightning.pytorch.loggers.TensorBoardLogger", {"save_dir": "{canary}"}),  # conf/ names it, at another place
+    # conf/ names it, at another place.
+    ("trackers.tensorboard_tracker.TensorBoardTracker", {"folder": "{canary}", "hyperparameters": "all"}),
     ("evil_module.Deed", {}),
     # This project's own, which conf/ does not name.
     ("scoring.weight_files.fetch_weights", {"choice": "x", "url": "file://{folder}/config.yaml", "path": "{canary}",

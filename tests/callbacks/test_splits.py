@@ -159,7 +159,7 @@ class Witnessed:
             run_dir=folder,
         )  # fmt: skip
         cfg.scores.extractor = {"_target_": f"{__name__}.WatchedPixels", "_partial_": True}
-        trainer = build_trainer(cfg, self.model, build_callbacks(cfg, self.data), purge_step=None)
+        trainer = build_trainer(cfg, self.model, build_callbacks(cfg, self.data))
         self.scored: dict[str, set[str]] = {}  # whose images the extractor saw, in fit and in test
         WatchedPixels.shown = set()
         with patch.object(judgements, "EARLY_UNTIL", 0):

@@ -287,8 +287,10 @@ scores=inception scores.extractor.weights=nowhere
 scores._target_=builtins.dict
 logger.csv.path=null
 logger.csv=3
-logger.tensorboard.save_dir=null
-logger.tensorboard.name=3
+logger.tensorboard.folder=null
+logger.tensorboard.hyperparameters=3
+logger.csv=null
+logger=[tensorbord]
 +experiment=nothing
 experiment=nothing
 experiment=[]

@@ -88,7 +88,7 @@ class Race:
         begun.ended_within(self.drawn.uniform(0.5, 1.5) * self.wholes[0].training)
         begun.kill()
         self.winner(lambda _: Program("train", f"sweep.resume={sweep}", folder=self.work))
-        jobs = sorted(path.parent for path in sweep.glob(f"*/{METRICS}"))
+        jobs = sorted(path.parent for path in sweep.glob(f"*/*/{METRICS}"))
         if len(jobs) != 2:
             raise LostError(f"of the sweep's two jobs {len(jobs)} are finished")
         for job, whole in zip(jobs, self.wholes, strict=True):

@@ -351,7 +351,7 @@ def test_bad_job_of_a_sweep_is_told_and_the_others_finish(call, tmp_path: Path):
     code, message = call("-m", *SHORT, "model.latent_dim=4,abc,5,no", "every_n_epochs=1", "hydra.sweep.dir=sweep")
     assert code == 1
     assert "'abc'" in message and "'no'" in message and "Traceback" not in message
-    assert len(list((tmp_path / "sweep").glob("*/metrics.json"))) == 2
+    assert len(list((tmp_path / "sweep").rglob("metrics.json"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -522,7 +522,7 @@ def test_stopped_run_says_the_command_that_goes_on_and_it_does(
 def test_run_that_is_stopped_before_its_first_checkpoint_starts_anew(tmp_path: Path):
     """What keeps its first epoch from ending is never needed again, and its folder is not in the way."""
     with start(tmp_path, "trainer.max_epochs=2", "data.batch_size=1", "hydra.run.dir=run") as process:
-        message = stop(process, signal.SIGINT, tmp_path / "run" / "tensorboard")
+        message = stop(process, signal.SIGINT, tmp_path / "run" / "trackers.json")
     assert process.returncode == 130 and "no epoch had ended yet, start it anew with: python train.py " in message
     assert "hydra.run.dir" not in message and "data.batch_size=1" in message
 
@@ -546,13 +546,15 @@ def test_output_that_can_not_encode_a_sign_loses_no_run(tmp_path: Path):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ("model=vae data=digits seed=0", "data-digits_model-vae_seed-0"),
-        ("model/loss=hinge", "model-loss-hinge_3"),
-        ("experiment=paper/gan_mnist", "experiment-paper-gan_mnist_3"),
+        ("model=vae data=digits seed=0", "vae-digits/seed0"),
+        ("model/loss=hinge", "model.loss-hinge"),
+        ("experiment=paper/gan_mnist seed=1", "experiment-paper.gan_mnist/seed1"),
         ("network.encoder.width=[256,128]", "network.encoder.width-256-128_3"),
         ("+model.x=-1", "+model.x-1_3"),
-        ("data.root=there seed=0 trainer.accelerator=gpu logger=default callbacks.likelihood=null", "seed-0"),
-        ("seed=0 sweep.resume=there +trainer.profiler=simple", "seed-0"),
+        ("data.root=there seed=0 trainer.accelerator=gpu logger=wandb callbacks.likelihood=null", "seed0"),
+        ("seed=0 sweep.resume=there +trainer.profiler=simple", "seed0"),
+        ("seed=x'y model=vae", "vae_3"),
+        ("model=no/thing seed=0", "no.thing/seed0"),
         ("data.root=there", "3"),
         ("", "3"),
     ],
@@ -562,7 +564,7 @@ def test_sweep_folders_are_named_by_what_decides_the_weights(overrides: str, exp
 
 
 def test_jobs_that_differ_in_nothing_that_decides_the_weights_have_names_of_their_own():
-    assert folder_name(["compile=true", "seed=0"], 3, swept=["compile"]) == "compile-true_seed-0"
+    assert folder_name(["compile=true", "seed=0"], 3, swept=["compile"]) == "compile-true/seed0"
 
 
 def test_long_folder_names_are_cut_and_stay_apart():

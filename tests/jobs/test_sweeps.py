@@ -49,11 +49,11 @@ def test_stopped_sweep_is_resumed(tmp_path: Path):
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as run:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("sweep/*seed-1*/checkpoints/last.ckpt")):
+        while not list(tmp_path.glob("sweep/*/seed1/checkpoints/last.ckpt")):
             assert time.monotonic() < deadline and run.poll() is None
             time.sleep(0.02)
         run.send_signal(signal.SIGKILL)
-    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}*")) for seed in (0, 1))
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*/seed{seed}")) for seed in (0, 1))
     assert (first / "metrics.json").is_file() and not (second / "metrics.json").exists()
     before = (first / "metrics.json").stat().st_mtime_ns
     stopped_at = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
@@ -62,8 +62,8 @@ def test_stopped_sweep_is_resumed(tmp_path: Path):
     assert result.returncode == 0, result.stderr
     assert "finished before" in result.stdout and "resuming: python train.py -m" in result.stdout
     assert (first / "metrics.json").stat().st_mtime_ns == before
-    (third,) = tmp_path.glob("sweep/*seed-2*")
-    assert len([path for path in (tmp_path / "sweep").iterdir() if (path / "config.yaml").exists()]) == 3
+    (third,) = tmp_path.glob("sweep/*/seed2")
+    assert len([path for path in tmp_path.glob("sweep/*/*") if (path / "config.yaml").exists()]) == 3
     for run_dir in (second, third):
         assert json.loads((run_dir / "metrics.json").read_text())["epochs"] == 20
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
@@ -78,7 +78,7 @@ def test_stopped_sweep_is_resumed(tmp_path: Path):
 def test_failed_and_untested_jobs_are_tried_again(tmp_path: Path):
     overrides = ["-m", "seed=0,1", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=1"]
     assert start(tmp_path, *overrides).returncode == 0
-    (first,), (second,) = (list(tmp_path.glob(f"sweep/*seed-{seed}*")) for seed in (0, 1))
+    (first,), (second,) = (list(tmp_path.glob(f"sweep/*/seed{seed}")) for seed in (0, 1))
     (first / "metrics.json").unlink()  # as if it had been stopped while it was tested
     (second / "metrics.json").write_text('{"scores": ')  # damaged,
     for checkpoint in (second / "checkpoints").iterdir():  # and with nothing to continue from
@@ -109,7 +109,7 @@ def test_what_would_make_other_jobs_can_not_be_added_to_a_resumed_sweep(tmp_path
                   "compile=true,false", "run_dir=there", "callbacks.best_checkpoint.mode=max"):  # fmt: skip
         with pytest.raises(ConfigError, match="would make other jobs"):
             resumed([f"sweep.resume={tmp_path}", added])
-    for added in ("data.root=there", "trainer.accelerator=gpu", "callbacks.interpolation=null", "logger=default",
+    for added in ("data.root=there", "trainer.accelerator=gpu", "callbacks.interpolation=null", "logger=csv",
                   "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"):  # fmt: skip
         assert resumed([f"sweep.resume={tmp_path}", added, "seed=0,1"])[-1] == added
 
@@ -158,7 +158,7 @@ def asked(url: str, question: dict | None = None) -> dict:
 def test_dashboard_of_a_sweep_has_named_curves_and_sorts_runs_by_score(tmp_path: Path, free_port: int):
     scores = {}
     for seed in (0, 1, 2):
-        run_dir = tmp_path / f"model-vae_seed-{seed}"
+        run_dir = tmp_path / f"vae-mlp-digits/seed{seed}"
         train(composed(*SHORT, f"seed={seed}", "trainer.max_epochs=1", run_dir=run_dir))
         scores[seed] = json.loads((run_dir / "metrics.json").read_text())["scores"]["test/fid_reference"]["value"]
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", str(free_port)]
@@ -168,17 +168,17 @@ def test_dashboard_of_a_sweep_has_named_curves_and_sorts_runs_by_score(tmp_path:
         address = f"http://127.0.0.1:{free_port}/data"
         tags = asked(f"{address}/plugin/scalars/tags")
         for seed in scores:
-            assert "train/elbo" in tags[f"model-vae_seed-{seed}/tensorboard"]
-            run = urllib.parse.quote(f"model-vae_seed-{seed}/tensorboard", safe="")
-            points = asked(f"{address}/plugin/scalars/scalars?run={run}&tag=val%2Ffid_reference")
+            assert "3 losses/elbo train" in tags[f"vae-mlp-digits/seed{seed}"]
+            run = urllib.parse.quote(f"vae-mlp-digits/seed{seed}", safe="")
+            points = asked(f"{address}/plugin/scalars/scalars?run={run}&tag=1%20scores%2Ffid_reference%20val")
             assert [point[1] for point in points] == [1197]  # training images seen
-        order = [{"metric": {"group": "", "tag": "test/fid_reference"}, "order": "ORDER_ASC"}]
+        order = [{"metric": {"group": "", "tag": "7 test/fid_reference"}, "order": "ORDER_ASC"}]
         question = {
             "experimentName": "", "startIndex": 0, "sliceSize": 10, "colParams": order,
             "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
         }  # fmt: skip
         groups = asked(f"{address}/plugin/hparams/session_groups", question)["sessionGroups"]
-        assert [group["hparams"]["seed"] for group in groups] == sorted(scores, key=scores.get)
+        assert [int(group["hparams"]["seed"]) for group in groups] == sorted(scores, key=scores.get)
         assert all(group["hparams"]["model"] == "vae" for group in groups)
     finally:
         server.terminate()

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from callbacks.csv_logger import CSVLogger
 from foundation import atomic
 from jobs.resuming import readable_rows
 from run_folder.curves import CurvesError, add_rows, read_rows
+from trackers.csv_logger import CSVLogger
 
 ROWS = [(10, {"a": 1.5}), (20, {"a": 2.5, "b": 1e-9}), (30, {"c": -1.0}), (40, {"a": 0.1})]
 

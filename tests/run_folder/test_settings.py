@@ -9,6 +9,7 @@ from foundation.errors import ConfigError
 from jobs.resuming import ResumptionFrom
 from jobs.run_start import save_config
 from jobs.sweeps import check_keeps_jobs, folder_name
+from jobs.tracked_run import tracked_run
 from reports.models import learning_settings
 from run_folder.checkpoints import CheckpointError
 from run_folder.settings import as_dict, decides_weights, flattened
@@ -20,8 +21,8 @@ DECIDING = {  # another value than the default's
 }  # fmt: skip
 DECIDING_NOTHING = {
     "compile": "true", "trainer.accelerator": "cpu", "data.device": "cpu", "callbacks.sample_grid.rows": 3,
-    "callbacks.interpolation": "null", "logger.csv": "null", "trainer.log_every_n_steps": 3, "scores.repeats": 2,
-    "scores.batch_size": 10, "trainer.enable_model_summary": "true", "run_dir": "elsewhere",
+    "callbacks.interpolation": "null", "logger.tensorboard": "null", "trainer.log_every_n_steps": 3,
+    "scores.repeats": 2, "scores.batch_size": 10, "trainer.enable_model_summary": "true", "run_dir": "elsewhere",
     "recipe.trials": 9,
 }  # fmt: skip
 KINDS = [*((key, value, True) for key, value in DECIDING.items()),
@@ -76,14 +77,10 @@ def test_report_takes_other_seeds_for_the_same_model():
     assert settings[0] == settings[1]
 
 
-def test_dashboard_lists_what_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_in):
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    listed = {}
-    monkeypatch.setattr(TensorBoardLogger, "log_hyperparams", lambda _, params, *__, **___: listed.update(params))
-    train_in("run", "network=mlp", "network.encoder.width=8", "network.decoder.width=8", "trainer.max_epochs=1")
+def test_trackers_are_sent_what_decides():
+    listed = tracked_run(composed("network=mlp", "network.encoder.width=8")).settings
     assert listed["model"] == "vae" and listed["trainer.precision"] == "32-true" and listed["model.latent_dim"] == 64
-    identity = {"model", "network", "data", "scores", "experiment", "seed", "protocols"}
+    identity = {"model", "network", "data", "scores", "experiment", "seed"}
     assert all(decides_weights(key) for key in listed.keys() - identity)
     assert "tf32" in listed and not listed.keys() & {"run_dir", "data.device", "callbacks.sample_grid.rows"}
 

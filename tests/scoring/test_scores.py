@@ -462,9 +462,7 @@ def test_models_of_either_kind_and_given_images_share_a_protocol(images: Picture
     assert len({report.scores["fid"].protocol for report in reports}) == 1
 
 
-def test_record_and_dashboard_carry_the_protocol(train_in):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+def test_record_carries_the_protocol(train_in):
     run = train_in("run", "model=gan", "network=mlp")
     record = json.loads((run / "metrics.json").read_text())
     (key,) = record["protocols"]
@@ -473,9 +471,6 @@ def test_record_and_dashboard_carry_the_protocol(train_in):
     for result in record["scores"].values():
         assert set(result) == {"value", "std", "floor", "protocol", "weights", "latents"} and result["protocol"] == key
         assert result["weights"] == "averaged (EMA)" and result["latents"] == "prior"
-    events = EventAccumulator(str(run / "tensorboard")).Reload()
-    session = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    assert key.encode() in session
     for picture in ("nearest_train/final.png",):
         assert (run / "pictures" / picture).is_file()
 
