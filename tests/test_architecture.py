@@ -18,7 +18,7 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "callbacks": {*PARTS, "scoring", "trackers"},
     "reports": {"foundation", "run_folder", "trackers", "scoring.published"},
     "jobs": {*PARTS, "scoring", "callbacks", "reports", "trackers", "hydra_plugins"},
-    "hydra_plugins": {"jobs"},
+    "hydra_plugins": {"foundation", "jobs"},
     "benchmarks": {*PARTS, "scoring", "callbacks", "reports", "jobs"},
     "explorer": {*PARTS, "scoring", "callbacks", "jobs"},
     "conf": set(),

@@ -11,6 +11,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from foundation.ranges import Count
+
 
 class OptunaSweeper(Sweeper):
     """Searches by Optuna's ask and tell; `jobs/search.py` does, this is what Hydra builds of the config."""
@@ -25,8 +27,8 @@ class OptunaSweeper(Sweeper):
         direction: str | None,
         storage: str | None,
         study_name: str | None,
-        n_trials: int,
-        n_jobs: int | None,
+        n_trials: Count,
+        n_jobs: Count | None,
         params: DictConfig | None,
         studies: DictConfig | None,
     ) -> None:
