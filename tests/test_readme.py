@@ -15,7 +15,8 @@ from jobs.given_images import complete
 README = (PROJECT / "README.md").read_text().replace("$run", "run")
 COMMANDS = [
     line.split("#")[0].strip()
-    for block in re.findall(r"^```(?:bash)?\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    if language in ("", "bash")
     for line in block.replace("\\\n", " ").splitlines()
 ]
 TRAIN = [command for command in COMMANDS if re.match(r"(uv run )?python train\.py", command)]

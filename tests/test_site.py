@@ -173,8 +173,8 @@ def test_a_name_that_is_checked_by_a_function_is_described_by_its_message():
 @pytest.mark.parametrize(
     ("uri", "text", "expected"),
     [
-        ("how_to/share.md", "[a](../../SECURITY.md)", "[a](../SECURITY.md)"),
-        ("how_to/share.md", "[a](../scale.md#larger-data)", "[a](../scale.md#larger-data)"),
+        ("how_to/python.md", "[a](../../SECURITY.md)", "[a](../SECURITY.md)"),
+        ("how_to/python.md", "[a](../scale.md#larger-data)", "[a](../scale.md#larger-data)"),
         ("index.md", "![a](../zoo/vae_digits/samples.png)", "![a](zoo/vae_digits/samples.png)"),
         ("index.md", "[`a.py`](../train.py) and `b`", "[`a.py`](train.py.md) and `b`"),
         (
