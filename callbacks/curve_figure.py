@@ -1,6 +1,7 @@
 """The figure of a run's curves: a panel for each term, with its unit, and where it would come to rest."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite, nan
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from lightning_modules.terms import Term
 from .figures import GENERATED, LEVEL, REAL, titled
 
 SMOOTHED_OVER = 50  # a curve of more points than this gets a running mean over its fiftieth part
+LARGEST = 1e30  # of what is drawn
 FLATTEST = 0.2  # the axis spans at least this share of the largest value: noise around a constant looks like that
 FACTORS = 20  # largest over smallest value, from which on ratios are drawn on a log scale
 MARGIN = 0.05
@@ -31,12 +33,18 @@ def draw_curves(curves: Mapping[str, Curve], terms: Mapping[str, Term], facts: S
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     end = max((seen[-1] for name in shown for seen in curves[name][:1]), default=0)
     for axes, quantity in zip(panels, quantities, strict=False):
-        of_splits = {split: curves[name] for split in COLOURS if (name := f"{split}/{quantity}") in curves}
+        of_splits = {split: drawable(curves[name]) for split in COLOURS if (name := f"{split}/{quantity}") in curves}
         _draw_panel(axes, of_splits, terms.get(quantity, Term(quantity.replace("_", " "))), end)
     for axes in panels[len(quantities) :]:
         axes.set_axis_off()
     titled(figure, "Curves of training", facts)
     return figure
+
+
+def drawable(curve: Curve) -> Curve:
+    """A curve with gaps where a run that diverged has no number, or one that no axis can hold."""
+    images_seen, values = curve
+    return images_seen, [value if abs(value) < LARGEST else nan for value in values]
 
 
 def _draw_panel(axes: Axes, curves: Mapping[str, Curve], term: Term, end: int) -> None:
@@ -45,10 +53,10 @@ def _draw_panel(axes: Axes, curves: Mapping[str, Curve], term: Term, end: int) -
     if term.level is not None:
         label = f"{term.level.name}: {term.meaning}"
         axes.axhline(term.level.value, color=LEVEL, linestyle="--", linewidth=0.9, label=label)
-    values = [value for _, of_split in curves.values() for value in of_split]
-    if is_logarithmic(values, term):
+    values = [value for _, of_split in curves.values() for value in of_split if isfinite(value)]
+    if values and is_logarithmic(values, term):
         axes.set_yscale("log")
-    else:
+    elif values:
         axes.set_ylim(*limits(values, term))
     axes.set_title(term.title, fontsize=10)
     axes.set_xlim(0, end * (1 + MARGIN) or 1)

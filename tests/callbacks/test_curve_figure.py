@@ -1,5 +1,7 @@
 """Curves: units, levels to compare with, and axes that make no mountains of molehills."""
 
+import math
+from io import BytesIO
 from math import log
 
 import pytest
@@ -82,3 +84,9 @@ def test_every_term_of_a_step_is_known(model: str):
     built = model_of(f"model={model}")
     batch = (torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0]))
     assert built.eval().validation_step(batch, 0).keys() <= built.terms.keys()
+
+
+@pytest.mark.parametrize("values", [[math.nan] * 3, [1.0, math.nan, math.inf], [-1e308, 1e308]])
+def test_curves_of_a_run_that_diverged_are_drawn(values: list[float]):
+    figure = draw_curves({"train/loss": ([1, 2, 3][: len(values)], values)}, {})
+    figure.savefig(BytesIO())
