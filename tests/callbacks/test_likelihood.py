@@ -168,8 +168,8 @@ def scored(model, datamodule: TinyImages, **options) -> LikelihoodScores:
     """The scores of a test of the model, which nothing logs."""
     scores = LikelihoodScores(**({"num_images": None, "num_samples": 2, "batch_size": 50, "seed": 0} | options))
     trainer = SimpleNamespace(
-        datamodule=datamodule, loggers=[], is_global_zero=False, training=False, testing=True, current_epoch=0, callbacks=[],
-        callback_metrics={},
+        datamodule=datamodule, loggers=[], is_global_zero=False, training=False, testing=True, current_epoch=0,
+        callbacks=[], callback_metrics={},
     )  # fmt: skip
     model.log_dict = lambda *_, **__: None
     scores.on_test_epoch_end(trainer, model)
