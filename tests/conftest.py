@@ -85,6 +85,13 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
+@pytest.fixture(autouse=True)
+def switches_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program sets for the processes that it starts is not inherited by those of later tests."""
+    for switch in ("HYDRA_FULL_ERROR", "VAE_VS_GAN_FULL_ERROR"):
+        monkeypatch.setenv(switch, "0")
+
+
 @pytest.fixture
 def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Run train.py's train on digits, short and small unless overridden; returns the run folder."""

@@ -19,7 +19,7 @@ import export
 import report
 import train
 from foundation.errors import UserError
-from jobs.command_line import OWN_SWITCH, TRACEBACK_SWITCH, run
+from jobs.command_line import run
 from jobs.config_check import check, check_numbers, check_section
 from jobs.config_check import sections as sections_of
 from jobs.override_check import check_overrides
@@ -150,8 +150,6 @@ def test_other_overrides_are_left_to_hydra(override: str):
 def answer(line: CommandLine, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     """What a program ends with, and says on standard error."""
     monkeypatch.setattr(sys, "argv", [f"{line.program}.py", *line.arguments])
-    for switch in (TRACEBACK_SWITCH, OWN_SWITCH):  # run sets them, and programs of later tests would inherit them
-        monkeypatch.setenv(switch, "0")
     GlobalHydra.instance().clear()
     capsys.readouterr()
     program = PROGRAMS[line.program]

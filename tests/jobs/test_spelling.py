@@ -12,7 +12,7 @@ import explore
 import export
 import report
 import train
-from jobs.command_line import OWN_SWITCH, TRACEBACK_SWITCH, run
+from jobs.command_line import run
 from jobs.composition import load
 from jobs.spelling import ways_to_choose, what_is_wrong
 
@@ -99,8 +99,6 @@ def test_each_program_offers_the_nearest_thing(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"{program.__name__}.py", *arguments.split()])
-    for switch in (TRACEBACK_SWITCH, OWN_SWITCH):  # run sets them, and programs of later tests would inherit them
-        monkeypatch.setenv(switch, "0")
     GlobalHydra.instance().clear()
     config = {train: "config", evaluate: "evaluate", explore: "explore", export: "export"}.get(program)
     with pytest.raises(SystemExit) as end:
