@@ -25,7 +25,10 @@ def sheet(images: Tensor, columns: int, marks: Mapping[int, str] | None = None, 
     """Images (N, C, H, W) in [0, 1], row by row; `marks` are frames around some, by their number, in a colour."""
     large = enlarged(images, side)
     columns = min(columns, len(images))
-    picture = Image.fromarray(tile(large, columns).permute(1, 2, 0).numpy())
+    grid = tile(large, columns)
+    if len(images) == 1:
+        grid = grid[:, PADDING:-PADDING, PADDING:-PADDING]  # of one image there is nothing to part
+    picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
     pen = ImageDraw.Draw(picture)
     height, width = large.shape[-2:]
     for index, colour in (marks or {}).items():
