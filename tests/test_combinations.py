@@ -178,7 +178,7 @@ def settings_of(*overrides: str) -> dict[str, Any]:
 class PlainLoop:
     """What a model's training step asks of Lightning, and no more: a step takes milliseconds."""
 
-    world_size, is_last_batch = 1, False
+    world_size, is_last_batch, precision_plugin = 1, False, None
 
     def __init__(self, model: Any) -> None:
         self.fit_loop = self.epoch_loop = self
