@@ -49,7 +49,7 @@ def test_a_fast_run_comes_through_two_batches_and_says_what_it_is(tmp_path: Path
     assert not record.scores and "test/elbo" in record.test
     assert record.model_extra and record.model_extra["debug"] == "fast"
     assert read_plain(tmp_path / "run" / CONFIG)["choices"]["debug"] == "fast"
-    assert (tmp_path / "run" / "pictures" / "samples_fixed_final.png").is_file()
+    assert (tmp_path / "run" / "pictures" / "samples_fixed" / "final.png").is_file()
 
 
 def test_an_overfitted_batch_is_learned(tmp_path: Path):
