@@ -18,6 +18,7 @@ from torch import Tensor
 
 from foundation.atomic import write_atomically
 from foundation.checksums import PLACE, damage, seal
+from foundation.progress import say
 
 
 def user_caches() -> list[Path]:
@@ -36,11 +37,11 @@ def load_cached(name: str, folders: Sequence[Path], facts: Mapping[str, str]) ->
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, SafetensorError) as error:
-            print(f"The cache {folder / name} can't be read ({error}); what it held is made again.")
+            say(f"The cache {folder / name} can't be read ({error}); what it held is made again.")
             continue
         if metadata == {**facts, "checksum": checksum(tensors)}:
             return tensors
-        print(f"The cache {folder / name} is damaged or holds something else; what it should hold is made again.")
+        say(f"The cache {folder / name} is damaged or holds something else; what it should hold is made again.")
     return None
 
 
@@ -48,7 +49,7 @@ def store_cached(tensors: Mapping[str, Tensor], name: str, folders: Sequence[Pat
     """Write tensors to the first folder that takes them; say so where none does."""
     metadata = {**facts, "checksum": checksum(tensors)}
     if not _write_to_first(name, folders, lambda partial: save_file(dict(tensors), partial, metadata=metadata)):
-        print(f"No folder takes the cache {name} ({listed(folders)}); it is made anew in each run.")
+        say(f"No folder takes the cache {name} ({listed(folders)}); it is made anew in each run.")
 
 
 def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mapped: bool) -> Tensor | None:
@@ -66,13 +67,13 @@ def load_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], mappe
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError, EOFError) as error:
-            print(f"The cache {folder / name} can't be read ({error}); what it held is made again.")
+            say(f"The cache {folder / name} can't be read ({error}); what it held is made again.")
             continue
         if array.shape == shape and array.dtype == np.uint8:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
                 return torch.from_numpy(array)
-        print(f"The cache {folder / name} holds something else; what it should hold is made again.")
+        say(f"The cache {folder / name} holds something else; what it should hold is made again.")
     return None
 
 
@@ -94,7 +95,7 @@ def store_bytes(name: str, folders: Sequence[Path], shape: tuple[int, ...], fill
     if path := _write_to_first(name, folders, write):
         tell_of_others(path)
         return True
-    print(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({listed(folders)}).")
+    say(f"No folder takes the cache {name}, {prod(shape) / 1e9:.3g} GB ({listed(folders)}).")
     return False
 
 
@@ -119,7 +120,7 @@ def tell_of_others(path: Path) -> None:
     others = [other for other in path.parent.glob(f"*{path.suffix}") if other != path]
     if others:
         size = sum(other.stat().st_size for other in others) / 1e9
-        print(
+        say(
             f"{path.parent} also holds {len(others)} of other images or settings, {size:.2g} GB in all. Any of them "
             "can be removed: what is needed is made again."
         )

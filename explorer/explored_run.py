@@ -198,7 +198,7 @@ class ExploredRun:
         """What draws the same samples into files. Those of a temperature are drawn from their latents, in a file."""
         words = [*program("evaluate"), override("run", self.folder)]
         if self.checkpoint:
-            words.append(f"checkpoint={self.checkpoint}")
+            words.append(override("checkpoint", self.checkpoint))
         if wanted.temperature != 1 and self.is_tempered:
             return shlex.join([*words, "latents=latents.npz", "out=samples/"])
         words += [f"samples={wanted.count}", f"seed={wanted.seed}"]

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, ListConfig
 
 from foundation.errors import ConfigError
+from foundation.extras import require
 from jobs.command_line import ended_by_signals
 from jobs.config_check import check
+from jobs.hub import is_on_hub
 from jobs.machine import device_of
 
 from .explored_run import ExploredRun
@@ -42,14 +44,9 @@ def explore(cfg: DictConfig) -> None:
 
 
 def require_gradio() -> None:
-    """Import Gradio such that it asks nobody anything. Raises ConfigError where it is not installed."""
+    """Have Gradio ask nobody anything when it is imported. Raises ConfigError where it is not installed."""
     os.environ.update(WITHOUT_NETWORK)
-    try:
-        import gradio  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the explorer needs Gradio, which is not installed ({error}): pip install 'vae-vs-gan[explorer]'"
-        ) from error
+    require("explore.py", "explorer", "gradio")
 
 
 def check_port(port: int | None) -> None:
@@ -69,6 +66,11 @@ def check_port(port: int | None) -> None:
 def open_runs(cfg: DictConfig) -> list[RunView]:
     """The runs that are asked for, one after the other. Raises UserError."""
     folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
+    if on_hub := next(filter(is_on_hub, folders), None):
+        raise ConfigError(
+            f"run: the page asks nothing of the network, and {on_hub} is on the hub. Fetch it, by `hf download "
+            "owner/name --local-dir mine`, and give run=mine"
+        )
     device = device_of(cfg.accelerator)
     runs = [ExploredRun(Path(folder).expanduser(), device, cfg.checkpoint) for folder in folders]
     root = cfg.data.root

@@ -94,7 +94,7 @@ def command_to_resume(checkpoint: Path) -> str:
     return shlex.join([*program("train"), *kept, *(override(name, path) for name, path in places.items())])
 
 
-def override(name: str, path: Path) -> str:
+def override(name: str, path: Path | str) -> str:
     """`name=path` as Hydra reads it."""
     return f"{name}={quoted(str(path))}"
 

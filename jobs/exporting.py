@@ -1,6 +1,7 @@
 """A finished run as a small folder to share, which `evaluate.py run=` takes like the run's own."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,6 +20,7 @@ from run_folder.layout import CARD, CONFIG, DATA, METRICS, SAMPLES, WEIGHTS, tes
 from run_folder.pictures import FINAL, FIXED, UNREADABLE, bare_grid, find_picture
 from run_folder.records import RecordError, RunRecord, read_record, write_record
 
+from .command_line import override
 from .config_check import check
 from .graphs import facts_of, graphs_of, program_of, require_onnx, write_onnx, write_pt2
 from .hub import SCHEME, check_hub, local_folder, upload
@@ -48,7 +50,8 @@ def export(cfg: DictConfig) -> None:
         out = Path(cfg.out)
         write_folder(run_dir, out, cfg)
         size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-        print(f"{out}: {size:.1f} MB\n  {' '.join(program('evaluate'))} run={out} samples=64 out=samples/", flush=True)
+        samples = shlex.join([*program("evaluate"), override("run", out), "samples=64", "out=samples/"])
+        print(f"{out}: {size:.1f} MB\n  {samples}", flush=True)
     else:
         check_is_export(run_dir, cfg)
         out = run_dir

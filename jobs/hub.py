@@ -10,6 +10,7 @@ from foundation.extras import require
 from foundation.programs import program
 from run_folder.layout import CARD, CHECKPOINTS, CONFIG, DATA, GRAPHS, METRICS, SAMPLES, WEIGHTS
 
+from .command_line import override
 from .paths import at_home
 
 SCHEME = "hf://"  # hf://owner/name, hf://owner/name@revision
@@ -78,7 +79,7 @@ def upload(folder: Path, repository: str, private: bool) -> str:
             allow_patterns=WRITTEN,
         )
     except hub_failures() as error:
-        again = shlex.join([*program("export"), f"run={folder}", f"hub={repository}"])
+        again = shlex.join([*program("export"), override("run", folder), f"hub={repository}"])
         raise HubError(
             f"hub: {folder} is written and whole, but was not uploaded to {repository}: {reason(error)}. "
             f"Then give: {again}{' private=true' if private else ''}"

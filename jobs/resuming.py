@@ -207,7 +207,7 @@ def readable_rows(path: Path, kept_in: Path) -> list[Row]:
     except CurvesError as error:
         copy = kept_in / f"damaged_{path.name}"
         copy_file(path, copy)
-        print(f"{error}. The {len(error.rows)} rows that can be read are kept; a copy is {copy}", flush=True)
+        say(f"{error}. The {len(error.rows)} rows that can be read are kept; a copy is {copy}")
         return error.rows
 
 

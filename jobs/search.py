@@ -12,16 +12,25 @@ from os import cpu_count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import optuna
 import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import InstantiationException
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import Study as OptunaStudy
+from optuna.trial import TrialState
+from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from foundation.atomic import write_atomically
-from foundation.errors import ConfigError, UserError
+from foundation.errors import ConfigError, UserError, first_line
 from foundation.programs import program
 from foundation.progress import say
 from foundation.ranges import Count
@@ -31,24 +40,9 @@ from run_folder.records import EndRecord, RecordError, read_record
 from run_folder.settings import decides_weights, setting_of
 
 from .config_check import check_values
-from .sweep_jobs import seal_record
-
-try:
-    import optuna
-except ImportError as error:
-    raise UserError(
-        "hydra/sweeper=optuna: Optuna is not installed. pip install 'vae-vs-gan[optuna]', in a checkout "
-        "pip install -e '.[optuna]'"
-    ) from error
-from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.study import Study as OptunaStudy
-from optuna.trial import TrialState
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
-
+from .object_check import callable_of
 from .search_space import are_of, split_overrides
+from .sweep_jobs import seal_record
 
 Direction = Literal["minimize", "maximize"]
 DATABASE = "optuna.db"
@@ -126,19 +120,27 @@ def search(
             seal_record(folder)  # else it is when the first job is composed
         returns = run_trials(studies, plain, config, launcher, folder)
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise UserError(f"hydra.sweeper.storage: the database of the search fails: {_first_line(error)}") from error
+        raise UserError(f"hydra.sweeper.storage: the database of the search fails: {first_line(error)}") from error
     finish(studies, config, folder, returns)
     return returns
 
 
 def check_sampler(sampler: Any) -> None:
-    """Raise ConfigError unless it is one of Optuna's: what a resumed sweep's folder names is built without asking."""
-    targets = [node.get("_target_") for _, node in sections(sampler, "") if "_target_" in node]
+    """Raise ConfigError unless it is one of Optuna's, of classes of Optuna's, and can be built."""
     if not isinstance(sampler, dict) or "_target_" not in sampler:
         raise ConfigError("hydra.sweeper.sampler: expected a section with a _target_, as optuna.samplers.TPESampler")
-    for target in targets:
-        if not str(target).startswith("optuna."):
+    for target in [node["_target_"] for _, node in sections(sampler, "") if "_target_" in node]:
+        found, _ = callable_of(str(target), "hydra.sweeper.sampler.")
+        # Its modules have names of others', too, such as optuna.logging.sys.exit.
+        if not isinstance(found, type) or found.__module__.partition(".")[0] != "optuna":
             raise ConfigError(f"hydra.sweeper.sampler: expected a class of Optuna's, got {target}")
+    try:
+        built = sampler_for(sampler, 0)
+    except InstantiationException as error:
+        why = first_line(error.__cause__ or error)
+        raise ConfigError(f"hydra.sweeper.sampler: it can't be built: {why}") from error
+    if not isinstance(built, BaseSampler):
+        raise ConfigError(f"hydra.sweeper.sampler: expected a sampler of Optuna's, got {sampler['_target_']}")
 
 
 def check_folder(config: DictConfig, folder: Path, resumes: bool) -> None:
@@ -330,7 +332,3 @@ def summary_of(study: Study, config: DictConfig) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -63,8 +63,14 @@ def swept_settings() -> list[str]:
         task, _ = overrides_of(record_of(Path(hydra.runtime.cwd, hydra.sweep.dir)))
     except ConfigError:
         task = []
-    params = hydra.sweeper.get("params") or {}
-    return list(dict.fromkeys([*map(setting_of, filter(has_several_values, task)), *map(setting_of, params)]))
+    typed = map(setting_of, filter(has_several_values, task))
+    return list(dict.fromkeys([*typed, *settings_of_sweeper(hydra.sweeper)]))
+
+
+def settings_of_sweeper(sweeper: DictConfig) -> list[str]:
+    """The settings that a sweeper's own section gives the jobs: its `params`, and those of a search's studies."""
+    sections = [sweeper.get("params") or {}, *(study or {} for study in (sweeper.get("studies") or {}).values())]
+    return [setting_of(str(name)) for section in sections for name in section]
 
 
 def register_folder_name(swept: Collection[str] = ()) -> None:
@@ -77,8 +83,7 @@ class FolderNames(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         swept = [setting_of(override) for override in config.hydra.overrides.task if has_several_values(override)]
-        params = config.hydra.sweeper.get("params") or {}  # a sweeper's own, where it has some
-        register_folder_name([*swept, *map(setting_of, params)])
+        register_folder_name([*swept, *settings_of_sweeper(config.hydra.sweeper)])
         try:
             lock_sweep(Path(config.hydra.sweep.dir))
         except UserError as error:  # of any other exception of a callback Hydra would only warn

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
+from foundation.progress import say
 from run_folder.layout import TRACKERS
 from run_folder.records import RecordError, TrackersRecord, read_record, write_record
 from run_folder.settings import as_dict, decides_weights, flattened, setting_of
@@ -48,7 +49,7 @@ def known_ids(run_dir: Path) -> dict[str, str]:
     try:
         return read_record(path, TrackersRecord).runs
     except (RecordError, OSError) as error:
-        print(f"{error}. Trackers begin a new run each", flush=True)
+        say(f"{error}. Trackers begin a new run each")
         return {}
 
 

@@ -55,7 +55,8 @@ def test_printed_command_on_a_run_composes(command: str):
 
 def test_pages_print_commands_of_every_kind():
     assert len(TRAIN) > 20 and len(OTHERS) > 10
-    assert {"python train.py -m experiment=fair", "python evaluate.py run=zoo/vae_digits"} <= {*TRAIN, *OTHERS}
+    assert "python train.py -m experiment=fair" in TRAIN
+    assert "python evaluate.py run=zoo/vae_digits samples=64 out=samples/" in OTHERS
 
 
 def test_a_block_that_needs_more_is_marked_and_left_out():

@@ -76,10 +76,23 @@ def test_every_key_of_every_choice_is_on_the_page(page: str):
     composed_keys: set[str] = set()
     for overrides in all_choices():
         composed_keys |= keys_of(*overrides).keys()
-    for program in ("evaluate", "export"):
+    for program in ("evaluate", "export", "explore"):
         composed_keys |= keys_of(config=program).keys()
     assert len(composed_keys) > 150
     assert composed_keys <= known, composed_keys - known
+
+
+def test_groups_of_several_choices_say_what_is_chosen(page: str):
+    assert "Chosen by `logger=`; by default `tensorboard`." in page
+    assert "Chosen by `debug=`; by default none." in page
+
+
+def test_every_program_that_its_help_sends_there_is_on_the_page(page: str):
+    templates = (PROJECT / "conf" / "hydra" / "help").glob("*.yaml")
+    programs = {path.stem for path in templates if "$CONFIG" in path.read_text()} - {"train"}
+    assert "explore" in programs
+    for program in programs:
+        assert f"## Of {program}.py" in page
 
 
 def test_a_key_that_the_page_lacked_would_be_noticed(page: str):
@@ -107,7 +120,7 @@ def rows_of_the_default() -> list[Any]:
     }
     rows = config_reference.rows_of(config_files.program_file("config"), ("",), config_reference.STATED)
     for group, name in defaults.items():  # as Hydra does, in the order of the list
-        names = ["base", "_shared", name]
+        names = ["base", "_shared", *(name if isinstance(name, list) else [name])]
         files = [file for file in config_files.groups()[group] if file.name in names]
         for file in sorted(files, key=lambda file: names.index(file.name)):
             place = config_files.places_of(group)[0] if file.package else ""
@@ -121,7 +134,7 @@ def every_row() -> list[tuple[str, Any]]:
     for file in config_files.files():
         places = config_files.places_of(file.group) if file.package else ("",)
         found += [(str(file.path), row) for row in config_reference.rows_of(file, places, config_reference.STATED)]
-    programs = {"config": "STATED", "evaluate": "EVALUATION", "export": "EXPORT"}
+    programs = {"config": "STATED", "evaluate": "EVALUATION", "export": "EXPORT", "explore": "EXPLORATION"}
     for name, stated in programs.items():
         file = config_files.program_file(name)
         found += [

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +12,9 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from foundation.atomic import no_room
-from foundation.errors import ConfigError, UserError
+from foundation.errors import UserError, first_line
+from foundation.extras import require
+from foundation.progress import say
 
 Ending = Literal["finished", "failed", "stopped"]
 
@@ -50,11 +51,6 @@ class Tracker(Logger):
         super().__init__()
         self.has_history = False  # whether it has the curves of the part of the run that is resumed
         self._is_open = False
-
-    @classmethod
-    def missing(cls) -> bool:
-        """Whether the library is not installed."""
-        return bool(cls.library) and find_spec(cls.library) is None
 
     @property
     def title(self) -> str:
@@ -123,10 +119,9 @@ class Tracker(Logger):
             if no_room(error):  # the run's own files will not fit either
                 raise
             self._is_open = False
-            print(
+            say(
                 f"logger.{self.title} failed: {first_line(error)}. Nothing more is sent there; the run goes on, and "
-                "its folder has everything",
-                flush=True,
+                "its folder has everything"
             )
             with suppress(Exception):
                 self._abandon()
@@ -160,17 +155,10 @@ class Tracker(Logger):
 
 def check_installed(kind: type, place: str) -> None:
     """Raise ConfigError where a class is a tracker whose library is not installed."""
-    if issubclass(kind, Tracker) and kind.missing():
-        raise ConfigError(
-            f"{place}: {kind.library} is not installed. Install it with this project's extra, "
-            f"pip install 'vae-vs-gan[{kind.extra}]', in a checkout pip install -e '.[{kind.extra}]'"
-        )
+    if issubclass(kind, Tracker) and kind.library:
+        require(place, kind.extra, kind.library)
 
 
 def is_first() -> bool:
     """Whether this process is the one, of those that train together, that tracks the run."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

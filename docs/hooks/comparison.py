@@ -43,7 +43,7 @@ def draw(data_root: str) -> Figure:
             record = read_record(PROJECT / "zoo" / run / METRICS, RunRecord)
             cell.imshow(corner(np.asarray(Image.open(PROJECT / "zoo" / run / SAMPLES).convert("RGB")), columns, rows))
             score = record.scores["test/fid_reference"]
-            cell.set_title(f"{NAMES[record.model]}, FID* {score.value:.2g}", fontsize=13)
+            cell.set_title(f"{NAMES[str(record.model)]}, FID* {score.value:.2g}", fontsize=13)
     for cell in cells.flat:
         cell.set_xticks([])
         cell.set_yticks([])

@@ -126,7 +126,7 @@ def files() -> tuple[ConfigFile, ...]:
 
 
 def program_file(name: str) -> ConfigFile:
-    """What a program's config begins with: config (train.py), evaluate, export."""
+    """What a program's config begins with: config (train.py), evaluate, export, explore."""
     return ConfigFile(CONF / f"{name}.yaml", "")
 
 

@@ -19,7 +19,7 @@ from config_files import ConfigFile, Entry, chosen_by, files, groups, places_of,
 from hydra.utils import get_object
 
 from jobs.config_check import types_of
-from jobs.config_types import TRAINER, DataOfRun, Evaluation, Export, Network, Recipe, Sweep, Training
+from jobs.config_types import TRAINER, DataOfRun, Evaluation, Exploration, Export, Network, Recipe, Sweep, Training
 from lightning_modules.gan import GAN
 from run_folder.choices import CONF
 
@@ -36,8 +36,12 @@ EVALUATION: dict[str, dict[str, Any]] = {
     "model": types_of(GAN),
 }
 EXPORT: dict[str, dict[str, Any]] = {"": typing.get_type_hints(Export, include_extras=True)}
+EXPLORATION: dict[str, dict[str, Any]] = {
+    "": typing.get_type_hints(Exploration, include_extras=True),
+    "data": typing.get_type_hints(DataOfRun, include_extras=True),
+}
 EXPERIMENTS = CONF / "experiment"
-MAIN = ("model", "network", "data", "scores", "trainer", "callbacks", "logger")  # the order of the page
+MAIN = ("model", "network", "data", "scores", "trainer", "callbacks", "logger", "debug")  # the order of the page
 OPENING = """# Every key of the config
 
 This page is made from `conf/` and from the constructors whenever the site is built.
@@ -119,7 +123,7 @@ def of_lightning() -> Iterator[str]:
 
 
 def of_programs() -> Iterator[str]:
-    for name, stated in (("evaluate", EVALUATION), ("export", EXPORT)):
+    for name, stated in (("evaluate", EVALUATION), ("export", EXPORT), ("explore", EXPLORATION)):
         yield f"## Of {name}.py {{ #{name} }}\n"
         yield f"{program_file(name).head}\n"
         yield table(rows_of(program_file(name), ("",), stated))
@@ -293,7 +297,8 @@ def default_choice(group: str) -> str:
     """The end of the sentence that says how a group is chosen."""
     for entry in program_file("config").defaults:
         if isinstance(entry, dict) and group in entry:
-            return f"; by default `{entry[group]}`."
+            chosen = entry[group] if isinstance(entry[group], list) else [entry[group]]
+            return f"; by default {', '.join(f'`{name}`' for name in chosen)}." if any(chosen) else "; by default none."
     return "."
 
 

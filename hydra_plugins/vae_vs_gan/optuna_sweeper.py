@@ -11,6 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from foundation.extras import require
 from foundation.ranges import Count
 
 
@@ -46,6 +47,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
+        require("hydra/sweeper=optuna", "optuna", "optuna")
         from jobs.search import search  # here, so that --help need not wait for it
 
         return search(self.settings, self.config, self.hydra_context.config_loader, self.launcher, arguments)

@@ -35,10 +35,10 @@ def test_a_terminal_has_one_bar_for_the_run(monkeypatch: pytest.MonkeyPatch, cap
 
 
 def test_lines_of_a_job_of_a_sweep_have_its_name(capsys: pytest.CaptureFixture):
-    with progress_of(Job("model-gan_seed-0", has_terminal=False)):
+    with progress_of(Job("gan-conv-digits/seed0", has_terminal=False)):
         fit(build("model=gan"), None, ProgressBar(10), max_epochs=2, enable_progress_bar=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
-    assert len(lines) == 2 and all(line.startswith("[model-gan_seed-0] epoch ") for line in lines)
+    assert len(lines) == 2 and all(line.startswith("[gan-conv-digits/seed0] epoch ") for line in lines)
 
 
 def test_the_pace_is_that_of_images(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

@@ -312,8 +312,8 @@ def test_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path: Path, fre
 
 
 def test_without_gradio_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ConfigError, match=r"pip install 'vae-vs-gan\[explorer\]'"):
+    monkeypatch.setattr("foundation.extras.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match=r"explore\.py: this needs gradio, .* pip install '\.\[explorer\]'"):
         serving.require_gradio()
 
 
@@ -343,6 +343,12 @@ def test_printed_commands_compose_and_name_runs_that_are_there(page: str):
         check(cfg)
         for run in [cfg.run] if isinstance(cfg.run, str) else cfg.run:
             assert (PROJECT / run / "config.yaml").is_file()
+
+
+def test_a_run_on_the_hub_is_to_be_fetched_first():
+    cfg = composed("run=[zoo/gan_digits,hf://me/mine]", "accelerator=cpu", config="explore")
+    with pytest.raises(ConfigError, match=r"hf://me/mine is on the hub\. Fetch it, by `hf download"):
+        serving.open_runs(cfg)
 
 
 def test_a_data_folder_is_refused_where_no_run_has_one():

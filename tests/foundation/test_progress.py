@@ -63,12 +63,12 @@ def test_every_part_of_a_few_long_ones_has_its_line(clock: Clock, capsys: pytest
 
 
 def test_lines_have_the_name_of_the_job_and_it_ends_with_the_job(clock: Clock, capsys: pytest.CaptureFixture):
-    with progress_of(Job("data-digits_model-vae_seed-0")):
+    with progress_of(Job("vae-conv-digits/seed0")):
         say("testing")
         shown(clock, count=1, seconds=60)
     say("report")
     begins = [line.partition(" ")[0] for line in lines_of(capsys)]
-    assert begins == ["[data-digits_model-vae_seed-0]", "[data-digits_model-vae_seed-0]", "report"]
+    assert begins == ["[vae-conv-digits/seed0]", "[vae-conv-digits/seed0]", "report"]
 
 
 def test_only_the_first_of_several_processes_speaks(clock: Clock, capsys: pytest.CaptureFixture):
@@ -92,7 +92,7 @@ def test_a_terminal_has_a_bar_that_goes_when_it_is_done(monkeypatch: pytest.Monk
     assert "features" in said.err and "2 of 3 batches" in said.err and said.err.endswith("\r")
 
 
-@pytest.mark.parametrize("job", [Job("model-vae", has_terminal=False), Job(is_shown=False)])
+@pytest.mark.parametrize("job", [Job("vae-conv-digits", has_terminal=False), Job(is_shown=False)])
 def test_a_terminal_that_others_write_to_has_no_bars(monkeypatch: pytest.MonkeyPatch, job: Job):
     on_a_terminal(monkeypatch)
     assert shows_bars()

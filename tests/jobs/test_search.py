@@ -16,12 +16,12 @@ from omegaconf import OmegaConf
 
 from foundation.errors import ConfigError, UserError
 from jobs.composition import load
-from jobs.sweeps import check_keeps_jobs, register_folder_name
+from jobs.sweeps import check_keeps_jobs, folder_name, register_folder_name, settings_of_sweeper
 from run_folder.layout import STATUS
 from run_folder.records import EndRecord, write_record
 
 optuna = pytest.importorskip("optuna")
-from jobs.search import DATABASE, RESULTS, search  # noqa: E402
+from jobs.search import DATABASE, RESULTS, check_sampler, search  # noqa: E402
 from jobs.search_space import are_of, split_overrides  # noqa: E402
 
 LR = "model.optimizer.lr"
@@ -204,6 +204,9 @@ def test_failed_and_diverged_trials_are_told_as_such_and_end_nothing(tmp_path: P
         (["hydra.sweeper.n_trials=0"], SPACE, "n_trials: expected at least 1"),
         (["hydra.sweeper.direction=up"], SPACE, "hydra.sweeper.direction: expected"),
         (["hydra.sweeper.sampler._target_=os.system"], SPACE, "a class of Optuna's"),
+        (["hydra.sweeper.sampler._target_=optuna.logging.sys.exit"], SPACE, "a class of Optuna's"),
+        (["hydra.sweeper.sampler._target_=optuna.samplers.TPSampler"], SPACE, "there is no optuna.samplers.TPSampler"),
+        (["hydra.sweeper.sampler._target_=optuna.samplers.RandomSampler"], SPACE, "can't be built: .*n_startup_trials"),
     ],
 )
 def test_what_can_not_be_searched_is_refused_before_any_trial(
@@ -212,6 +215,20 @@ def test_what_can_not_be_searched_is_refused_before_any_trial(
     with pytest.raises(ConfigError, match=words):
         searched(tmp_path, nearness, *overrides, space=space)
     assert searched.launched == []
+
+
+def test_a_class_of_optunas_that_samples_nothing_is_refused():
+    with pytest.raises(ConfigError, match=r"expected a sampler of Optuna's, got optuna\.pruners\.NopPruner"):
+        check_sampler({"_target_": "optuna.pruners.NopPruner"})
+    check_sampler({"_target_": "optuna.samplers.QMCSampler", "seed": 0})
+
+
+def test_trials_of_studies_are_told_apart_by_what_is_searched():
+    searched_settings = settings_of_sweeper(load(["experiment=search/optuna"]).hydra.sweeper)
+    assert {"network.encoder.width", "model", "model.optimizer.lr"} <= set(searched_settings)
+    trials = [["model=vae", f"model.optimizer.lr={lr}", "network.encoder.width=128"] for lr in (0.001, 0.002)]
+    names = {folder_name(trial, 0, swept=searched_settings) for trial in trials}
+    assert len(names) == 2
 
 
 def test_a_folder_that_holds_a_search_is_left_as_it_is(tmp_path: Path):

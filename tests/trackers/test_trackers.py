@@ -14,7 +14,6 @@ import pytest
 from conftest import PROJECT, SMALL_PICTURES, composed
 from omegaconf import OmegaConf
 
-import trackers.tracker
 from foundation.errors import ConfigError
 from jobs.building import build_loggers
 from jobs.composition import load
@@ -206,8 +205,8 @@ def test_metrics_csv_can_not_be_turned_off():
 
 @pytest.mark.parametrize("choice", OF_OTHERS)
 def test_missing_library_names_the_extra_before_anything_is_read(choice: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trackers.tracker, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=rf"logger={choice}: .* pip install 'vae-vs-gan\[{choice}\]'"):
+    monkeypatch.setattr("foundation.extras.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=rf"logger={choice}: this needs .* pip install '\.\[{choice}\]'"):
         check(composed(f"logger=[tensorboard,{choice}]"))
     check(composed("logger=tensorboard"))
 
