@@ -17,7 +17,17 @@ from foundation.errors import ConfigError
 from run_folder.layout import CHECKPOINTS
 from run_folder.settings import as_dict, flattened
 
-from .config_types import EvaluatedData, Evaluation, Export, Network, Recipe, Sweep, Training, library_types
+from .config_types import (
+    EvaluatedData,
+    Evaluation,
+    Export,
+    Network,
+    Preparation,
+    Recipe,
+    Sweep,
+    Training,
+    library_types,
+)
 from .object_check import callable_of, check_arguments, check_how, check_objects, check_trainer, known_choices
 from .spelling import cfg_job, did_you_mean
 
@@ -111,6 +121,8 @@ def schema_of(plain: Mapping[str, Any]) -> type:
     """Which command's config this is."""
     if "samples" in plain:
         return Evaluation
+    if "shard_mb" in plain:
+        return Preparation
     return Training if "model" in plain else Export
 
 

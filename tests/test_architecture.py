@@ -23,6 +23,7 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "train": {"jobs"},
     "evaluate": {"jobs"},
     "export": {"jobs"},
+    "prepare": {"jobs"},
     "report": {"foundation", "reports"},
 }
 

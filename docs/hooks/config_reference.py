@@ -36,6 +36,7 @@ EVALUATION: dict[str, dict[str, Any]] = {
     "model": types_of(GAN),
 }
 EXPORT: dict[str, dict[str, Any]] = {"": typing.get_type_hints(Export, include_extras=True)}
+PREPARATION: dict[str, dict[str, Any]] = {"": typing.get_type_hints(Preparation, include_extras=True)}
 EXPERIMENTS = CONF / "experiment"
 MAIN = ("model", "network", "data", "scores", "trainer", "callbacks", "logger")  # the order of the page
 OPENING = """# Every key of the config
@@ -119,7 +120,7 @@ def of_lightning() -> Iterator[str]:
 
 
 def of_programs() -> Iterator[str]:
-    for name, stated in (("evaluate", EVALUATION), ("export", EXPORT)):
+    for name, stated in (("evaluate", EVALUATION), ("export", EXPORT), ("prepare", PREPARATION)):
         yield f"## Of {name}.py {{ #{name} }}\n"
         yield f"{program_file(name).head}\n"
         yield table(rows_of(program_file(name), ("",), stated))
