@@ -4,8 +4,8 @@ python benchmarks/streaming.py /tmp/bench --images 200000
 python benchmarks/streaming.py /tmp/bench --images 2000000 --seconds 20    # 49 GB, removed at the end
 
 Each loader runs in a process of its own, in turns: batches of uint8 images and labels, without a model. Memory is the
-process's own, with its workers', at most; pages of mapped files, which the system takes back, are not in it. Images of a
-CPU second, of all these processes, say what a loader costs where others use the machine meanwhile.
+process's own, with its workers', at most; pages of mapped files, which the system takes back, are not in it.
+Images of a CPU second, of all these processes, say what a loader costs where others use the machine meanwhile.
 """
 
 import argparse
@@ -43,13 +43,16 @@ class Noise(Source):
 
     title = "noise"
     class_names = tuple("0123456789")
-    origins: dict[str, str] = {}
     fingerprint = "noise"
 
     def __init__(self, count: int, image_size: int) -> None:
         self._shape = (3, image_size, image_size)
         self._pool = torch.from_numpy(np.random.default_rng(0).integers(0, 256, POOL, dtype=np.uint8))
         self.count = count
+
+    @property
+    def origins(self) -> dict[str, str]:
+        return {}
 
     @property
     def splits(self) -> dict[str, list[str]]:

@@ -19,7 +19,17 @@ from .folder_splits import number_of
 from .image_datamodule import DataError
 from .image_files import REMEDY
 from .shards import (
-    FORMAT, INDEX, LABEL_BYTES, LITDATA_INDEX, SPLITS, Shard, ShardIndex, Split, litdata_index, to_record, write_index,
+    FORMAT,
+    INDEX,
+    LABEL_BYTES,
+    LITDATA_INDEX,
+    SPLITS,
+    Shard,
+    ShardIndex,
+    Split,
+    litdata_index,
+    to_record,
+    write_index,
 )  # fmt: skip
 from .sources import Source
 

@@ -123,7 +123,7 @@ class DatasetSource(Source):
         num_test: int | None,
         split_seed: int,
     ) -> None:
-        """`parts`: by the name of a split of the library, train among them. `item` makes an image and a label of one."""
+        """`parts`: by the library's name of a split, train among them. `item` makes an image and a label of one."""
         self.title, self._parts, self._item = title, parts, item
         self._class_names = tuple(class_names)
         self._size, self._channels, self._background = image_size, channels, background

@@ -19,7 +19,7 @@ from config_files import ConfigFile, Entry, chosen_by, files, groups, places_of,
 from hydra.utils import get_object
 
 from jobs.config_check import types_of
-from jobs.config_types import TRAINER, EvaluatedData, Evaluation, Export, Network, Recipe, Sweep, Training
+from jobs.config_types import TRAINER, EvaluatedData, Evaluation, Export, Network, Preparation, Recipe, Sweep, Training
 from lightning_modules.gan import GAN
 from run_folder.choices import CONF
 

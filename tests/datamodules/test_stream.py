@@ -256,9 +256,7 @@ def test_two_processes_of_two_workers_see_every_image_once_in_as_many_batches(ba
     assert [keys(batch) for batch in again] == [keys(batch) for batch in parts[1]]
 
 
-@given(
-    total=st.integers(8, 5000), batch_size=st.integers(2, 300), world=st.integers(1, 8), workers=st.integers(1, 5)
-)
+@given(total=st.integers(8, 5000), batch_size=st.integers(2, 300), world=st.integers(1, 8), workers=st.integers(1, 5))
 @settings(max_examples=300, deadline=None)
 def test_batches_share_out_all_images(total: int, batch_size: int, world: int, workers: int):
     sizes = batch_sizes(total, batch_size, world, workers)
@@ -302,7 +300,7 @@ from benchmarks.streaming import Noise, private_megabytes
 from datamodules.shard_writing import write_shards
 from datamodules.stream import Stream
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
-write_shards(Noise(count, 32), folder, (3, 32, 32), 2, {{}})
+write_shards(Noise(count, 64), folder, (3, 64, 64), 2, {{}})
 data = Stream(str(folder), batch_size=64, seed=0, split_seed=0, device="cpu", horizontal_flip=False, binarize=False,
               num_drawn=100, num_workers=0, cache_gb=1.0)
 data.prepare_data(); data.setup()
@@ -320,7 +318,7 @@ def test_memory_of_an_epoch_does_not_grow_with_the_data(tmp_path: Path):
     script = tmp_path / "memory.py"
     script.write_text(textwrap.dedent(MEMORY.format(tests=PROJECT / "tests")))
     grown = []
-    for count in (2_000, 20_000):  # 6 and 61 MB
+    for count in (500, 5_000):  # 6 and 61 MB
         ended = subprocess.run(
             [sys.executable, str(script), str(tmp_path / str(count)), str(count)],
             cwd=PROJECT, env={"PYTHONPATH": str(PROJECT), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
