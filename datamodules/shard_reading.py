@@ -26,7 +26,7 @@ class EvenShuffle(FullShuffle):
     numbers of batches, for which DDP waits forever; and on network file systems it shuffles otherwise.
     """
 
-    def get_chunks_and_intervals_per_workers(  # type: ignore[override]
+    def get_chunks_and_intervals_per_workers(
         self, distributed_env: _DistributedEnv, num_workers: int, batch_size: int, current_epoch: int
     ) -> tuple[list[list[int]], list[list[Interval]]]:
         intervals = self.cache.get_chunk_intervals()

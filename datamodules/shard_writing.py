@@ -158,8 +158,7 @@ def finish(
         known = [json.loads(_record_of(out, split, number).read_text()) for number in range(count)]
         splits[split] = Split(origin=source.origins.get(split, ""), shards=[Shard(**one["shard"]) for one in known])
         content = litdata_index([one["chunk"] for one in known], known[0]["config"], splits[split].sha256)
-        text = json.dumps(content)
-        write_atomically(out / split / LITDATA_INDEX, lambda partial, text=text: partial.write_text(text))
+        _write_json(out / split / LITDATA_INDEX, content)
     index = ShardIndex(
         format=FORMAT,
         image_shape=list(image_shape),
@@ -171,6 +170,10 @@ def finish(
     write_index(index, out)
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     return index
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, lambda partial: partial.write_text(json.dumps(content)))
 
 
 def _is_done(out: Path, split: str, number: int) -> bool:

@@ -194,9 +194,11 @@ def source_of(
     """What `images=` names. Raises ConfigError or DataError."""
     how = (image_size, channels, background, num_val, num_test, split_seed)
     if images.startswith(TORCHVISION):
-        return DatasetSource(images, *_torchvision(images.removeprefix(TORCHVISION), root), *how)
+        parts, names, item = _torchvision(images.removeprefix(TORCHVISION), root)
+        return DatasetSource(images, parts, names, item, *how)
     if images.startswith(HUGGING_FACE):
-        return DatasetSource(images, *_hugging_face(images.removeprefix(HUGGING_FACE)), *how)
+        parts, names, item = _hugging_face(images.removeprefix(HUGGING_FACE))
+        return DatasetSource(images, parts, names, item, *how)
     return FolderSource(Path(images).expanduser().absolute(), *how)
 
 

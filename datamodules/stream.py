@@ -98,7 +98,7 @@ class Stream(ImageDataModule):
         return f"{held:,} of train are held for neighbours and densities" if held < self.num_images("train") else ""
 
     @property
-    def split_hashes(self) -> dict[str, SplitHash]:  # type: ignore[override]
+    def split_hashes(self) -> dict[str, SplitHash]:
         return {name: SplitHash(split.images, split.sha256) for name, split in self.index.splits.items()}
 
     def prepare_data(self) -> None:
