@@ -48,15 +48,22 @@ def decode(paths: Sequence[Path | str], images: Tensor, background: Colour, reme
     for_each(len(paths), fill, f"decoding to {size}px", remedy)
 
 
-def for_each(count: int, read: Callable[[int], None], title: str, remedy: str) -> None:
-    """Call `read` with every index of `count` files, on all cores.
+def for_each(
+    count: int,
+    read: Callable[[int], None],
+    title: str,
+    remedy: str,
+    at_once: int = FILES_PER_TASK,
+    unit: str = "images",
+) -> None:
+    """Call `read` with every index of `count` files, on all cores, of which each takes `at_once` at a time.
 
     Raises one DataError for all that were raised, naming at most MAX_NAMED files.
     """
     faults: dict[int, DataError] = {}
 
     def read_chunk(start: int) -> int:
-        chunk = range(start, min(start + FILES_PER_TASK, count))
+        chunk = range(start, min(start + at_once, count))
         for index in chunk:
             if len(faults) >= MAX_NAMED:
                 break
@@ -67,8 +74,8 @@ def for_each(count: int, read: Callable[[int], None], title: str, remedy: str) -
         return len(chunk)
 
     # Threads suffice: Pillow decodes and resizes outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool, task(title, count, "images") as progress:
-        for done in pool.map(read_chunk, range(0, count, FILES_PER_TASK)):
+    with ThreadPoolExecutor(os.cpu_count()) as pool, task(title, count, unit) as progress:
+        for done in pool.map(read_chunk, range(0, count, at_once)):
             progress.advance(done)
     if faults:
         raise DataError(_all_faults([faults[index] for index in sorted(faults)], remedy)) from min(faults.items())[1]

@@ -156,8 +156,15 @@ class ImageDataModule(LightningDataModule, ABC):
         return hold_out(self.num_val, total, self.split_seed)
 
     def split(self, name: str) -> LabelledImages:
-        """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W)."""
+        """The images of `train`, `val` or `test`, as they are kept: uint8 (N, C, H, W).
+
+        Of a train split that is too large to hold: a part of it, drawn once.
+        """
         return self._splits[name]
+
+    def num_images(self, split: str) -> int:
+        """How many images a split has, of which `split` may give a part, where they are too many to hold."""
+        return len(self.split(split).images)
 
     @cached_property
     def split_hashes(self) -> dict[str, SplitHash]:
@@ -169,7 +176,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def summary(self) -> str:
         """One line: how many images of how many classes are in which split, from where, and what was passed over."""
         origins = {split: f" ({origin})" for split, origin in self.origins.items()}
-        counts = [f"{len(data.images):,} {split}{origins.get(split, '')}" for split, data in self._splits.items()]
+        counts = [f"{self.num_images(split):,} {split}{origins.get(split, '')}" for split in self._splits]
         told = f"data: {', '.join(counts)}; {self.num_classes:,} class{'es' if self.num_classes > 1 else ''}"
         told += f"; from {self.source}" if self.source else ""
         told += "; binarized" if self.binarize else ""

@@ -36,7 +36,7 @@ def check_batches(trainer: Trainer, model: ImageModel, datamodule: ImageDataModu
 
 def images_of(split: str, trainer: Trainer, datamodule: ImageDataModule) -> int:
     """How many of a split's images the first process sees."""
-    return ceil(len(datamodule.split(split).images) / trainer.world_size)
+    return ceil(datamodule.num_images(split) / trainer.world_size)
 
 
 def used(limit: int | float, batches: int) -> int:

@@ -42,7 +42,7 @@ from .sweeps import register_folder_name, resumed
 PROJECT = Path(__file__).parents[1]
 OWN = {  # what is this project's own there
     "benchmarks", "callbacks", "datamodules", "explorer", "foundation", "hydra_plugins", "jobs", "lightning_modules",
-    "reports", "run_folder", "scoring", "trackers", "train", "evaluate", "explore", "export", "report",
+    "reports", "run_folder", "scoring", "trackers", "train", "evaluate", "explore", "export", "prepare", "report",
 }  # fmt: skip
 TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts
@@ -281,6 +281,7 @@ def quiet_libraries() -> None:
         ".*does not have many workers.*",  # batches are gathered from memory; workers would slow it down
         ".*Experiment logs directory.*exists and is not empty.*",  # a run folder is claimed by train.py
         ".*isinstance.treespec, LeafSpec.. is deprecated.*",
+        ".*Your `IterableDataset` has `__len__` defined.*",  # and each worker of ours has its own part
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*when logging on epoch level in distributed setting.*",  # what is logged there is the same in all processes

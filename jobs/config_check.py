@@ -24,6 +24,7 @@ from .config_types import (
     Exploration,
     Export,
     Network,
+    Preparation,
     Recipe,
     Sweep,
     Training,
@@ -125,6 +126,8 @@ def schema_of(plain: Mapping[str, Any]) -> type:
         return Evaluation
     if "browser" in plain:
         return Exploration
+    if "shard_mb" in plain:
+        return Preparation
     return Training if "model" in plain else Export
 
 

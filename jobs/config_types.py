@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from datamodules.decoding import Colour
-from foundation.ranges import Count, Images, Parameters, Seed
+from foundation.ranges import Count, Images, Parameters, Seed, Side
 
 
 def _known_accelerator(name: str) -> str:
@@ -74,6 +74,21 @@ class Export(TypedDict):
     license: Annotated[str, MinLen(1)]
     hub: Annotated[str, MinLen(1)] | None
     private: bool
+
+
+class Preparation(TypedDict):
+    """The values at the top of conf/prepare.yaml."""
+
+    images: Annotated[str, MinLen(1)]
+    out: Annotated[str, MinLen(1)]
+    root: Annotated[str, MinLen(1)]
+    image_size: Side
+    channels: Literal[1, 3]
+    background: Colour
+    num_val: Annotated[Images, Ge(2)] | None
+    num_test: Annotated[Images, Ge(2)] | None
+    split_seed: Seed
+    shard_mb: Annotated[float, Interval(gt=0, le=4000)]
 
 
 class Evaluation(TypedDict):

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.places import is_remote
 from foundation.errors import ConfigError
 from run_folder.settings import setting_of
 
 PATHS = {
-    "data.root", "ckpt_path", "run", "images", "latents", "out", "folder", "sweep.resume", "hydra.run.dir",
+    "data.root", "root", "ckpt_path", "run", "images", "latents", "out", "folder", "sweep.resume", "hydra.run.dir",
     "hydra.sweep.dir", "scores.extractor.weights", "model.initial_weights",
 }  # fmt: skip
 READ_AGAIN = ("data.root", "scores.extractor.weights")  # by who evaluates or resumes a run, from another folder maybe
@@ -29,7 +30,7 @@ def make_absolute(cfg: DictConfig) -> None:
     """Have a run's config name the places that are read again from everywhere, as they are meant from here."""
     for setting in READ_AGAIN:
         path = OmegaConf.select(cfg, setting, throw_on_resolution_failure=False)
-        if isinstance(path, str) and path:
+        if isinstance(path, str) and path and not is_remote(path):
             OmegaConf.update(cfg, setting, os.path.abspath(os.path.expanduser(path)))
 
 

@@ -165,7 +165,11 @@ class GenerativeModel(ImageModel, ABC):
 def images_in_run(trainer: Trainer) -> int:
     """Training images that all epochs of a run show, on all devices together."""
     loader: Any = trainer.train_dataloader
-    epoch = min(len(loader.sampler), int(trainer.num_training_batches) * loader.batch_size)  # on each device
+    sizes = getattr(loader, "sizes", None)
+    if sizes is None:
+        epoch = min(len(loader.sampler), int(trainer.num_training_batches) * loader.batch_size)  # on each device
+    else:
+        epoch = sum(sizes[: int(trainer.num_training_batches)])
     return cast(int, trainer.max_epochs) * epoch * trainer.world_size
 
 

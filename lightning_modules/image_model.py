@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from torch import nn
 
 from foundation.errors import UserError
@@ -60,7 +60,7 @@ class ImageModel(LightningModule, ABC):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if self.has_graphs:
             torch.compiler.cudagraph_mark_step_begin()  # what the last step's graphs gave may be overwritten now
-        self.images_seen += len(batch[0]) * self.trainer.world_size
+        self.images_seen += images_of_step(self.trainer, batch, batch_idx)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.trainer.world_size > 1 and self.trainer.is_last_batch:
@@ -73,3 +73,12 @@ class ImageModel(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = checkpoint["images_seen"]
         self.restored_epoch = checkpoint["epoch"] + 1
+
+
+def images_of_step(trainer: Trainer, batch: Any, batch_idx: int) -> int:
+    """How many images all processes see in a step, the same number in each of them.
+
+    A loader whose last batch may be smaller in some processes knows the sizes of the first one's batches.
+    """
+    sizes = getattr(trainer.train_dataloader, "sizes", None) if trainer.world_size > 1 else None
+    return (len(batch[0]) if sizes is None else int(sizes[batch_idx])) * trainer.world_size

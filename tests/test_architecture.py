@@ -26,6 +26,7 @@ MAY_IMPORT = {  # of a room's modules, or a program's: rooms, or single modules 
     "evaluate": {"jobs"},
     "explore": {"jobs", "explorer"},
     "export": {"jobs"},
+    "prepare": {"jobs"},
     "report": {"foundation", "reports"},
 }
 

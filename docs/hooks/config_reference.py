@@ -19,7 +19,18 @@ from config_files import ConfigFile, Entry, chosen_by, files, groups, places_of,
 from hydra.utils import get_object
 
 from jobs.config_check import types_of
-from jobs.config_types import TRAINER, DataOfRun, Evaluation, Exploration, Export, Network, Recipe, Sweep, Training
+from jobs.config_types import (
+    TRAINER,
+    DataOfRun,
+    Evaluation,
+    Exploration,
+    Export,
+    Network,
+    Preparation,
+    Recipe,
+    Sweep,
+    Training,
+)
 from lightning_modules.gan import GAN
 from run_folder.choices import CONF
 
@@ -40,6 +51,7 @@ EXPLORATION: dict[str, dict[str, Any]] = {
     "": typing.get_type_hints(Exploration, include_extras=True),
     "data": typing.get_type_hints(DataOfRun, include_extras=True),
 }
+PREPARATION: dict[str, dict[str, Any]] = {"": typing.get_type_hints(Preparation, include_extras=True)}
 EXPERIMENTS = CONF / "experiment"
 MAIN = ("model", "network", "data", "scores", "trainer", "callbacks", "logger", "debug")  # the order of the page
 OPENING = """# Every key of the config
@@ -123,7 +135,10 @@ def of_lightning() -> Iterator[str]:
 
 
 def of_programs() -> Iterator[str]:
-    for name, stated in (("evaluate", EVALUATION), ("export", EXPORT), ("explore", EXPLORATION)):
+    programs = (
+        ("evaluate", EVALUATION), ("export", EXPORT), ("explore", EXPLORATION), ("prepare", PREPARATION),
+    )  # fmt: skip
+    for name, stated in programs:
         yield f"## Of {name}.py {{ #{name} }}\n"
         yield f"{program_file(name).head}\n"
         yield table(rows_of(program_file(name), ("",), stated))

@@ -17,10 +17,14 @@ from torch import Tensor
 from datamodules import imagenette
 from datamodules.digits import Digits
 from datamodules.folder import Folder
+from datamodules.folder_splits import number_of
 from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.imagenette import Imagenette
 from datamodules.mnist import MNISTFormat
 from datamodules.pixels import to_uint8, to_unit_range
+from datamodules.shard_writing import write_shards
+from datamodules.sources import FolderSource
+from datamodules.stream import Stream
 from foundation.errors import ConfigError, UserError
 
 SPLITS = ("train", "val", "test")
@@ -50,11 +54,13 @@ class Small:
         if issubclass(self.shipped, MNISTFormat):
             self._mnist_format(tmp_path / "data")
         else:
-            known = {Digits: self._digits, Imagenette: self._imagenette, Folder: self._folder}
+            known = {Digits: self._digits, Imagenette: self._imagenette, Folder: self._folder, Stream: self._stream}
             assert self.shipped in known, f"{self.shipped.__name__}: a small version of it is missing in this test"
             known[self.shipped](tmp_path / "data", monkeypatch)
 
     def __call__(self, seed: int = 0, split_seed: int = 0) -> ImageDataModule:
+        if self.shipped is Stream:  # its splits are drawn when it is written
+            self.options["root"] = str(write_stream(self.images, split_seed))
         datamodule = self.shipped(**self.options, batch_size=7, seed=seed, split_seed=split_seed, **PLAIN)
         datamodule.prepare_data()
         datamodule.setup()
@@ -97,6 +103,28 @@ class Small:
         self.options = {"root": str(root), "image_size": 8, "channels": 3, "background": "white",
                         "num_val": 10, "num_test": None, "memory_share": 0.25}  # fmt: skip
         self.trainval, self.test = (decoded(sorted((root / split).rglob("*.png")), 8) for split in ("train", "test"))
+
+    def _stream(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.images = write_images(root / "images", ["train/a", "train/b", "test/a", "test/b"], count=20)
+        self.options = {"num_drawn": 1000, "num_workers": 0, "cache_gb": 1.0}
+        self.trainval, self.test = (
+            decoded(as_written(self.images, sorted((self.images / split).rglob("*.png"))), 8)
+            for split in ("train", "test")
+        )
+
+
+def write_stream(images: Path, split_seed: int) -> Path:
+    """Shards of a folder of images, of a few images each."""
+    out = images.with_name(f"shards-{split_seed}")
+    if not out.exists():
+        source = FolderSource(images, 8, 3, "white", 10, None, split_seed)
+        write_shards(source, out, (3, 8, 8), 0.001, {})
+    return out
+
+
+def as_written(root: Path, paths: list[Path]) -> list[Path]:
+    """Files in the order in which shards hold them."""
+    return sorted(paths, key=lambda path: number_of(str(path.relative_to(root)), "order"))
 
 
 def decoded(paths: list[Path], size: int) -> tuple[Tensor, Tensor]:

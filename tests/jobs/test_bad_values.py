@@ -43,7 +43,7 @@ def all_sections() -> list[tuple[str, dict[str, Any]]]:
         *([model, f"{key}={choice}"] for model in models for key, choice in part_choices("model", model)),
         *([f"network={network}"] for network in NETWORKS),
         *([f"network/norm@network.encoder.norm={norm}"] for norm in choices("network/norm")),
-        *([f"data={data}", *(["data.root=given"] if data == "folder" else [])] for data in DATA),
+        *([f"data={data}", *(["data.root=given"] if data in ("folder", "stream") else [])] for data in DATA),
         *([f"{group}={choice}"] for group in OTHER_GROUPS for choice in choices(group)),
     ]  # fmt: skip
     found: dict[str, tuple[str, dict[str, Any]]] = {}

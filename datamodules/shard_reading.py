@@ -1,0 +1,158 @@
+"""Reading shards with litdata: every image once an epoch, in an order of the seed and the epoch alone."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from litdata import StreamingDataset
+from litdata.streaming import Cache
+from litdata.streaming.item_loader import Interval
+from litdata.streaming.shuffle import FullShuffle, NoShuffle, Shuffle
+from litdata.utilities.env import _DistributedEnv
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from .shards import from_records
+
+logging.getLogger("litdata").setLevel(logging.ERROR)  # it tells how it reads, and that a small cache is small
+
+
+class EvenShuffle(FullShuffle):
+    """litdata's shuffle of shards and of the images within each, shared out so that no image is twice or lost.
+
+    litdata's own way either drops images, so that all processes have as many batches, or leaves them with unequal
+    numbers of batches, for which DDP waits forever; and on network file systems it shuffles otherwise.
+    """
+
+    def get_chunks_and_intervals_per_workers(
+        self, distributed_env: _DistributedEnv, num_workers: int, batch_size: int, current_epoch: int
+    ) -> tuple[list[list[int]], list[list[Interval]]]:
+        intervals = self.cache.get_chunk_intervals()
+        order = np.random.RandomState([self.seed, current_epoch]).permutation(len(intervals))
+        total = sum(interval[2] - interval[1] for interval in intervals)
+        sizes = batch_sizes(total, batch_size, distributed_env.world_size, num_workers)
+        return cut([(int(index), intervals[index]) for index in order], [sum(of_worker) for of_worker in sizes])
+
+
+class ShardStream(StreamingDataset):
+    """The records of one split's shards: those of one process among several, and of one loader's worker in it."""
+
+    def __init__(
+        self,
+        folder: str,
+        cache: str | None,
+        cache_bytes: int,
+        shuffle: bool,
+        seed: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        """`folder` may be a URL: then at most about `cache_bytes` of its shards lie in the folder `cache` at a time."""
+        super().__init__(
+            folder,
+            cache_dir=cache,
+            max_cache_size=cache_bytes,
+            shuffle=shuffle,
+            drop_last=False,
+            seed=seed,
+            item_shuffle_window=0,  # all images of a shard change places
+            batch_decode=0,  # in the shuffled order neighbours in the file are not read together
+        )
+        self.set_batch_size(batch_size)
+        # What litdata finds out by itself depends on environment variables, and on when it is asked.
+        self.distributed_env = _DistributedEnv(world_size, rank, num_nodes=1)
+
+    def _create_shuffler(self, cache: Cache) -> Shuffle:
+        return (
+            EvenShuffle(cache, self.seed, False, item_window=0) if self.shuffle else NoShuffle(cache, self.seed, False)
+        )
+
+
+class ShardBatches(IterableDataset):
+    """One process's batches of an epoch, uint8 (B, C, H, W) and labels (B,), as many in every process."""
+
+    def __init__(self, stream: ShardStream, image_shape: Sequence[int], total: int) -> None:
+        super().__init__()
+        self.stream, self.image_shape, self.total = stream, image_shape, total
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        env = self.stream.distributed_env
+        sizes = batch_sizes(self.total, self.stream.batch_size, env.world_size, workers)
+        self.stream.set_epoch(self.epoch + 1)  # litdata counts from 1
+        records = iter(self.stream)
+        for size in sizes[env.global_rank * workers + number]:
+            # Not islice: it asks for an iterator again, and with that the epoch begins anew.
+            yield from_records([next(records) for _ in range(size)], self.image_shape)
+
+
+class EpochLoader(DataLoader):
+    """A loader whose batches are those of the epoch that a Trainer is in; without one, of each epoch in turn.
+
+    The epoch is asked for when the loader's workers are started: a sampler's `set_epoch` would come too late for
+    those of the first epoch after a resume.
+    """
+
+    dataset: ShardBatches
+
+    def __init__(self, batches: ShardBatches, num_workers: int, trainer: Any) -> None:
+        super().__init__(
+            batches,
+            batch_size=None,
+            num_workers=num_workers,
+            generator=torch.Generator(),  # of its own, so that making a loader draws from no other
+        )
+        self.trainer, self._begun = trainer, 0
+        world_size = batches.stream.distributed_env.world_size
+        # Of the first process's batches: others may have one image less in their last ones.
+        self.sizes = batch_sizes(batches.total, batches.stream.batch_size, world_size, 1)[0]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Any:
+        fit_loop = getattr(self.trainer, "fit_loop", None)
+        self.dataset.epoch = self._begun if fit_loop is None else fit_loop.epoch_progress.current.processed
+        self._begun += 1
+        return super().__iter__()
+
+
+def batch_sizes(total: int, batch_size: int, world_size: int, num_workers: int) -> list[list[int]]:
+    """Of each worker of each process: how many images are in each of its batches.
+
+    Every process has as many batches, and as many images but for one. A worker's batches are every `num_workers`-th
+    of its process's, as a loader takes them in turn.
+    """
+    found = []
+    most = -(-total // world_size)  # images of a process
+    batches = max(1, -(-most // batch_size))
+    for rank in range(world_size):
+        images = total // world_size + (rank < total % world_size)
+        sizes = [batch_size] * (batches - 1)
+        last = images - sum(sizes)
+        if last == 0 and batches > 1 and batch_size > 1:  # another process has one image more, in a batch of its own
+            sizes[-1], last = batch_size - 1, 1
+        sizes += [last] if last else []
+        found += [sizes[worker::num_workers] for worker in range(num_workers)]
+    return found
+
+
+def cut(chunks: Sequence[tuple[int, Interval]], shares: Sequence[int]) -> tuple[list[list[int]], list[list[Interval]]]:
+    """Shards behind one another, cut into stretches of so many images: of each the shards, and which part of each."""
+    numbers: list[list[int]] = [[] for _ in shares]
+    intervals: list[list[Interval]] = [[] for _ in shares]
+    worker, left = 0, shares[0]
+    for number, (start, begin, end, stop) in chunks:
+        while begin < end:
+            while left == 0:
+                worker, left = worker + 1, shares[worker + 1]
+            taken = min(left, end - begin)
+            numbers[worker].append(number)
+            intervals[worker].append(Interval(start, begin, begin + taken, stop))
+            begin, left = begin + taken, left - taken
+    return numbers, intervals

@@ -1,0 +1,223 @@
+"""Images of any number, streamed from shards that prepare.py has written, in a folder or behind a URL."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
+from annotated_types import Interval
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from foundation.atomic import write_atomically
+from foundation.errors import ConfigError
+from foundation.progress import task
+from foundation.ranges import Images, Seed, Size
+
+from .decoding import for_each
+from .disk_cache import load_bytes, store_bytes, user_caches
+from .image_datamodule import ImageDataModule, LabelledImages, SplitHash
+from .places import is_remote
+from .shards import AGAIN, LABEL_BYTES, ShardIndex, check_content, check_sizes, from_records, read_index
+
+if TYPE_CHECKING:
+    from .shard_reading import ShardStream
+
+AT_ONCE = 1000  # records
+HELD = ("train", "val", "test")  # in this order in the file of what is held
+
+
+class Stream(ImageDataModule):
+    """Shards of images, of which training reads every one in each epoch and memory holds a few at a time.
+
+    `root` is a folder that prepare.py has written, or the URL of a bucket with such a folder: s3://…, gs://….
+    Of a URL at most about `cache_gb` of shards are on this machine's disk at a time. `num_workers` processes read
+    ahead, in turn: with another number of them an epoch has another order.
+
+    What has to be at hand at once is held in a file in the user's cache folder, and mapped to memory: val, test, and
+    `num_drawn` of the training images. Those serve wherever a model is compared with, or fitted to, training images:
+    as nearest neighbours, for the floor of scores, for densities and pseudo-inputs.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: Size,
+        seed: Seed,
+        split_seed: Seed,
+        device: Literal["auto", "cpu"],
+        horizontal_flip: bool,
+        binarize: bool,
+        num_drawn: Images,
+        num_workers: Annotated[int, Interval(ge=0, le=256)],
+        cache_gb: Annotated[float, Interval(gt=0, le=1e6)],
+    ) -> None:
+        super().__init__(batch_size, seed, split_seed, device, horizontal_flip, binarize)
+        self.root = root if is_remote(root) else str(Path(root).expanduser().absolute())
+        self.num_drawn, self.num_workers, self.cache_gb = num_drawn, num_workers, cache_gb
+
+    @cached_property
+    def index(self) -> ShardIndex:
+        """Raises DataError, and ConfigError where litdata is not installed."""
+        check_installed()
+        return read_index(self.root)
+
+    @cached_property
+    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+        channels, height, width = self.index.image_shape
+        return channels, height, width
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.index.class_names)
+
+    @property
+    def num_val(self) -> int:
+        return self.index.splits["val"].images
+
+    @property
+    def num_test(self) -> int:
+        return self.index.splits["test"].images
+
+    def num_images(self, split: str) -> int:
+        return self.index.splits[split].images
+
+    @property
+    def source(self) -> str:
+        return self.root
+
+    @property
+    def origins(self) -> dict[str, str]:
+        return {name: split.origin for name, split in self.index.splits.items() if split.origin}
+
+    @property
+    def passed_over(self) -> str:
+        held = len(self.split("train").images)
+        return f"{held:,} of train are held for neighbours and densities" if held < self.num_images("train") else ""
+
+    @property
+    def split_hashes(self) -> dict[str, SplitHash]:
+        return {name: SplitHash(split.images, split.sha256) for name, split in self.index.splits.items()}
+
+    def prepare_data(self) -> None:
+        """Check every shard, once, and hold what has to be held. Raises DataError."""
+        self._check()
+        self._held()
+
+    def read(self) -> tuple[LabelledImages, LabelledImages]:
+        images, labels = self._held()
+        num_trainval = len(images) - self.num_test
+        return (
+            LabelledImages(images[:num_trainval], labels[:num_trainval]),
+            LabelledImages(images[num_trainval:], labels[num_trainval:]),
+        )
+
+    def val_and_train_indices(self, total: int) -> tuple[slice, slice]:
+        """In the order of `read`: train comes first."""
+        return slice(total - self.num_val, total), slice(total - self.num_val)
+
+    def train_dataloader(self) -> DataLoader:
+        from .shard_reading import EpochLoader, ShardBatches
+
+        rank, world_size = self._rank_and_world_size
+        total = self.num_images("train")
+        if self.batch_size == 1 and total % world_size:
+            raise ConfigError(f"data.batch_size: with 1, {world_size} processes can't share {total:,} images; give 2")
+        stream = self._stream("train", shuffle=True, rank=rank, world_size=world_size)
+        return EpochLoader(ShardBatches(stream, self.image_shape, total), self.num_workers, self.trainer)
+
+    def _stream(self, split: str, shuffle: bool, rank: int = 0, world_size: int = 1) -> "ShardStream":
+        from .shard_reading import ShardStream
+
+        caches = user_caches()
+        return ShardStream(
+            f"{self.root.rstrip('/')}/{split}",
+            cache=str(caches[0] / "shards") if caches else None,
+            cache_bytes=int(self.cache_gb * 1e9),
+            shuffle=shuffle,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _check(self) -> None:
+        """Read every shard of a folder for its checksum, unless this machine has done that since they were changed.
+
+        Those of a URL are not fetched for that. Raises DataError.
+        """
+        if is_remote(self.root):
+            return
+        root = Path(self.root)
+        check_sizes(self.index, root)
+        shards = [(root / name / shard.name, shard) for name, of in self.index.splits.items() for shard in of.shards]
+        known = hashlib.sha256(repr([(str(path), path.stat().st_mtime_ns, shard) for path, shard in shards]).encode())
+        checked = [folder / f"{known.hexdigest()[:16]}.checked" for folder in self.cache_folders]
+        if any(path.is_file() for path in checked):
+            return
+
+        def check(number: int) -> None:
+            path, shard = shards[number]
+            check_content(path, shard)
+
+        for_each(len(shards), check, "checking shards", f"{AGAIN}.", at_once=1, unit="shards")
+        for path in checked:
+            try:
+                write_atomically(path, Path.touch)
+                break
+            except OSError:
+                continue
+
+    def _held(self) -> LabelledImages:
+        """The drawn part of train, then val, then test, mapped from a file, which is written where there is none."""
+        counts = {name: self.num_images(name) for name in HELD}
+        counts["train"] = min(counts["train"], self.num_drawn)
+        total, width = sum(counts.values()), self.index.record_bytes
+        name = f"held-{hashlib.sha256(repr((counts, sorted(self.split_hashes.items()))).encode()).hexdigest()[:16]}.npy"
+        flat = load_bytes(name, self.cache_folders, (total * width,), mapped=True)
+        if flat is None and store_bytes(name, self.cache_folders, (total * width,), partial(self._fill, counts)):
+            flat = load_bytes(name, self.cache_folders, (total * width,), mapped=True)
+        if flat is None:
+            flat = torch.empty(total * width, dtype=torch.uint8)
+            self._fill(counts, flat)
+        pixels = total * (width - LABEL_BYTES)
+        return LabelledImages(flat[:pixels].view(total, *self.image_shape), flat[pixels:].clone().view(torch.int64))
+
+    def _fill(self, counts: dict[str, int], flat: Tensor) -> None:
+        """Read the first images of each split, which lie in a drawn order: all pixels, then all labels."""
+        total = sum(counts.values())
+        pixels = total * (self.index.record_bytes - LABEL_BYTES)
+        images, labels, done = flat[:pixels].view(total, *self.image_shape), flat[pixels:], 0
+        with task("reading what is held", total, "images") as progress:
+            for split, count in counts.items():
+                for read in self._first(split, count):
+                    end = done + len(read.images)
+                    images[done:end] = read.images
+                    labels[done * LABEL_BYTES : end * LABEL_BYTES] = read.labels.view(torch.uint8)
+                    done = end
+                    progress.advance(len(read.images))
+
+    def _first(self, split: str, count: int) -> Iterator[LabelledImages]:
+        records: list[bytes] = []
+        if count == 0:
+            return
+        for number, record in enumerate(self._stream(split, shuffle=False), start=1):
+            records.append(record)
+            if len(records) == AT_ONCE or number == count:
+                yield from_records(records, self.image_shape)
+                records = []
+            if number == count:
+                return
+
+
+def check_installed() -> None:
+    """Raise ConfigError unless litdata is installed."""
+    try:
+        import litdata  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"data=stream and prepare.py need litdata ({error}): pip install 'vae-vs-gan[stream]', or "
+            "pip install -e '.[stream]' in a checkout"
+        ) from error
