@@ -38,6 +38,7 @@ Beta = Annotated[float, BeforeValidator(_written_with_point), Interval(ge=0, lt=
 
 class Sweep(TypedDict):
     resume: str | None
+    requeued: bool
 
 
 class Recipe(TypedDict):

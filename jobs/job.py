@@ -19,6 +19,7 @@ from .config_check import check_frame
 from .identity import identity_of
 from .job_folder import REFUSED
 from .machine import writes
+from .resuming import OWN_LAST, nothing_is_left
 from .run_end import is_of_another_job, record_begin, recording_end
 from .run_start import resumable_checkpoint, sole_use
 
@@ -30,7 +31,7 @@ def run_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> flo
         with recording_end(run_dir, {}, resumes=False):
             check_frame(frame_of(cfg))
     identity = identity_of(cfg)
-    resumes = OmegaConf.select(cfg, "sweep.resume") is not None
+    resumes = OmegaConf.select(cfg, "sweep.resume") is not None or cfg.get("ckpt_path") == OWN_LAST
     with recording_end(run_dir, identity, resumes), sole_use(run_dir) if writes() else nullcontext():
         check_own_folder(cfg, run_dir)
         record_begin(run_dir, identity)
@@ -59,11 +60,16 @@ def check_own_folder(cfg: DictConfig, run_dir: Path) -> None:
 
 
 def resume_job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
-    """One job of a sweep that was stopped: kept if it is finished, else resumed from its last checkpoint."""
+    """A run whose folder it may have begun in before: kept if it is finished, else resumed from its last checkpoint.
+
+    So are the jobs of a sweep that was stopped, and runs that something else may start again (ckpt_path=last), which
+    may be made longer.
+    """
     run_dir = Path(cfg.run_dir)
     record = finished_record(run_dir)
-    if record is not None:
-        say("finished before")
+    if record is not None and (cfg.get("ckpt_path") != OWN_LAST or nothing_is_left(run_dir, cfg.trainer)):
+        if writes():
+            say("finished before")
         return record.best_val_score
-    cfg.ckpt_path = resumable_checkpoint(run_dir)
+    cfg.ckpt_path = resumable_checkpoint(run_dir, is_writing=writes())
     return train(cfg)

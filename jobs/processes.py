@@ -18,8 +18,16 @@ def started_together() -> int:
     """
     if "WORLD_SIZE" in os.environ:
         return int(os.environ["WORLD_SIZE"])
-    of_srun = "SLURM_STEP_NUM_TASKS" in os.environ or os.environ.get("SLURM_PROCID", "0") != "0"
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", os.environ.get("SLURM_NTASKS", "1"))) if of_srun else 1
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", os.environ.get("SLURM_NTASKS", "1"))) if _of_srun() else 1
+
+
+def started_by_engine() -> bool:
+    """Whether torchrun or srun has started this process, by a command of its own and maybe not for the last time."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or ("WORLD_SIZE" not in os.environ and _of_srun())
+
+
+def _of_srun() -> bool:
+    return "SLURM_STEP_NUM_TASKS" in os.environ or os.environ.get("SLURM_PROCID", "0") != "0"
 
 
 def leave_allocation_alone() -> None:

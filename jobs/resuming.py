@@ -1,7 +1,7 @@
 """Resuming a run from one of its checkpoints, in the same folder or in another."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from .run_data import check_same_data
 
 MAY_GROW = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 LENGTHS = MAY_GROW[:2]  # that learning rates may depend on
+PROCESSES = ("trainer.devices", "trainer.num_nodes")
+OWN_LAST = "last"  # ckpt_path=last: the last checkpoint of the run's own folder, where there is one
 
 
 class Resumption:
@@ -62,7 +64,8 @@ class Resumption:
     def check_same_run(self, config: dict[str, Any]) -> None:
         """Raise CheckpointError unless every setting that decides the weights is as in the resumed run.
 
-        But for the run's length, `MAY_GROW`: a run may be resumed to be made longer.
+        But for the run's length, `MAY_GROW`: a run may be resumed to be made longer; and for the number of processes of
+        trainer=ddp: it may be resumed on as many as there are, which is said.
         """
 
     def check_same_data(self, datamodule: ImageDataModule) -> None:
@@ -82,6 +85,7 @@ class ResumptionFrom(Resumption):
     epochs: int = 0  # that the checkpoint has completed
     is_complete: bool = False  # nothing is left to train: the run is tested
     other_length: str | None = None  # the setting by which it is of another length than the run that is resumed
+    other_processes: list[str] = field(default_factory=list)  # the settings by which it has more of them, or fewer
 
     @property
     def resumed_at(self) -> int:  # type: ignore[override]
@@ -106,9 +110,15 @@ class ResumptionFrom(Resumption):
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.path} can't be resumed from: {stored} can't be read: {error}") from error
         self.other_length = next((name for name in LENGTHS if before.get(name) != now.get(name)), None)
+        self.other_processes = [
+            f"{name}={now.get(name)}, before {before.get(name)}"
+            for name in PROCESSES
+            if before.get(name) != now.get(name)
+        ]
+        several = before.get("trainer.strategy", "auto") != "auto"
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
-            if old != new and decides_weights(name) and not may_grow(name):
+            if old != new and decides_weights(name) and not may_grow(name) and not (several and name in PROCESSES):
                 raise CheckpointError(
                     f"{self.path} is of a run with {name}={old}, not {new}. A run is resumed with its own choices; "
                     f"repeat them (they are in {stored}), or start a new run"
@@ -128,6 +138,11 @@ class ResumptionFrom(Resumption):
             copy_file(self.path, run_dir / CHECKPOINTS / LAST)  # to go on from, should no other epoch end
             self.copy_pictures(old_run, run_dir)
         say(self.announcement)
+        if self.other_processes:
+            say(
+                f"on another number of processes ({'; '.join(self.other_processes)}): data.batch_size= is of each, so "
+                "that the batch of a step is another from here on"
+            )
         # Trackers that go on with the same run still have its curves; metrics.csv is begun anew by its logger.
         rewritten = [logger for logger in loggers if not (isinstance(logger, Tracker) and logger.has_history)]
         for images_seen, scalars in readable_rows(old_run / CURVES, kept_in=run_dir):
@@ -168,6 +183,12 @@ def check_is_of_whole_epochs(checkpoint: Mapping[str, Any], path: Path) -> None:
         f"{path} was written amid epoch {checkpoint['epoch'] + 1}, and a run is resumed from the end of an epoch, to "
         f"come out as if it had not been interrupted. {remedy}"
     )
+
+
+def nothing_is_left(run_dir: Path, trainer: Mapping[str, Any]) -> bool:
+    """Whether the run in a folder has come to the trainer's length, as far as its last checkpoint says."""
+    last = run_dir / CHECKPOINTS / LAST
+    return not last.is_file() or why_complete(read_checkpoint(last), trainer) is not None
 
 
 def why_complete(checkpoint: Mapping[str, Any], trainer: Mapping[str, Any]) -> str | None:

@@ -34,7 +34,8 @@ from .machine import (
 from .memory import out_of_memory
 from .monitor_check import check_monitors
 from .paths import make_absolute
-from .resuming import Resumption
+from .processes import started_by_engine
+from .resuming import OWN_LAST, Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
 from .summary import summary
@@ -99,6 +100,8 @@ class Run:
     def advice(self) -> str:
         """What to do when a run has ended before its time."""
         last = self.folder / CHECKPOINTS / LAST
+        if started_by_engine():  # by a command that is not known here
+            return f"go on with the same command and ckpt_path={OWN_LAST}, on as many hosts as there are"
         kept = "go on with" if last.is_file() else "no epoch had ended yet, start it anew with"
         return f"{kept}: {command_to_resume(last)}"
 

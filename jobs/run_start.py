@@ -69,12 +69,15 @@ def holds_run(run_dir: Path) -> bool:
     return (run_dir / CONFIG).exists() and is_begun
 
 
-def resumable_checkpoint(run_dir: Path) -> str | None:
-    """The checkpoint from which a stopped or failed run resumes; None, its config set aside, if it has to restart."""
+def resumable_checkpoint(run_dir: Path, is_writing: bool = True) -> str | None:
+    """The checkpoint from which a stopped or failed run resumes; None, its config set aside, if it has to restart.
+
+    That is set aside only by the process that `is_writing` into the folder.
+    """
     last = run_dir / CHECKPOINTS / LAST
     if last.is_file():
         return str(last)
-    if (run_dir / CONFIG).is_file():
+    if is_writing and (run_dir / CONFIG).is_file():
         os.replace(run_dir / CONFIG, run_dir / f"earlier_{CONFIG}")
     return None
 

@@ -15,7 +15,11 @@ from foundation.errors import ConfigError
 from jobs import machine
 from jobs.composition import composed
 from jobs.machine import LostProcessError
+from jobs.resuming import ResumptionFrom
 from jobs.run import Run
+from jobs.run_start import save_config
+from run_folder.checkpoints import CheckpointError
+from run_folder.settings import as_dict
 from train import train
 
 PROBE = """
@@ -129,6 +133,25 @@ def test_process_ends_soon_after_the_one_that_started_it(monkeypatch: pytest.Mon
     wait(os.getpid())  # it has ended by itself before
     time.sleep(0.5)
     assert codes == [1]
+
+
+def test_run_of_several_processes_may_be_resumed_on_another_number_of_them(tmp_path: Path):
+    save_config(composed("trainer=ddp", "trainer.devices=3"), tmp_path)
+    resumption = ResumptionFrom(tmp_path / "checkpoints" / "last.ckpt", images_seen=1, shapes={})
+    resumption.check_same_run(as_dict(composed("trainer=ddp", "trainer.devices=3")))
+    assert resumption.other_processes == []
+    resumption.check_same_run(as_dict(composed("trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2")))
+    assert resumption.other_processes == ["trainer.devices=2, before 3", "trainer.num_nodes=2, before 1"]
+    with pytest.raises(CheckpointError, match=r"trainer\.strategy="):
+        resumption.check_same_run(as_dict(composed("trainer.devices=1")))
+
+
+def test_processes_of_torchrun_are_as_many_as_it_has_started(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
+    trainer = composed("trainer=ddp").trainer
+    assert (trainer.devices, trainer.num_nodes) == (4, 3)
+    assert composed("trainer=ddp", "trainer.devices=8").trainer.devices == 8
 
 
 def test_sweep_over_several_processes_is_refused(tmp_path: Path):

@@ -1,12 +1,16 @@
 """What is left to do of a run that ended early: amid an epoch, before its test, or by early stopping."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import composed
+from conftest import PROJECT, SMALL_PICTURES, composed
 from lightning import Trainer
 from run_results import curves, record, weights
 from torch import nn
@@ -182,3 +186,20 @@ def test_length_may_be_another_unless_learning_rates_depend_on_it(tmp_path: Path
         resumption.check_fits(Spanning())
     with pytest.raises(CheckpointError, match=r"trainer\.limit_train_batches"):
         resumption.check_same_run(as_dict(composed("model=classifier", "+trainer.limit_train_batches=3")))
+
+
+@pytest.mark.slow
+def test_last_begins_a_run_goes_on_with_it_and_keeps_it(tmp_path: Path):
+    def start(*overrides: str) -> str:
+        done = subprocess.run(
+            [sys.executable, str(PROJECT / "train.py"), "network=mlp", "scores=none", "trainer.accelerator=cpu",
+             "hydra.run.dir=run", "ckpt_path=last", *SMALL_PICTURES, *overrides],
+            cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "resuming" not in start("trainer.max_epochs=1")
+    assert "finished before" in start("trainer.max_epochs=1")
+    assert "resuming after epoch 1" in start("trainer.max_epochs=2")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["images_seen"] == 2 * 1197
