@@ -19,6 +19,7 @@ from foundation.errors import ConfigError, UserError
 from .processes import started_together
 
 FIRST_PROCESS = "VAE_VS_GAN_FIRST_PROCESS"  # in the environment: its id, for those that Lightning has it start
+LOCAL_QUEUE = "submitit_launcher.LocalLauncher"  # submitit's on this machine, however it is called in full
 PATIENCE = 5.0  # seconds for a process to notice by itself
 
 
@@ -50,11 +51,16 @@ def threads_of_a_job(cores: int, jobs: int) -> int:
 
 
 def jobs_at_once() -> int:
-    """How many jobs of this sweep the launcher runs in parallel on this machine; 1 for a single run."""
+    """How many jobs of this sweep run in parallel on this machine; 1 for a single run."""
     hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return 1
-    jobs = hydra.launcher.get("n_jobs", 1)  # joblib's word; -1 is all cores, -2 all but one
+    return jobs_of_launcher(hydra.launcher) if hydra.mode == RunMode.MULTIRUN else 1
+
+
+def jobs_of_launcher(launcher: DictConfig) -> int:
+    """How many jobs of a sweep a launcher runs in parallel on this machine."""
+    if str(launcher.get("_target_")).endswith(LOCAL_QUEUE):
+        return max(1, available_cores() // (launcher.get("cpus_per_task") or 1))
+    jobs = launcher.get("n_jobs", 1)  # joblib's word, and Ray's here; -1 is all cores, -2 all but one
     return jobs if jobs > 0 else max(1, available_cores() + 1 + jobs)
 
 

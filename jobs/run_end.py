@@ -15,6 +15,7 @@ from run_folder.layout import CONFIG, STATUS, SWEEP
 from run_folder.records import EndRecord, finished_record, project_version, write_record
 
 from .command_line import Stopped
+from .requeued import REQUEUED
 from .waiting_jobs import remove_record
 
 
@@ -44,7 +45,7 @@ def recording_end(run_dir: Path, identity: dict[str, Any], resumes: bool) -> Ite
 
 def is_of_another_job(run_dir: Path) -> bool:
     """Whether another job of the sweep that is running has its run, or its end, in this folder."""
-    if not in_sweep():
+    if not in_sweep() or REQUEUED in HydraConfig.get().overrides.task:  # what lies there it has left itself
         return False
     begun = modified_at(Path(HydraConfig.get().sweep.dir) / SWEEP)
     left = [modified_at(run_dir / name) for name in (CONFIG, STATUS)]

@@ -11,12 +11,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
 from foundation.programs import program
 from hydra_plugins.vae_vs_gan.optuna_sweeper import OptunaSweeper
+from hydra_plugins.vae_vs_gan.ray_launcher import RayLauncher
 from run_folder.kept_config import read_plain
 from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
@@ -28,6 +29,7 @@ OPTION = "sweep.resume="
 HEAD = ("model", "network", "data")  # what the name of a job's folder begins with
 # Which jobs a sweep has and where they lie is settled when it begins.
 SETTLED = ("hydra.sweep", "hydra.sweeper", "run_dir", "ckpt_path")
+SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"  # where hydra-submitit-launcher has its own
 MAY_GROW = "hydra.sweeper.n_trials"  # of a search, which goes on where it ended
 
 
@@ -88,8 +90,25 @@ class FolderNames(Callback):
             lock_sweep(Path(config.hydra.sweep.dir))
         except UserError as error:  # of any other exception of a callback Hydra would only warn
             raise SystemExit(f"error: {error}") from error
-        Plugins.instance().register(OptunaSweeper)  # of an editable installation Hydra does not find it
+        for plugin in (OptunaSweeper, RayLauncher):
+            Plugins.instance().register(plugin)  # of an editable installation Hydra does not find them
+        resume_requeued(config)
         begin_jobs(config)
+
+
+def resume_requeued(config: DictConfig) -> None:
+    """Put this project's launchers in the place of hydra-submitit-launcher's: of these a requeued job would fail."""
+    package, _, name = str(config.hydra.launcher.get("_target_")).rpartition(".")
+    if package != SUBMITIT:
+        return
+    from hydra_plugins.vae_vs_gan import (
+        _submitit_launcher as submitit_launcher,  # can be imported only where that is installed
+    )
+
+    launcher = getattr(submitit_launcher, name)
+    Plugins.instance().register(launcher)
+    with open_dict(config):
+        config.hydra.launcher._target_ = f"{launcher.__module__}.{name}"
 
 
 def lock_sweep(folder: Path) -> None:
