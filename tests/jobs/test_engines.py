@@ -39,7 +39,7 @@ def told_end(process: subprocess.Popen, folder: Path, seconds: float) -> str:
     return output
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 def test_quick_comes_through_on_ray_and_a_job_that_is_killed_resumes(tmp_path: Path):
     pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     mark = uuid.uuid4().hex
@@ -65,7 +65,7 @@ def test_quick_comes_through_on_ray_and_a_job_that_is_killed_resumes(tmp_path: P
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 def test_requeued_job_of_submitit_resumes(tmp_path: Path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install -e '.[submitit]'")
     mark = uuid.uuid4().hex

@@ -70,7 +70,7 @@ def told(folder: Path, host: Host) -> str:
 
 
 @needs_hosts
-@pytest.mark.slow
+@pytest.mark.engines
 @pytest.mark.parametrize("model", ["vae", "gan"])
 def test_hosts_train_one_model_which_scores_as_of_one_process(model: str, tmp_path: Path, mark: str):
     with several_hosts(2, f"test-{mark}") as hosts:
@@ -93,7 +93,7 @@ def test_hosts_train_one_model_which_scores_as_of_one_process(model: str, tmp_pa
 
 
 @needs_hosts
-@pytest.mark.slow
+@pytest.mark.engines
 def test_dead_host_ends_the_others_with_a_word_and_the_run_goes_on_with_fewer(tmp_path: Path, mark: str):
     length = ["model=gan", "trainer.max_epochs=60", "every_n_epochs=60", "ckpt_path=last"]
     with several_hosts(3, f"test-{mark}") as hosts:
@@ -117,7 +117,7 @@ def test_dead_host_ends_the_others_with_a_word_and_the_run_goes_on_with_fewer(tm
 
 
 @needs_hosts
-@pytest.mark.slow
+@pytest.mark.engines
 def test_torchrun_goes_on_by_itself_with_the_hosts_that_are_left(tmp_path: Path, mark: str):
     with several_hosts(2, f"test-{mark}") as hosts:
         first, _ = begin(
