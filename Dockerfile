@@ -2,7 +2,7 @@
 # docker build --tag vae-vs-gan:cuda .                                     on NVIDIA's GPUs
 # docker build --tag vae-vs-gan --build-arg TORCH_INDEX=<index> .          on the CPU: a fifth of the size
 #
-# docker run --rm -v "$PWD/data:/work/data" -v "$PWD/outputs:/work/outputs" vae-vs-gan train.py model=gan data=mnist
+# docker run --rm -v "$PWD/data:/project/data" -v "$PWD/outputs:/project/outputs" vae-vs-gan train.py model=gan data=mnist
 # docker run --rm --gpus all … vae-vs-gan:cuda train.py model=gan data=imagenette trainer.accelerator=gpu
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim-bookworm
@@ -20,10 +20,10 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
-WORKDIR /work
+WORKDIR /project
 
 # First what seldom changes: a change of the code then installs no PyTorch again.
-RUN pip install "torch>=2.11" "torchvision>=0.26" ${TORCH_INDEX:+--index-url "$TORCH_INDEX"}
+RUN PIP_INDEX_URL="$TORCH_INDEX" pip install "torch>=2.11" "torchvision>=0.26"
 
 COPY . .
 RUN pip install -e ".[$EXTRAS]" \
@@ -33,7 +33,7 @@ RUN pip install -e ".[$EXTRAS]" \
 
 # All else belongs to root: a run writes nowhere but here, and these are what is to be kept.
 USER $USER_ID
-VOLUME ["/work/data", "/work/outputs", "/work/multirun"]
+VOLUME ["/project/data", "/project/outputs", "/project/multirun"]
 
 ENTRYPOINT ["python"]
 CMD ["train.py", "--help"]

@@ -90,9 +90,12 @@ def _all_faults(faults: list[DataError], remedy: str) -> str:
 
 def decode_file(path: Path | str, size: int, channels: int, background: Colour) -> Tensor:
     """The largest central square of one file, resized with antialiasing, as uint8 (C, size, size). Raises DataError."""
-    image = read_image(path, channels, background)
-    square = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
-    return to_tensor(square)
+    return squared(read_image(path, channels, background), size)
+
+
+def squared(image: Image.Image, size: int) -> Tensor:
+    """The largest central square, resized with antialiasing, as uint8 (C, size, size)."""
+    return to_tensor(ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS))
 
 
 def read_image(path: Path | str, channels: int, background: Colour) -> Image.Image:
@@ -100,12 +103,16 @@ def read_image(path: Path | str, channels: int, background: Colour) -> Image.Ima
     try:
         with Image.open(path) as image:
             _check_can_be_decoded(image)
-            upright = ImageOps.exif_transpose(image)
-            return over(upright, background).convert(MODES[channels])
+            return as_seen(image, channels, background)
     except FileNotFoundError as error:
         raise DataError(f"{path} is gone, which was there when the files were listed") from error
     except Exception as error:  # each of Pillow's formats raises errors of its own kinds
         raise DataError(f"{path} is no readable image ({error})") from error
+
+
+def as_seen(image: Image.Image, channels: int, background: Colour) -> Image.Image:
+    """An opened image as it is meant to be seen, in grey or colour: upright, over the background."""
+    return over(ImageOps.exif_transpose(image), background).convert(MODES[channels])
 
 
 def _check_can_be_decoded(image: Image.Image) -> None:

@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from foundation.errors import ConfigError
+from foundation.extras import require
 
-from .decoding import MODES, Colour, decode_file, over, to_tensor
+from .decoding import Colour, as_seen, decode_file, squared
 from .folder_splits import SPLITS, SplitFiles, hold_out_files, share_held_out, split_files
 from .image_datamodule import DataError
 from .image_files import hash_of_files, passed_over
@@ -165,10 +166,10 @@ class DatasetSource(Source):
         name, _, number = key.rpartition("/")
         try:
             image, label = self._item(self._parts[name][int(number)])
-            upright = over(ImageOps.exif_transpose(image), self._background).convert(MODES[self._channels])
+            seen = as_seen(image, self._channels, self._background)
         except Exception as error:  # Pillow's, and those of the libraries
             raise DataError(f"{self.title}: image {number} of {name} can't be read ({error})") from error
-        return to_tensor(ImageOps.fit(upright, (self._size, self._size), method=Image.Resampling.LANCZOS)), label
+        return squared(seen, self._size), label
 
 
 def official_splits(title: str, names: Sequence[str] | dict[str, Any]) -> dict[str, str]:
@@ -248,10 +249,9 @@ def _built(kind: Any, root: Path, arguments: dict[str, Any], downloads: bool) ->
 
 def _hugging_face(name: str) -> tuple[dict[str, Any], Sequence[str], Any]:
     """A data set in a local folder, of `save_to_disk` or of Parquet or image files, or else of the hub."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(f"images: huggingface: needs the library datasets ({error}): pip install datasets") from error
+    require("images=huggingface:", "huggingface", "datasets")
+    import datasets
+
     try:
         folder = Path(name).expanduser()
         is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()

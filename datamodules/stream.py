@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError
+from foundation.extras import require
 from foundation.progress import task
 from foundation.ranges import Images, Seed, Size
 
@@ -61,7 +62,7 @@ class Stream(ImageDataModule):
     @cached_property
     def index(self) -> ShardIndex:
         """Raises DataError, and ConfigError where litdata is not installed."""
-        check_installed()
+        require("data=stream", "stream", "litdata")
         return read_index(self.root)
 
     @cached_property
@@ -210,14 +211,3 @@ class Stream(ImageDataModule):
                 records = []
             if number == count:
                 return
-
-
-def check_installed() -> None:
-    """Raise ConfigError unless litdata is installed."""
-    try:
-        import litdata  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"data=stream and prepare.py need litdata ({error}): pip install 'vae-vs-gan[stream]', or "
-            "pip install -e '.[stream]' in a checkout"
-        ) from error

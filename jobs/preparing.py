@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from datamodules.shard_writing import write_shards
 from datamodules.sources import source_of
-from datamodules.stream import check_installed
+from foundation.extras import require
 from foundation.programs import program
 
 from .config_check import check
@@ -16,7 +16,7 @@ from .run_start import sole_use
 def prepare(cfg: DictConfig) -> None:
     """What `prepare.py` does. Raises UserError."""
     check(cfg)
-    check_installed()
+    require("prepare.py", "stream", "litdata")
     out = Path(cfg.out).expanduser()
     source = source_of(
         cfg.images, Path(cfg.root), cfg.image_size, cfg.channels, cfg.background, cfg.num_val, cfg.num_test,
