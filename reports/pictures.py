@@ -125,13 +125,6 @@ def window_of(picture: Image.Image, tiles: Tiles | None) -> Window:
     return Window(picture.width / wide, wide / high)
 
 
-def first_tiles(run: Run, samples: Image.Image) -> Image.Image:
-    """The part of a grid of samples that is seen before it is opened."""
-    window = window_of(samples, tiles_of(run, samples, "sample_grid"))
-    wide = round(samples.width / window.scale)
-    return samples.crop((0, 0, wide, round(wide / window.ratio)))
-
-
 def tiles_of(run: Run, picture: Image.Image, callback: str, rows_each: int = 1) -> Tiles | None:
     """The tiles of a picture that a callback drew, as the run's config says; None where they would not fill it."""
     columns = run.config.get(f"callbacks.{callback}.columns")

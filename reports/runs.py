@@ -142,7 +142,7 @@ class Run:
         One that is a link to elsewhere is not the run's to show.
         """
         path = find_picture(self.folder, *kind_and_stage(name))
-        return path if path and path.resolve().is_relative_to(self.folder.resolve()) else None
+        return self._own(path) if path else None
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
