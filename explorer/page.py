@@ -244,13 +244,18 @@ class Panel:
             seen = view.traversals(start, label)
             return seen.picture, paragraph(seen.words)
 
+        def start_anew(start: Place | None, label: str) -> tuple:
+            levelled = [0.0] * len(sliders)
+            return *levelled, *move(start, label, *levelled)
+
         gr.on([slider.input for slider in sliders], move, moving, showing, **LIVE, **PRIVATE)
-        back.click(lambda: None, None, self.start, **HIDDEN)
-        label.change(move, moving, showing, **HIDDEN).then(traverse, moving[:2], [rows, rows_told], **HIDDEN)
-        for trigger in (level.click, self.start.change, page.load):
-            levelled = trigger(lambda: [0] * len(sliders), None, sliders, **HIDDEN)
-            moved = levelled.then(move, moving, showing, **HIDDEN)
-            moved.then(traverse, moving[:2], [rows, rows_told], **HIDDEN)
+        centred = [self.start, *sliders, *showing]
+        back.click(lambda label: (None, *start_anew(None, label)), label, centred, **HIDDEN)
+        level.click(start_anew, moving[:2], [*sliders, *showing], **HIDDEN)
+        # In one step, so that no slider that a person has moved by then is set back.
+        begun = self.start.change(start_anew, moving[:2], [*sliders, *showing], **HIDDEN)
+        for drawn in (begun, page.load(move, moving, showing, **HIDDEN), label.change(move, moving, showing, **HIDDEN)):
+            drawn.then(traverse, moving[:2], [rows, rows_told], **HIDDEN)
 
     def _what_sliders_are(self) -> str:
         share = float(self.view.directions.shares.sum())

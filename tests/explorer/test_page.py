@@ -199,9 +199,12 @@ def test_two_clicks_make_a_walk_whose_ends_they_are(page):
 @pytest.mark.slow
 @needs_browser
 def test_sliders_move_the_image_that_was_clicked(page):
-    click_at(page, "samples-1", 0.06, 0.06)
     open_tab(page, "Sliders")
     page.wait_for_selector("#moved-told-1 >> text=From image 0 of seed 0.")
+    open_tab(page, "Samples")
+    click_at(page, "samples-1", 0.94, 0.94)
+    open_tab(page, "Sliders")
+    page.wait_for_selector("#moved-told-1 >> text=From image 63 of seed 0.")
     before = until_changed(page, "moved-1", None)
     set_slider(page, "slider-0-1", 2)
     until_changed(page, "moved-1", before)
