@@ -33,6 +33,7 @@ def hook(name: str) -> ModuleType:
 
 allowed_values, config_files = hook("allowed_values"), hook("config_files")
 config_reference, repository_links = hook("config_reference"), hook("repository_links")
+papers = hook("papers")
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +238,16 @@ def test_site_is_built_without_warnings_and_without_other_hosts(tmp_path: Path):
             assert "//" not in target, (page, target)
             assert (page.parent / target.partition("?")[0]).exists() or page.name == "404.html", (page, target)
     assert not [sheet for sheet in tmp_path.rglob("*.css") if "fonts.g" in sheet.read_text()]
+
+
+def test_papers_are_those_that_the_source_names_with_their_authors():
+    rows = re.findall(r"^\| (.+?) \| \[([\d.]+)\]\(https://arxiv", papers.page(), flags=re.MULTILINE)
+    named = {
+        number
+        for room in papers.ROOMS
+        for file in (PROJECT / room).rglob("*.*")
+        if file.suffix in (".py", ".yaml")
+        for number in re.findall(r"\d{4}\.\d{5}", file.read_text())
+    }
+    assert {number for _, number in rows} >= named and len(dict(rows)) > 40
+    assert ("van den Oord et al. 2017", "1711.00937") in rows and ("Kingma & Welling 2014", "1312.6114") in rows

@@ -8,12 +8,17 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the project, where it is n
 
 import command_reference  # beside this file, where MkDocs looks while it loads it
 import config_reference
+import papers
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from repository_links import DOCS, PROJECT, is_source, outside, published, source_page, with_site_links
 
-GENERATED = {"reference/config.md": config_reference.page, "reference/commands.md": command_reference.page}
+GENERATED = {
+    "reference/config.md": config_reference.page,
+    "reference/commands.md": command_reference.page,
+    "reference/papers.md": papers.page,
+}
 OTHERS = "How to"  # the section of the navigation where pages go that no section names
 
 
