@@ -1,5 +1,6 @@
 """A finished run evaluated again: its scores and pictures, other scores of the same weights, and samples."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from .summary import score_table
 from .trained_model import trained_model
 
 NUM_SAMPLES = 10_000  # where none is asked for: as many as published FIDs take
+OF_DENSITY = "model.density."  # the settings of another density than the run's
 OF_SAMPLES = ("samples", "labels", "latents", "out")  # settings of the images that are written
 BY_NAME = ("extractor_accuracy", "notes")  # details that are by the name of the scores, as reference or inception
 
@@ -174,7 +176,8 @@ def asked_of_model(cfg: DictConfig) -> dict[str, Any]:
 
 def evaluation_folder(run_dir: Path, cfg: DictConfig) -> Path:
     """Where scores go: those of a changed model into a folder of their own, for they don't speak for the run."""
-    return run_dir / EVALUATION / "_".join(f"{name}-{value}" for name, value in named_changes(cfg).items())
+    name = "_".join(f"{name}-{value}" for name, value in named_changes(cfg).items())
+    return run_dir / EVALUATION / re.sub(r"[^\w.+-]+", "-", name).strip("-")
 
 
 def named_changes(cfg: DictConfig) -> dict[str, Any]:
@@ -182,6 +185,8 @@ def named_changes(cfg: DictConfig) -> dict[str, Any]:
     named = asked_of_model(cfg)
     if "density" in named:
         named["density"] = cfg.choices["model/density"]
+        typed = (override.partition("=")[::2] for override in cfg.choices.overrides)
+        named |= {setting.removeprefix("model."): value for setting, value in typed if setting.startswith(OF_DENSITY)}
     return named
 
 

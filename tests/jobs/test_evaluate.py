@@ -148,10 +148,8 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     other_density = ["model/density=gaussian_mixture", "model.density.num_components=3"]
     again(run, *other_density)
     assert (run / "evaluation" / "metrics.json").read_bytes() == own
-    first, other = (
-        json.loads((run / "evaluation" / name / "metrics.json").read_text())
-        for name in ("", "density-gaussian_mixture")
-    )
+    folders = [run / "evaluation", run / "evaluation" / "density-gaussian_mixture_density.num_components-3"]
+    first, other = (json.loads((folder / "metrics.json").read_text()) for folder in folders)
     fids = [record["scores"]["test/fid_reference"] for record in (first, other)]
     assert [fid["latents"] for fid in fids] == ["gaussian", "gaussian_mixture of 3"]
     assert fids[0]["value"] != fids[1]["value"] and fids[0]["protocol"] == fids[1]["protocol"]
@@ -160,7 +158,7 @@ def test_another_density_is_fitted_to_the_same_weights_and_recorded_apart(train_
     assert first["scores"]["test/nll"] == other["scores"]["test/nll"]  # the prior's
     names = {"samples_fixed/final.png", "interpolation_slerp/final.png"}
     for name in names:
-        pictures = [run / "evaluation" / folder / "pictures" / name for folder in ("", "density-gaussian_mixture")]
+        pictures = [folder / "pictures" / name for folder in folders]
         assert pictures[0].read_bytes() != pictures[1].read_bytes()
     # Samples are of the density that was asked for, fitted as it was for the scores.
     again(run, *other_density, "samples=20", f"out={tmp_path / 'samples.npz'}", "seed=3")
@@ -181,8 +179,9 @@ def test_own_density_fitted_anew_is_the_run_s(train_in):
     run = train_in("run", *MLP, "model/density=gaussian_mixture", "model.density.num_components=2")
     again(run, "model/density=gaussian_mixture", "model.density.num_components=2")
     trained = json.loads((run / "metrics.json").read_text())
-    evaluated = json.loads((run / "evaluation" / "density-gaussian_mixture" / "metrics.json").read_text())
-    assert evaluated["scores"] == trained["scores"]
+    again(run, "model/density=gaussian_mixture", "model.density.num_components=[3]")  # in a folder of its own
+    folder = run / "evaluation" / "density-gaussian_mixture_density.num_components-2"
+    assert json.loads((folder / "metrics.json").read_text())["scores"] == trained["scores"]
 
 
 def test_density_is_refused_for_models_that_have_none_and_for_other_latents(train_in):
