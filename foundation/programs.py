@@ -4,6 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from .secrets import without_passwords
+
 INSTALLED = "vae-gan-"  # what the names of installed programs begin with (pyproject.toml)
 
 
@@ -14,6 +16,7 @@ def program(name: str) -> list[str]:
 
 
 def this_command() -> str:
-    """The command that began this program, as one gives it again."""
+    """The command that began this program, as one gives it again, but for passwords."""
     called = Path(sys.argv[0]).stem
-    return shlex.join([*([called] if called.startswith(INSTALLED) else ["python", sys.argv[0]]), *sys.argv[1:]])
+    words = [*([called] if called.startswith(INSTALLED) else ["python", sys.argv[0]]), *sys.argv[1:]]
+    return shlex.join(map(without_passwords, words))
