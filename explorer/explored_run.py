@@ -15,8 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from callbacks.interpolation import line, slerp
-from foundation.programs import program
-from jobs.command_line import override
+from foundation.programs import override, program
 from jobs.kept_config import read_config
 from jobs.trained_model import TrainedModel, trained_model
 from lightning_modules.generative_model import Encodes

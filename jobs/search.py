@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError, UserError, first_line
-from foundation.programs import program
+from foundation.programs import override, program, typed
 from foundation.progress import say
 from foundation.ranges import Count
 from foundation.secrets import without_passwords
@@ -203,8 +203,9 @@ def check_folder(config: DictConfig, folder: Path, resumes: bool) -> None:
         raise ConfigError(f"{SUBDIR}: the folder of a trial is called by its number; leave it away")
     if not resumes and (folder / DATABASE).exists():
         raise ConfigError(
-            f"{folder} holds a search already, which is left as it is. Go on with it by sweep.resume={folder}, with "
-            "hydra.sweeper.n_trials= to make it longer, or choose another folder with hydra.sweep.dir="
+            f"{folder} holds a search already, which is left as it is. Go on with it by "
+            f"{typed('sweep.resume', folder)}, with hydra.sweeper.n_trials= to make it longer, or choose another "
+            "folder with hydra.sweep.dir="
         )
 
 
@@ -342,7 +343,7 @@ def finish(studies: Sequence[Study], config: DictConfig, folder: Path, returns: 
     if any(job.status == JobStatus.FAILED for job in returns) and failed:
         raise UserError(
             f"{failed} trials failed, by no fault of their settings that could be told; each has said why. "
-            f"{shlex.join([*program('train'), f'sweep.resume={folder}'])} tries their values again"
+            f"{shlex.join([*program('train'), override('sweep.resume', folder)])} tries their values again"
         )
 
 
