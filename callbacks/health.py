@@ -107,7 +107,7 @@ class Health(RecordedCallback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
         if self._looks_within(trainer, pl_module, pl_module.optimizers_period):
-            self._scalars |= gradient_norms(optimizer, pl_module)
+            self._scalars |= gradient_norms(optimizer, pl_module) | pl_module.gradient_terms()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: ImageModel, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
