@@ -121,8 +121,8 @@ def write_run(out: Path, run_dir: Path, config: DictConfig, record: RunRecord, c
     folders = [str(config.get("run_dir", run_dir)), str(run_dir.resolve())]  # where it was made, and where it is now
     portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders, LEFT_OUT))
     write_config(out / CONFIG, portable)
-    said = record.model_dump(exclude_unset=True) | {"checkpoint": WEIGHTS}
-    plain = {key: value if key in AS_THEY_ARE else without_paths(value, folders, {}) for key, value in said.items()}
+    fields = record.model_dump(exclude_unset=True) | {"checkpoint": WEIGHTS}
+    plain = {key: value if key in AS_THEY_ARE else without_paths(value, folders, {}) for key, value in fields.items()}
     write_record(out / METRICS, RunRecord.model_validate(plain))
     copy_file(run_dir / DATA, out / DATA)
     copy_file(run_dir / SAMPLES, out / SAMPLES)  # of a run that was exported

@@ -22,7 +22,7 @@ UNCONDITIONAL, CONDITIONAL = "unconditional-image-generation", "conditional-imag
 NOT_STATED = "unknown"  # the hub's word for it
 WIDEST = 1000  # characters of a line in the front matter
 DIGITS = 6  # of a number in the front matter
-SAID = ("extractor", "likelihood", "num_real", "num_fakes", "num_images")  # of a protocol; metrics.json has all of it
+SHOWN = ("extractor", "likelihood", "num_real", "num_fakes", "num_images")  # of a protocol; metrics.json has all of it
 
 
 def card(
@@ -89,7 +89,7 @@ def result(name: str, score: Score, record: RunRecord, task: str) -> tuple[dict[
         "floor": rounded(score.floor),
         "weights": score.weights,
         "latents": score.latents,
-        **{key: value for key, value in protocol.items() if key in SAID},
+        **{key: value for key, value in protocol.items() if key in SHOWN},
     }
     metric = {
         "type": short,
@@ -174,12 +174,12 @@ def usage(config: DictConfig, files: Sequence[str], place: str) -> list[str]:
     if graphs:
         given = " and `labels`" if is_conditional(config) else ""
         lines += ["", "For programs without this project, compared with the model to 1e-5 when they were written:", ""]
-        lines += [f"* `{name}`: {said_of(name, given)}" for name in graphs]
+        lines += [f"* `{name}`: {description_of(name, given)}" for name in graphs]
     return lines
 
 
-def said_of(graph: str, given: str) -> str:
-    """What one of the networks' files is; `given` is what its network is told besides."""
+def description_of(graph: str, given: str) -> str:
+    """What one of the networks' files is; `given` is what its network takes besides."""
     network, ending = graph.split(".")
     ways = {DECODER: f"`z`{given} to `images`", ENCODER: f"`images`{given} to `z`, the likeliest latents"}
     kind = "ONNX" if f".{ending}" == ONNX else "a program of `torch.export`"
