@@ -34,6 +34,7 @@ class Curves(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
         if _is_logged_within(trainer, pl_module.optimizers_period) or _is_before_first_point(trainer):
             self._gradient_norms |= gradient_norms(optimizer, pl_module)
+            self._terms |= {f"train/{name}": value for name, value in pl_module.gradient_terms().items()}
 
     def on_train_batch_end(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from foundation.errors import UserError
+from foundation.programs import typed
 from foundation.progress import say
 from foundation.ranges import Count, Images, Seed, Size
 from lightning_modules.generative_model import GenerativeModel, HasLikelihood
@@ -106,7 +107,7 @@ class Health(RecordedCallback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Optimizer) -> None:
         if self._looks_within(trainer, pl_module, pl_module.optimizers_period):
-            self._scalars |= gradient_norms(optimizer, pl_module)
+            self._scalars |= gradient_norms(optimizer, pl_module) | pl_module.gradient_terms()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: ImageModel, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
@@ -196,7 +197,7 @@ class Health(RecordedCallback):
         last = Path(trainer.default_root_dir) / CHECKPOINTS / LAST
         raise HealthError(
             f"stopped by health: {'; '.join(map(_said, self.found))}. Checkpoints are kept, and nothing was tested. "
-            f"Change what was advised, or go on with ckpt_path={last} callbacks.health.action=warn",
+            f"Change what was advised, or go on with {typed('ckpt_path', last)} callbacks.health.action=warn",
             self.found,
         )
 

@@ -1,7 +1,8 @@
 """The progress of a run: one bar for all its epochs, or lines of text where the output is no terminal."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Annotated, Any, cast
 
 from lightning import Callback, LightningModule, Trainer
@@ -103,10 +104,10 @@ class LoopProgress(Callback):
         self._task: Task | None = None
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._task = Task("val", int(sum(trainer.num_val_batches)), "batches")
+        self._begin("val", trainer.num_val_batches)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._task = Task("test", int(sum(trainer.num_test_batches)), "batches")
+        self._begin("test", trainer.num_test_batches)
 
     def on_validation_batch_end(self, *_: Any) -> None:
         self._advance()
@@ -114,9 +115,27 @@ class LoopProgress(Callback):
     def on_test_batch_end(self, *_: Any) -> None:
         self._advance()
 
+    def on_validation_end(self, *_: Any) -> None:
+        self._end()
+
+    def on_test_end(self, *_: Any) -> None:
+        self._end()
+
+    def on_exception(self, *_: Any) -> None:
+        self._end()
+
+    def _begin(self, title: str, batches: Sequence[float]) -> None:
+        total = sum(batches)  # of loaders of which one does not know its length it is infinite
+        self._task = Task(title, int(total) if isfinite(total) else None, "batches")
+
     def _advance(self) -> None:
         assert self._task is not None  # begun with the loop
         self._task.advance()
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._task.close()
+        self._task = None
 
 
 def epochs_of(trainer: Trainer) -> int:

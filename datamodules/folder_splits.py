@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from foundation.programs import typed
+
 from .image_datamodule import DataError
 from .image_files import Listing, list_images, no_images
 
@@ -99,7 +101,8 @@ def split_folders(root: Path) -> dict[str, str]:
     if "train" not in folders:
         raise DataError(
             f"{root} has {_folders(folders.values())} and no train/: put the images to learn from into train/, or, if "
-            f"that is a class, rename it; to use its images alone, set {OPTION}={root / next(iter(folders.values()))}"
+            f"that is a class, rename it; to use its images alone, set "
+            f"{typed(OPTION, root / next(iter(folders.values())))}"
         )
     if "test" not in folders and "val" in folders:
         folders["test"] = folders.pop("val")
@@ -156,7 +159,7 @@ def _check_no_deeper_splits(root: Path, paths: list[str]) -> None:
         if "train" in splits and len(splits) > 1:
             raise DataError(
                 f"{root / parent} has {_folders(sorted(splits.values()))}, which are read as splits only where they "
-                f"lie in {OPTION}= itself. Set {OPTION}={root / parent}, or move them up"
+                f"lie in {OPTION}= itself. Set {typed(OPTION, root / parent)}, or move them up"
             )
 
 

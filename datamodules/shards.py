@@ -23,6 +23,7 @@ from torch import Tensor
 from foundation.atomic import write_atomically
 from foundation.checksums import CHECKSUM, PLACE, damage, seal
 from foundation.given_files import read_text
+from foundation.programs import typed
 
 from .image_datamodule import DataError, LabelledImages
 from .places import is_remote
@@ -106,7 +107,7 @@ def read_index(root: str) -> ShardIndex:
 def _no_index(root: str) -> str:
     return (
         f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished. A folder of image files "
-        f"becomes that by: python prepare.py images={root} out=<new folder>; or use it with data=folder"
+        f"becomes that by: python prepare.py {typed('images', root)} out=<new folder>; or use it with data=folder"
     )
 
 

@@ -15,8 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from callbacks.interpolation import line, slerp
-from foundation.programs import program
-from jobs.command_line import override
+from foundation.programs import override, program
 from jobs.kept_config import read_config
 from jobs.trained_model import TrainedModel, trained_model
 from lightning_modules.generative_model import Encodes
@@ -57,11 +56,15 @@ class Place:
 class ExploredRun:
     """A trained model and what is known of its run. Raises UserError where a folder is none."""
 
-    def __init__(self, folder: Path, device: torch.device, checkpoint: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, checkpoint: str | None = None, on_hub: str | None = None
+    ) -> None:
+        """`on_hub`: the address, hf://owner/name, of a run whose folder is a copy; None for one that is here."""
+        self.address = on_hub or str(folder)
         self.folder, self.checkpoint = folder, checkpoint
         self.config: DictConfig = read_config(folder)
         self.model: TrainedModel = trained_model(self.config, folder, device, checkpoint, {})
-        self.name = folder.resolve().name
+        self.name = on_hub.rpartition("/")[2] if on_hub else folder.resolve().name
         self.record = self._read_record()
 
     def _read_record(self) -> RunRecord | None:
@@ -107,14 +110,14 @@ class ExploredRun:
     @cached_property
     def limits(self) -> list[str]:
         """What this model can't do, a sentence each."""
-        told = []
+        found = []
         if not self.encodes:
-            told.append(f"A {self.family} has no encoder: it can't say which latents an image has.")
+            found.append(f"A {self.family} has no encoder: it can't say which latents an image has.")
         if not self.interpolates:
-            told.append(self.no_paths)
+            found.append(self.no_paths)
         if not self.class_names:
-            told.append("It was trained without labels: it can't be asked for a class.")
-        return told
+            found.append("It was trained without labels: it can't be asked for a class.")
+        return found
 
     @cached_property
     def spread(self) -> tuple[Tensor, Tensor]:
@@ -196,7 +199,7 @@ class ExploredRun:
 
     def command(self, wanted: Wanted) -> str:
         """What draws the same samples into files. Those of a temperature are drawn from their latents, in a file."""
-        words = [*program("evaluate"), override("run", self.folder)]
+        words = [*program("evaluate"), override("run", self.address)]
         if self.checkpoint:
             words.append(override("checkpoint", self.checkpoint))
         if wanted.temperature != 1 and self.is_tempered:

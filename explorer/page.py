@@ -14,12 +14,24 @@ from .explored_run import WALKS, Place, Wanted, save_latents
 from .views import NO_TRUNCATION, REACH, Given, RunView, Seen, about, heading
 
 FONT = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")  # the machine's own: none is fetched
+# Indigo, but dark enough for white letters on it and for its own on white: 4.5 to 1.
+ACCENT = gr.themes.Color(
+    **{f"c{shade}": getattr(gr.themes.colors.indigo, f"c{shade}") for shade in (50, *range(100, 1000, 100), 950)}
+    | {"c500": "#5558ea"},
+    name="accent",
+)
 THEME = gr.themes.Soft(
-    primary_hue="indigo",
+    primary_hue=ACCENT,
     neutral_hue="slate",
     font=FONT,
     font_mono=("ui-monospace", "Consolas", "monospace"),
 ).set(
+    body_text_color_subdued="*neutral_500",
+    input_border_width="1px",  # of the theme's own, none, white fields and boxes on white can't be seen
+    input_border_color="*neutral_400",
+    checkbox_border_color="*neutral_500",
+    checkbox_label_border_color="*neutral_300",
+    button_secondary_border_color="*neutral_300",
     block_title_background_fill="transparent",
     block_title_background_fill_dark="transparent",
     block_title_text_color="*body_text_color",
@@ -128,7 +140,7 @@ class Panel:
             label = self.classes("class", "Class", "all of them")
         wanted, picked, size = gr.State(None), gr.State([]), gr.State((1, 1))
         picture = self.picture("samples", "Samples", "clickable")
-        told = html("", "told wrong")
+        message = html("", "message wrong")
         walk = self._walk(wanted, picked)
         command = gr.Textbox(
             label="The same images again", interactive=False, buttons=["copy"], lines=1, elem_id=self.id("command")
@@ -136,9 +148,9 @@ class Panel:
         with gr.Row():
             nearest = gr.Button("Nearest training images", size="sm", elem_id=self.id("nearest"))
             latents = gr.DownloadButton("These latents (latents.npz)", size="sm", elem_id=self.id("latents"))
-        closest, closest_told = (
+        closest, closest_message = (
             self.picture("closest", "Nearest training images of a sample", visible=False),
-            html("", "told"),
+            html("", "message"),
         )
 
         def draw(seed: float, count: int, label: str, variety: float) -> tuple:
@@ -164,13 +176,13 @@ class Panel:
         shown = [wanted, picked, size, picture, command]
         asked = [seed, count, label, variety]
         triggers = [page.load, seed.change, count.change, label.change, variety.release]
-        drawn = gr.on(triggers, saying(draw, (None, [], (1, 1), None, "")), asked, [*shown, told], **PRIVATE)
+        drawn = gr.on(triggers, with_message(draw, (None, [], (1, 1), None, "")), asked, [*shown, message], **PRIVATE)
         drawn.then(download, wanted, latents, show_progress="hidden", **PRIVATE)
         clicked = picture.select(click, [wanted, picked, size], [picked, picture, self.start], **HIDDEN)
         for event in (drawn, clicked):
             event.then(walk.follow, walk.inputs, walk.outputs, **HIDDEN)
-        looked = looking(nearest.click, closest_told)
-        looked.then(saying(neighbours, NOTHING), [wanted, picked], [closest, closest_told, told], **HIDDEN)
+        looked = looking(nearest.click, closest_message)
+        looked.then(with_message(neighbours, NOTHING), [wanted, picked], [closest, closest_message, message], **HIDDEN)
 
     def _variety(self) -> gr.Slider:
         """The slider of how various samples are, if this model has one."""
@@ -194,7 +206,7 @@ class Panel:
             list(WALKS), value=next(iter(WALKS)), label="Walk from one to the other along a", elem_id=self.id("way"),
             visible=self.run.interpolates,
         )  # fmt: skip
-        told = html(paragraph(WALK_HINT) if self.run.interpolates else "", "told", self.id("walk-told"))
+        message = html(paragraph(WALK_HINT) if self.run.interpolates else "", "message", self.id("walk-message"))
         strip = self.picture("walk", "A walk between two samples", visible=False)
         along = gr.Slider(0, 100, 50, step=1, label="How far, in percent", visible=False, elem_id=self.id("along"))
         here = self.picture("here", "An image on the walk", "large", visible=False)
@@ -208,9 +220,9 @@ class Panel:
             )  # fmt: skip
 
         inputs = [wanted, picked, way, along]
-        way.change(follow, inputs, [told, strip, along, here], **HIDDEN)
+        way.change(follow, inputs, [message, strip, along, here], **HIDDEN)
         along.input(view.on_the_way, inputs, here, **LIVE, **PRIVATE)
-        return Walk(follow, inputs, [told, strip, along, here])
+        return Walk(follow, inputs, [message, strip, along, here])
 
     # Sliders
 
@@ -222,7 +234,10 @@ class Panel:
             back = gr.Button("Back to the mean", size="sm", elem_id=self.id("mean"))
             level = gr.Button("Sliders to 0", size="sm", elem_id=self.id("level"))
         label = self.classes("class-of-sliders", "Class", "that of the start")
-        here, told = self.picture("moved", "The image of the sliders", "large"), html("", "told", self.id("moved-told"))
+        here, message = (
+            self.picture("moved", "The image of the sliders", "large"),
+            html("", "message", self.id("moved-message")),
+        )
         sliders: list[gr.Slider] = []
         with gr.Row(elem_classes="sliders"):
             for name, share in zip(view.directions.names, view.directions.shares.tolist(), strict=True):
@@ -231,10 +246,10 @@ class Panel:
                     elem_id=self.id(f"slider-{len(sliders)}"),
                 )  # fmt: skip
                 sliders.append(slider)
-        html(paragraph(self._what_sliders_are()), "told")
-        rows, rows_told = self.picture("traversals", "Each slider from left to right"), html("", "told")
+        html(paragraph(self._what_sliders_are()), "message")
+        rows, rows_message = self.picture("traversals", "Each slider from left to right"), html("", "message")
 
-        moving, showing = [self.start, label, *sliders], [here, told]
+        moving, showing = [self.start, label, *sliders], [here, message]
 
         def move(start: Place | None, label: str, *values: float) -> tuple:
             seen = view.moved(start, values, label)
@@ -255,7 +270,7 @@ class Panel:
         # In one step, so that no slider that a person has moved by then is set back.
         begun = self.start.change(start_anew, moving[:2], [*sliders, *showing], **HIDDEN)
         for drawn in (begun, page.load(move, moving, showing, **HIDDEN), label.change(move, moving, showing, **HIDDEN)):
-            drawn.then(traverse, moving[:2], [rows, rows_told], **HIDDEN)
+            drawn.then(traverse, moving[:2], [rows, rows_message], **HIDDEN)
 
     def _what_sliders_are(self) -> str:
         share = float(self.view.directions.shares.sum())
@@ -272,12 +287,12 @@ class Panel:
     def _has_directions(self) -> bool:
         """Whether there are directions among the latents; says why not, where there are none."""
         try:
-            told = "" if self.run.interpolates and self.view.directions else self.run.no_paths
+            reason = "" if self.run.interpolates and self.view.directions else self.run.no_paths
         except UserError as error:
-            told = str(error)
-        if told:
-            html(paragraph(told), "limit")
-        return not told
+            reason = str(error)
+        if reason:
+            html(paragraph(reason), "limit")
+        return not reason
 
     # Images of a person's own
 
@@ -288,9 +303,9 @@ class Panel:
         label = self.classes("class-of-image", "Which class is it?", "not said yet", self.run.encodes)
         picture, words = (
             self.picture("reconstruction", "Your image and the reconstruction", visible=False),
-            html("", "told", self.id("reconstruction-told")),
+            html("", "message", self.id("reconstruction-message")),
         )
-        told = html("", "told wrong", self.id("image-wrong"))
+        message = html("", "message wrong", self.id("image-wrong"))
         with gr.Row():
             nearest = gr.Button("Nearest training images", size="sm", elem_id=self.id("neighbours"))
             carry = gr.Button(
@@ -298,7 +313,7 @@ class Panel:
                 visible=self.run.encodes and self.run.interpolates,
             )  # fmt: skip
         closest = self.picture("neighbours-shown", "Nearest training images of your image", visible=False)
-        closest_told = html("", "told", self.id("neighbours-told"))
+        closest_message = html("", "message", self.id("neighbours-message"))
 
         def reconstruct(given: Given, label: str) -> tuple:
             return *in_place(Seen(None, "") if given == Given() else view.reconstruction(given, label)), *NOTHING
@@ -310,13 +325,17 @@ class Panel:
             place = view.encoded(given, label)
             return place, paragraph(f"The sliders now start from {place.words}.")
 
-        shown = [picture, words, closest, closest_told, told]
+        shown = [picture, words, closest, closest_message, message]
         for event in changes:
-            looking(event.then, words).then(saying(reconstruct, (*NOTHING, *NOTHING)), [given, label], shown, **HIDDEN)
-        label.change(saying(reconstruct, (*NOTHING, *NOTHING)), [given, label], shown, **HIDDEN)
-        looked = looking(nearest.click, closest_told)
-        looked.then(saying(neighbours, NOTHING), [given, label], [closest, closest_told, told], **HIDDEN)
-        carry.click(saying(to_sliders, (gr.skip(), "")), [given, label], [self.start, closest_told, told], **HIDDEN)
+            looking(event.then, words).then(
+                with_message(reconstruct, (*NOTHING, *NOTHING)), [given, label], shown, **HIDDEN
+            )
+        label.change(with_message(reconstruct, (*NOTHING, *NOTHING)), [given, label], shown, **HIDDEN)
+        looked = looking(nearest.click, closest_message)
+        looked.then(with_message(neighbours, NOTHING), [given, label], [closest, closest_message, message], **HIDDEN)
+        carry.click(
+            with_message(to_sliders, (gr.skip(), "")), [given, label], [self.start, closest_message, message], **HIDDEN
+        )
 
     # Map
 
@@ -327,12 +346,15 @@ class Panel:
         label = self.classes("class-of-map", "Class", "the first")
         picture, words = (
             self.picture("map", "A map of the latents", "clickable"),
-            html("", "told", self.id("map-words")),
+            html("", "message", self.id("map-words")),
         )
-        size, told = gr.State((1, 1)), html("", "told", self.id("map-told"))
+        size, message = gr.State((1, 1)), html("", "message", self.id("map-message"))
         has_two = self.run.model.latent_shape == (2,)
         where = gr.Button("Where training images lie", size="sm", visible=has_two, elem_id=self.id("where"))
-        points, points_told = self.picture("scatter", "Where training images lie", visible=False), html("", "told")
+        points, points_message = (
+            self.picture("scatter", "Where training images lie", visible=False),
+            html("", "message"),
+        )
 
         def draw(label: str) -> tuple:
             seen = view.map(label)
@@ -346,10 +368,16 @@ class Panel:
             return in_place(view.scatter())
 
         gr.on(
-            [page.load, label.change], saying(draw, (None, (1, 1), "")), label, [picture, size, words, told], **HIDDEN
+            [page.load, label.change],
+            with_message(draw, (None, (1, 1), "")),
+            label,
+            [picture, size, words, message],
+            **HIDDEN,
         )
-        picture.select(click, [label, size], [self.start, told], **HIDDEN)
-        looking(where.click, points_told).then(saying(lie, NOTHING), None, [points, points_told, told], **HIDDEN)
+        picture.select(click, [label, size], [self.start, message], **HIDDEN)
+        looking(where.click, points_message).then(
+            with_message(lie, NOTHING), None, [points, points_message, message], **HIDDEN
+        )
 
 
 class Walk(NamedTuple):
@@ -395,14 +423,14 @@ def looking(event: Callable, words: gr.HTML) -> Any:
     return event(lambda: paragraph("Looking…"), None, words, **HIDDEN)
 
 
-def saying(handler: Callable, instead: tuple) -> Callable:
+def with_message(handler: Callable, instead: tuple) -> Callable:
     """A handler that has one output more, for the words of a UserError; the others are `instead` then."""
 
     @wraps(handler)
-    def said(*arguments: Any) -> tuple:
+    def handled(*arguments: Any) -> tuple:
         try:
             return (*handler(*arguments), "")
         except UserError as error:
             return (*instead, paragraph(str(error)))
 
-    return said
+    return handled

@@ -3,9 +3,9 @@
 import logging
 import os
 import socket
+import sys
 import tempfile
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
@@ -14,7 +14,7 @@ from foundation.errors import ConfigError
 from foundation.extras import require
 from jobs.command_line import ended_by_signals
 from jobs.config_check import check
-from jobs.hub import is_on_hub
+from jobs.hub import is_on_hub, local_folder
 from jobs.machine import device_of
 
 from .explored_run import ExploredRun
@@ -35,7 +35,8 @@ def explore(cfg: DictConfig) -> None:
     check(cfg)
     require_gradio()
     check_port(cfg.port)
-    views = open_runs(cfg)
+    views = open_runs(cfg)  # a run of the hub is fetched here, and nothing is asked of the network after this
+    stay_offline()
     with tempfile.TemporaryDirectory(prefix="explorer-") as folder, ended_by_signals(lambda: "nothing is lost"):
         os.environ["GRADIO_TEMP_DIR"] = folder  # pictures and uploads, which nobody else is to read, and none stays
         page = launch(views, cfg.seed, cfg.port, cfg.browser)
@@ -44,9 +45,17 @@ def explore(cfg: DictConfig) -> None:
 
 
 def require_gradio() -> None:
-    """Have Gradio ask nobody anything when it is imported. Raises ConfigError where it is not installed."""
-    os.environ.update(WITHOUT_NETWORK)
+    """Raise ConfigError where Gradio is not installed."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before the hub's library is imported for a run that is there
     require("explore.py", "explorer", "gradio")
+
+
+def stay_offline() -> None:
+    """Have Gradio, which is imported after this, and what it imports ask nobody anything."""
+    os.environ.update(WITHOUT_NETWORK)
+    hub = sys.modules.get("huggingface_hub.constants")
+    if hub is not None:  # imported to fetch a run, it has read its environment
+        hub.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def check_port(port: int | None) -> None:
@@ -64,15 +73,12 @@ def check_port(port: int | None) -> None:
 
 
 def open_runs(cfg: DictConfig) -> list[RunView]:
-    """The runs that are asked for, one after the other. Raises UserError."""
-    folders = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
-    if on_hub := next(filter(is_on_hub, folders), None):
-        raise ConfigError(
-            f"run: the page asks nothing of the network, and {on_hub} is on the hub. Fetch it, by `hf download "
-            "owner/name --local-dir mine`, and give run=mine"
-        )
+    """The runs that are asked for, one after the other; those of the hub are fetched. Raises UserError."""
+    asked = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     device = device_of(cfg.accelerator)
-    runs = [ExploredRun(Path(folder).expanduser(), device, cfg.checkpoint) for folder in folders]
+    runs = [
+        ExploredRun(local_folder(run), device, cfg.checkpoint, on_hub=run if is_on_hub(run) else None) for run in asked
+    ]
     root = cfg.data.root
     if root is not None and not any("root" in run.config.data for run in runs):
         raise ConfigError("data.root: the data of these runs comes with scikit-learn; leave data.root away")

@@ -29,7 +29,7 @@ NO_TRUNCATION = 4.0  # of the slider: latents as the run draws them
 
 
 class Seen(NamedTuple):
-    """A picture, if there is one, and what is to be said."""
+    """A picture, if there is one, and its words."""
 
     picture: Image.Image | None
     words: str
@@ -76,7 +76,7 @@ class RunView:
         """Where the sliders start before anything is clicked: at the first of the samples, if any can be drawn."""
         try:
             return self.run.place(self.wanted(seed, count, None, NO_TRUNCATION if self.run.truncates else 1), 0)
-        except UserError:  # which the samples themselves say
+        except UserError:  # which the samples themselves show
             return None
 
     def samples(self, wanted: Wanted, picked: Sequence[int] = ()) -> Seen:
@@ -94,14 +94,14 @@ class RunView:
         if not self.run.interpolates:
             return Seen(None, "")
         if len(picked) < 2:
-            told = "Click two images, and see the way from one to the other."
-            return Seen(None, told if not picked else f"From image {picked[0]}: click another one to walk to it.")
+            words = "Click two images, and see the way from one to the other."
+            return Seen(None, words if not picked else f"From image {picked[0]}: click another one to walk to it.")
         start, end = (self.run.place(wanted, index) for index in picked)
         images = self.run.images(self.run.walk(start, end, STEPS, way))
-        told = f"From {start.words} to {end.words}"
+        words = f"From {start.words} to {end.words}"
         if start.latents.labels is not None:
-            told += "; the class stays that of the first"
-        return Seen(sheet(images, STEPS), f"{told}.")
+            words += "; the class stays that of the first"
+        return Seen(sheet(images, STEPS), f"{words}.")
 
     def on_the_way(self, wanted: Wanted, picked: Sequence[int], way: str, percent: float) -> Image.Image | None:
         """The image at a share of the way."""
@@ -127,10 +127,10 @@ class RunView:
         """The image where the sliders lead to."""
         start = self._relabelled(start, label)
         place = start.moved(self._by(moves(self.directions, list(values))))
-        told = ", ".join(
+        by = ", ".join(
             f"{name} {value:+.1f}" for name, value in zip(self.directions.names, values, strict=True) if value
         )
-        return Seen(single(self.run.images(place.latents)), f"{start.words}{': ' + told if told else ''}.")
+        return Seen(single(self.run.images(place.latents)), f"{start.words}{': ' + by if by else ''}.")
 
     def traversals(self, start: Place | None, label: str | None) -> Seen:
         """A row for each direction, from -REACH to REACH deviations along it."""
@@ -199,14 +199,14 @@ class RunView:
         by = plane(self.map_directions, MAP_REACH, MAP_SIDE)
         images = self.run.images(replicated(centre, by.to(centre.latents.z)).latents)
         right, up = self.map_directions.names[:2]
-        told = f"To the right {right}, upwards {up}, each ±{MAP_REACH:g} standard deviations around {centre.words}"
+        words = f"To the right {right}, upwards {up}, each ±{MAP_REACH:g} standard deviations around {centre.words}"
         if self.run.model.latent_shape != (2,):
             share = float(self.map_directions.shares[:2].sum())
-            told += (
+            words += (
                 f". This model has {self.run.model.latent_shape[0]} latents; these are the two directions that carry "
                 f"most, {share:.0%} of what changes in its images"
             )
-        return Seen(sheet(images, MAP_SIDE, side=48), f"{told}. Click an image to start the sliders from it.")
+        return Seen(sheet(images, MAP_SIDE, side=48), f"{words}. Click an image to start the sliders from it.")
 
     def at_map(self, label: str | None, point: Sequence[int], size: tuple[int, int]) -> Place:
         """The place that was clicked on the map."""
@@ -268,7 +268,7 @@ def about(run: ExploredRun) -> str:
     """A table of what is known of a run, and what its model can't do, as HTML."""
     latents = " x ".join(map(str, run.model.latent_shape))
     rows = [
-        ("folder", str(run.folder)),
+        ("folder", run.address),
         ("model", run.family),
         ("images", " x ".join(map(str, run.model.image_shape))),
         ("latents", f"{latents}, drawn from the {run.model.module.latents_from}"),
@@ -283,8 +283,8 @@ def about(run: ExploredRun) -> str:
             *((name.removeprefix("test/"), f"{score.value:.4g}") for name, score in record.scores.items()),
         ]
     cells = "".join(f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    told = "".join(f"<li>{escape(limit)}</li>" for limit in run.limits)
+    items = "".join(f"<li>{escape(limit)}</li>" for limit in run.limits)
     own = any(name.endswith("fid_reference") for name, _ in rows)
     star = "<p>* in features of a classifier of this project's own: not to be compared with published FIDs.</p>"
-    cannot = f"<p>What it can't do:</p><ul>{told}</ul>" if told else ""
+    cannot = f"<p>What it can't do:</p><ul>{items}</ul>" if items else ""
     return f"<table>{cells}</table>{star if own else ''}{cannot}"

@@ -1,8 +1,11 @@
-"""How the programs are begun: from a checkout, or as an installation calls them."""
+"""How the programs are begun, from a checkout or as an installation calls them, and what they are given, as typed."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
+
+from .secrets import without_passwords
 
 INSTALLED = "vae-gan-"  # what the names of installed programs begin with (pyproject.toml)
 
@@ -14,6 +17,26 @@ def program(name: str) -> list[str]:
 
 
 def this_command() -> str:
-    """The command that began this program, as one gives it again."""
+    """The command that began this program, as one gives it again, but for passwords."""
     called = Path(sys.argv[0]).stem
-    return shlex.join([*([called] if called.startswith(INSTALLED) else ["python", sys.argv[0]]), *sys.argv[1:]])
+    words = [*([called] if called.startswith(INSTALLED) else ["python", sys.argv[0]]), *sys.argv[1:]]
+    return shlex.join(map(without_passwords, words))
+
+
+def typed(name: str, path: Path | str) -> str:
+    """`name=path` as one types it in a shell: what is printed for copying."""
+    return shlex.quote(override(name, path))
+
+
+def override(name: str, path: Path | str) -> str:
+    """`name=path` as Hydra reads it."""
+    return f"{name}={quoted(str(path))}"
+
+
+def quoted(path: str) -> str:
+    """A path as Hydra reads it: one of more than letters, digits and plain signs is put in quotes."""
+    if re.fullmatch(r"[\w./:@%+-]+", path, re.ASCII):
+        return path
+    # A backslash escapes nothing but quotes and, before these, itself.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), path)
+    return f"'{escaped}'"

@@ -14,8 +14,10 @@ from typing import TypeVar
 from tqdm import tqdm
 
 BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt}{unit}, {remaining} left"
+BAR_OF_UNKNOWN = "{desc} {n_fmt}{unit}, {elapsed}"
 BAR_AFTER = 0.5  # seconds: what is done sooner flashes no bar
 LINE_AFTER = 5.0  # seconds between two lines about one task: a short one leaves none in a log
+LINE_OF_UNKNOWN_AFTER = 60.0  # the same, where no tenths are known
 
 T = TypeVar("T")
 
@@ -62,38 +64,45 @@ def say(text: str) -> None:
 class Task:
     """Something that takes a while, of `total` parts, and how much of it is done."""
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
-        """`unit`: what the parts are, in the plural."""
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        """`total`: None where it is unknown until the task is closed; `unit`: what the parts are, in the plural."""
         self.title, self.total, self.unit, self.done = title, total, unit, 0
         self._began = self._said = time.monotonic()
         self._bar: tqdm | None = None
         if shows_bars():
             self._bar = tqdm(
-                total=total, desc=title, unit=f" {unit}", bar_format=BAR_FORMAT, leave=False, delay=BAR_AFTER,
-                dynamic_ncols=True,
+                total=total, desc=title, unit=f" {unit}", leave=False, delay=BAR_AFTER, dynamic_ncols=True,
+                bar_format=BAR_OF_UNKNOWN if total is None else BAR_FORMAT,
             )  # fmt: skip
 
     def advance(self, parts: int = 1) -> None:
-        tenths = self.done * 10 // self.total if self.total else 10
-        self.done += parts
+        before, self.done = self.done, self.done + parts
         if self._bar is not None:
             self._bar.update(parts)
-        elif self.total and self.done * 10 // self.total > tenths:
-            self._say_if_long()
-        if self.done >= self.total:
+        elif self.total is None:
+            self._say_count()
+        elif self.total and self.done * 10 // self.total > before * 10 // self.total:
+            self._say_if_long(self.total)
+        if self.total is not None and self.done >= self.total:
             self.close()
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def _say_if_long(self) -> None:
+    def _say_if_long(self, total: int) -> None:
         now = time.monotonic()
         has_lines = self._said > self._began
-        if now - self._said >= LINE_AFTER or (has_lines and self.done >= self.total):
-            left = (now - self._began) / self.done * (self.total - self.done)
+        if now - self._said >= LINE_AFTER or (has_lines and self.done >= total):
+            left = (now - self._began) / self.done * (total - self.done)
             pace = f", {tqdm.format_interval(left)} left" if left else ""
-            say(f"{self.title} {self.done / self.total:.0%}, {self.done:,} of {self.total:,} {self.unit}{pace}")
+            say(f"{self.title} {self.done / total:.0%}, {self.done:,} of {total:,} {self.unit}{pace}")
+            self._said = now
+
+    def _say_count(self) -> None:
+        now = time.monotonic()
+        if now - self._said >= LINE_OF_UNKNOWN_AFTER:
+            say(f"{self.title} {self.done:,} {self.unit}")
             self._said = now
 
 

@@ -26,13 +26,14 @@ from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
 from foundation.memory import asked_for, is_out_of_memory
 from foundation.printing import print_anywhere
-from foundation.programs import program, this_command
+from foundation.programs import override, program, this_command
 from foundation.progress import Job, progress_of
+from foundation.secrets import without_passwords
 from run_folder.settings import decides_weights, setting_of
 
 from .composition import load
 from .override_check import check_overrides
-from .paths import expanded, quoted
+from .paths import expanded
 from .processes import is_first_process, leave_allocation_alone
 from .run_start import unwritable
 from .spelling import what_is_wrong
@@ -89,14 +90,10 @@ def command_to_resume(checkpoint: Path) -> str:
         return shlex.join([*program("train"), override("sweep.resume", Path(hydra.sweep.dir).resolve())])
     lightnings = ("hydra.job.name", "hydra.output_subdir")  # which it gives its other processes
     settled = ("hydra.mode", "hydra.run.dir", "ckpt_path", *lightnings)
-    kept = [given for given in (*hydra.overrides.hydra, *hydra.overrides.task) if setting_of(given) not in settled]
+    given = map(without_passwords, (*hydra.overrides.hydra, *hydra.overrides.task))
+    kept = [override for override in given if setting_of(override) not in settled]
     places = {"hydra.run.dir": checkpoint.parents[1], "ckpt_path": checkpoint} if checkpoint.is_file() else {}
     return shlex.join([*program("train"), *kept, *(override(name, path) for name, path in places.items())])
-
-
-def override(name: str, path: Path | str) -> str:
-    """`name=path` as Hydra reads it."""
-    return f"{name}={quoted(str(path))}"
 
 
 @contextmanager

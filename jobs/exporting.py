@@ -13,19 +13,18 @@ from PIL import Image
 from foundation.atomic import copy_file, write_atomically
 from foundation.errors import ConfigError
 from foundation.locks import LOCK
-from foundation.programs import program
+from foundation.programs import override, program
 from run_folder.checkpoints import export_weights, read_checkpoint
 from run_folder.kept_config import write_config
 from run_folder.layout import CARD, CONFIG, DATA, METRICS, SAMPLES, WEIGHTS, tested_checkpoint
 from run_folder.pictures import FINAL, FIXED, UNREADABLE, bare_grid, find_picture
 from run_folder.records import RecordError, RunRecord, read_record, write_record
 
-from .command_line import override
 from .config_check import check
 from .graphs import facts_of, graphs_of, program_of, require_onnx, write_onnx, write_pt2
 from .hub import SCHEME, check_hub, local_folder, upload
 from .kept_config import read_config
-from .model_card import card
+from .model_card import card, debug_preset
 from .run_data import read_data
 from .run_start import sole_use
 from .trained_model import load_run
@@ -63,7 +62,8 @@ def check_is_export(run_dir: Path, cfg: DictConfig) -> None:
     """Raise ConfigError unless a folder can be uploaded as it is, without another one being written."""
     if cfg.hub is None or cfg.onnx or cfg.pt2:
         raise ConfigError("out: say which folder is to be written, out=<a new folder>")
-    read_config(run_dir)
+    config = read_config(run_dir)
+    check_is_result(run_dir, config, cfg.hub)
     if not all((run_dir / name).is_file() for name in (CARD, WEIGHTS, METRICS)):
         raise ConfigError(
             f"out: {run_dir} is a run, and no folder that export.py has written, which hub= would upload as it is; "
@@ -71,9 +71,23 @@ def check_is_export(run_dir: Path, cfg: DictConfig) -> None:
         )
 
 
+def check_is_result(run_dir: Path, config: DictConfig, hub: str | None) -> None:
+    """Say that a debug run is none. Raises ConfigError where it would be published."""
+    preset = debug_preset(config)
+    if preset is None:
+        return
+    if hub is not None:
+        raise ConfigError(
+            f"hub: {run_dir} was made with debug={preset}, which is to look for faults: it is no result, and is not "
+            "published. Train without debug=, or export it for yourself alone, without hub="
+        )
+    print(f"{run_dir} was made with debug={preset}: it is no result, which its card says", flush=True)
+
+
 def write_folder(run_dir: Path, out: Path, cfg: DictConfig) -> None:
     """Write all that is shared of a run into a new folder, or nothing. Raises UserError."""
     config = read_config(run_dir)
+    check_is_result(run_dir, config, cfg.hub)
     try:
         record = read_record(run_dir / METRICS, RunRecord)
     except FileNotFoundError as error:
@@ -107,8 +121,8 @@ def write_run(out: Path, run_dir: Path, config: DictConfig, record: RunRecord, c
     folders = [str(config.get("run_dir", run_dir)), str(run_dir.resolve())]  # where it was made, and where it is now
     portable = OmegaConf.create(without_paths(OmegaConf.to_container(config), folders, LEFT_OUT))
     write_config(out / CONFIG, portable)
-    said = record.model_dump(exclude_unset=True) | {"checkpoint": WEIGHTS}
-    plain = {key: value if key in AS_THEY_ARE else without_paths(value, folders, {}) for key, value in said.items()}
+    fields = record.model_dump(exclude_unset=True) | {"checkpoint": WEIGHTS}
+    plain = {key: value if key in AS_THEY_ARE else without_paths(value, folders, {}) for key, value in fields.items()}
     write_record(out / METRICS, RunRecord.model_validate(plain))
     copy_file(run_dir / DATA, out / DATA)
     copy_file(run_dir / SAMPLES, out / SAMPLES)  # of a run that was exported

@@ -7,10 +7,9 @@ from typing import Any
 
 from foundation.errors import ConfigError, UserError, first_line
 from foundation.extras import require
-from foundation.programs import program
+from foundation.programs import override, program
 from run_folder.layout import CARD, CHECKPOINTS, CONFIG, DATA, GRAPHS, METRICS, SAMPLES, WEIGHTS
 
-from .command_line import override
 from .paths import at_home
 
 SCHEME = "hf://"  # hf://owner/name, hf://owner/name@revision
@@ -108,11 +107,9 @@ def fetched(run: str) -> Path:
 
 def hub_failures() -> tuple[type[Exception], ...]:
     """What the hub's library raises for what the hub answers, a network that fails, and files that can't be read."""
-    from huggingface_hub.errors import HfHubHTTPError
+    from httpx2 import HTTPError  # of a network that fails; what the hub answers is one, too
 
-    of_network = HfHubHTTPError.__mro__[1]  # the HTTP library's own, which is another one in each generation
-    assert issubclass(of_network, Exception)
-    return (of_network, OSError, RuntimeError, ValueError)
+    return (HTTPError, OSError, RuntimeError, ValueError)
 
 
 def reason(error: Exception) -> str:

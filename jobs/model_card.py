@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
+from foundation.markdown import block, code, one_line, plain
 from foundation.programs import program
 from run_folder.layout import DECODER, ENCODER, GRAPHS, METRICS, ONNX, SAMPLES
 from run_folder.records import DataRecord, RunRecord, Score
@@ -21,7 +22,7 @@ UNCONDITIONAL, CONDITIONAL = "unconditional-image-generation", "conditional-imag
 NOT_STATED = "unknown"  # the hub's word for it
 WIDEST = 1000  # characters of a line in the front matter
 DIGITS = 6  # of a number in the front matter
-SAID = ("extractor", "likelihood", "num_real", "num_fakes", "num_images")  # of a protocol; metrics.json has all of it
+SHOWN = ("extractor", "likelihood", "num_real", "num_fakes", "num_images")  # of a protocol; metrics.json has all of it
 
 
 def card(
@@ -37,12 +38,13 @@ def card(
     sections = [
         front_matter(title, record, config, license),
         summary(title, record, data),
+        debugged(config),
         [f"![Samples, not picked]({SAMPLES})"] if SAMPLES in files else [],
         usage(config, files, place),
         scores(record),
         making(record, config, data),
         limits(record, data),
-        ["## Licence", "", "Not stated." if license == NOT_STATED else f"`{license}`, of the weights."],
+        ["## Licence", "", "Not stated." if license == NOT_STATED else f"{code(license)}, of the weights."],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
@@ -87,7 +89,7 @@ def result(name: str, score: Score, record: RunRecord, task: str) -> tuple[dict[
         "floor": rounded(score.floor),
         "weights": score.weights,
         "latents": score.latents,
-        **{key: value for key, value in protocol.items() if key in SAID},
+        **{key: value for key, value in protocol.items() if key in SHOWN},
     }
     metric = {
         "type": short,
@@ -126,14 +128,29 @@ def rounded(value: float | None) -> float | int | None:
 
 
 def summary(title: str, record: RunRecord, data: DataRecord | None) -> list[str]:
-    parameters = ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())
+    parameters = ", ".join(f"{plain(name)} {count:,}" for name, count in record.parameters.items())
     pixels = "" if data is None or data.image_shape is None else f" ({shape_of(data)})"
     return [
-        f"# {title}",
+        f"# {plain(title)}",
         "",
-        f"{record.model} ({record.network}) on {record.data}{pixels}, seed {record.seed}: {record.epochs} epochs, "
+        f"{plain(record.model)} ({plain(record.network)}) on {plain(record.data)}{pixels}, seed {record.seed}: "
+        f"{record.epochs} epochs, "
         f"{record.images_seen:,} images, {record.seconds or 0:,.0f} s. Parameters: {parameters}.",
     ]
+
+
+def debugged(config: DictConfig) -> list[str]:
+    """What a card says first of a run that is no result."""
+    preset = debug_preset(config)
+    return (
+        [] if preset is None else [f"**A debug run ({code(f'debug={preset}')}): no result, and not to be published.**"]
+    )
+
+
+def debug_preset(config: DictConfig) -> str | None:
+    """The preset by which a run was made to look for faults, and not for a result; None of others."""
+    preset = config.get("choices", {}).get("debug")
+    return None if preset is None else str(preset)
 
 
 def usage(config: DictConfig, files: Sequence[str], place: str) -> list[str]:
@@ -157,12 +174,12 @@ def usage(config: DictConfig, files: Sequence[str], place: str) -> list[str]:
     if graphs:
         given = " and `labels`" if is_conditional(config) else ""
         lines += ["", "For programs without this project, compared with the model to 1e-5 when they were written:", ""]
-        lines += [f"* `{name}`: {said_of(name, given)}" for name in graphs]
+        lines += [f"* `{name}`: {description_of(name, given)}" for name in graphs]
     return lines
 
 
-def said_of(graph: str, given: str) -> str:
-    """What one of the networks' files is; `given` is what its network is told besides."""
+def description_of(graph: str, given: str) -> str:
+    """What one of the networks' files is; `given` is what its network takes besides."""
     network, ending = graph.split(".")
     ways = {DECODER: f"`z`{given} to `images`", ENCODER: f"`images`{given} to `z`, the likeliest latents"}
     kind = "ONNX" if f".{ending}" == ONNX else "a program of `torch.export`"
@@ -186,15 +203,15 @@ def comparable(record: RunRecord) -> list[str]:
     """Which scores are not to be taken for published ones."""
     used = {str(protocol["extractor"]) for protocol in record.protocols.values() if "extractor" in protocol}
     own = sorted(name for name in used if "inception" not in name.lower())
-    listed = " and ".join(f"`{name}`" for name in own)
+    listed = " and ".join(map(code, own))
     return [f"Those in features of {listed} do not compare with published FIDs, which are Inception's."] if own else []
 
 
 def row_of(name: str, score: Score) -> str:
     spread = "" if score.std is None else f" ± {score.std:.2g}"
     floor = "" if score.floor is None else f"{score.floor:.4g}"
-    cells = [name.removeprefix("test/"), f"{score.value:.4g}{spread}", floor, f"`{score.protocol}`"]
-    return f"| {' | '.join(cells)} | {', '.join(filter(None, (score.weights, score.latents)))} |"
+    cells = [plain(name.removeprefix("test/")), f"{score.value:.4g}{spread}", floor, code(score.protocol)]
+    return f"| {' | '.join(cells)} | {plain(', '.join(filter(None, (score.weights, score.latents))))} |"
 
 
 def making(record: RunRecord, config: DictConfig, data: DataRecord | None) -> list[str]:
@@ -205,14 +222,14 @@ def making(record: RunRecord, config: DictConfig, data: DataRecord | None) -> li
         where += [f"commit {made_by.commit[:12]}{' with changes' if made_by.changed else ''}"] if made_by.commit else []
         where += [f"on {made_by.device}"] if made_by.device else []
         where += [f"{library} {version}" for library, version in made_by.libraries.items()]
-    lines = ["## How it was made", "", "```bash", one_line(record.command or " ".join(program("train"))), "```", ""]
-    lines += [f"Trained {', '.join(where)}."]
+    command = block(one_line(record.command or " ".join(program("train"))), "bash")
+    lines = ["## How it was made", "", *command, "", f"Trained {plain(', '.join(where))}."]
     if data is not None:
-        splits = ", ".join(f"{split.images:,} {name}" for name, split in data.splits.items())
+        splits = ", ".join(f"{split.images:,} {plain(name)}" for name, split in data.splits.items())
         lines += [f"Images: {splits}. It learned from train alone, and was chosen by val."]
     trials, search = config.get("recipe", {}).get("trials"), config.get("recipe", {}).get("search")
     if trials and search:
-        lines += [f"Its settings are the best on val of {trials} that were tried (`{search}`)."]
+        lines += [f"Its settings are the best on val of {trials} that were tried ({code(search)})."]
     return lines
 
 
@@ -226,7 +243,7 @@ def limits(record: RunRecord, data: DataRecord | None) -> list[str]:
         "",
         f"* It knows the images of its data set and nothing else{size}.",
         "* Scores were measured before the weights were rounded to half precision.",
-        *(f"* {one_line(text)}" for text in (*notes, *noticed)),
+        *(f"* {plain(text)}" for text in (*notes, *noticed)),
     ]
 
 
@@ -238,7 +255,3 @@ def shape_of(data: DataRecord) -> str:
     assert data.image_shape is not None
     channels, height, width = data.image_shape
     return f"{height}x{width} pixels, {channels} channel{'s' if channels > 1 else ''}"
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())

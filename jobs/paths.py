@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.places import is_remote
 from foundation.errors import ConfigError
+from foundation.programs import quoted
 from run_folder.settings import setting_of
 
 PATHS = {
@@ -42,14 +43,6 @@ def at_home(name: str, path: str) -> str:
             f"{name.lstrip('+')}: {path}: there is no home folder {home}. A file of that name is ./{path}"
         )
     return found
-
-
-def quoted(path: str) -> str:
-    """A path as Hydra reads it: one of more than letters, digits and plain signs is put in quotes."""
-    if re.fullmatch(r"[\w./:@%+-]+", path, re.ASCII):
-        return path
-    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _expanded(argument: str) -> str:

@@ -1,5 +1,6 @@
 """Images written as shards, which `data=stream` reads."""
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -7,7 +8,7 @@ from omegaconf import DictConfig
 from datamodules.shard_writing import write_shards
 from datamodules.sources import source_of
 from foundation.extras import require
-from foundation.programs import program
+from foundation.programs import override, program
 
 from .config_check import check
 from .run_start import sole_use
@@ -36,4 +37,4 @@ def prepare(cfg: DictConfig) -> None:
     size = sum(shard.bytes for split in index.splits.values() for shard in split.shards) / 1e9
     told = f"; {source.passed_over}" if source.passed_over else ""
     print(f"{out}: {counts}; {len(index.class_names):,} classes; {size:.3g} GB{told}")
-    print(f"  {' '.join(program('train'))} data=stream data.root={out}")
+    print(f"  {shlex.join([*program('train'), 'data=stream', override('data.root', out)])}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
-from .paths import quoted
+from foundation.programs import quoted
 
 RESUME = "sweep.resume="
 REQUEUED = "sweep.requeued=true"

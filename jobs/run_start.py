@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from foundation.atomic import DiskFullError, no_room, remove_orphans
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
+from foundation.programs import typed
 from run_folder.kept_config import write_config
 from run_folder.layout import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, STATUS, run_of
 
@@ -54,7 +55,7 @@ def claim(run_dir: Path, resumed_from: str | None, option: str = RUN_DIR) -> Non
         kept = best if best.exists() and not last.exists() else last  # it was killed between the two of its first epoch
         raise ConfigError(
             f"{run_dir} already holds a run, which is left as it is. Choose another folder with {option}=, "
-            f"or resume that run with ckpt_path={kept}"
+            f"or resume that run with {typed('ckpt_path', kept)}"
         )
     if run_dir.exists() and not os.access(run_dir, os.W_OK):  # refused before anything expensive starts
         raise unwritable(PermissionError(EACCES, os.strerror(EACCES), str(run_dir)), option)

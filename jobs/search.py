@@ -6,7 +6,8 @@ every respect: its folder is called by its number, and resuming, locks, records 
 
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from os import cpu_count
 from pathlib import Path
@@ -31,9 +32,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foundation.atomic import write_atomically
 from foundation.errors import ConfigError, UserError, first_line
-from foundation.programs import program
+from foundation.programs import override, program, typed
 from foundation.progress import say
 from foundation.ranges import Count
+from foundation.secrets import without_passwords
 from run_folder.choices import sections
 from run_folder.layout import STATUS, SWEEP
 from run_folder.records import EndRecord, RecordError, read_record
@@ -72,12 +74,21 @@ class Trial(NamedTuple):
 class Study:
     """One search among those of a sweep: what is fixed in it, what is searched, and what was found so far."""
 
+    found: OptunaStudy  # what the database has of it, once it is open
+
     def __init__(
-        self, name: str, fixed: dict[str, str], space: dict[str, BaseDistribution], found: OptunaStudy
+        self, name: str, title: str, direction: Direction, fixed: dict[str, str], space: dict[str, BaseDistribution]
     ) -> None:
-        self.name, self.fixed, self.space, self.found = name, fixed, space, found
+        """`title`: what it is called in the database."""
+        self.name, self.title, self.direction, self.fixed, self.space = name, title, direction, fixed, space
         self.begun: list[Trial] = []  # by an earlier part of the sweep, which did not end them
         self.left = 0  # how many are still to be chosen
+
+    def open(self, storage: str) -> None:
+        """Find it in a database, or make it there. Raises what Optuna does."""
+        self.found = optuna.create_study(
+            storage=storage, study_name=self.title, direction=self.direction, load_if_exists=True
+        )
 
     def folder(self, trial: Trial) -> str:
         return f"{self.name}_trial-{trial.number:03d}".lstrip("_")
@@ -111,18 +122,61 @@ def search(
     resumes = OmegaConf.select(config, "sweep.resume") is not None
     check_folder(config, folder, resumes)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        studies = open_studies(plain, config, loader, folder, arguments)
+    studies = prepare_studies(plain, config, loader, folder, arguments)
+    with reading(folder, plain["storage"]):
+        for study in studies:
+            study.open(plain["storage"] or database_in(folder))
+        check_has_trials(studies, folder)
         for study in studies:
             take_up(study, plain["n_trials"], resumes)
+    try:
         OmegaConf.save(config, folder / SWEEP)
         if not any(study.begun or study.left for study in studies):
             seal_record(folder)  # else it is when the first job is composed
         returns = run_trials(studies, plain, config, launcher, folder)
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise UserError(f"hydra.sweeper.storage: the database of the search fails: {first_line(error)}") from error
+        raise database_fails(folder, plain["storage"], error) from error
     finish(studies, config, folder, returns)
     return returns
+
+
+@contextmanager
+def reading(folder: Path, storage: str | None) -> Iterator[None]:
+    """Raise UserError for whatever Optuna comes upon in a database: of a damaged one that may be anything."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise database_fails(folder, storage, error) from error
+
+
+def database_fails(folder: Path, storage: str | None, error: Exception) -> UserError:
+    cause = (error.__cause__ if isinstance(error, StorageInternalError) else None) or error
+    why = without_passwords(first_line(getattr(cause, "orig", None) or cause))  # the driver's words, without the query
+    if storage is not None:
+        return UserError(
+            f"hydra.sweeper.storage: the database of the search, {without_passwords(storage)}, fails: {why}"
+        )
+    return UserError(
+        f"{folder / DATABASE}, the database of the search, fails: {why}. If it is damaged restore it, or search anew "
+        "in another folder, hydra.sweep.dir=; the trials that were run keep their folders here"
+    )
+
+
+def check_has_trials(studies: Sequence[Study], folder: Path) -> None:
+    """Raise UserError where trials were run of which the database knows none: others would get their folders."""
+    if any(study.found.get_trials(deepcopy=False) for study in studies):
+        return
+    if left := next(folder.glob("*trial-*"), None):
+        raise UserError(
+            f"the database of the search in {folder} knows no trials, and there is {left.name} of one. Restore the "
+            "database, or search anew in another folder, hydra.sweep.dir="
+        )
+
+
+def database_in(folder: Path) -> str:
+    return URL.create("sqlite", database=str((folder / DATABASE).resolve())).render_as_string()
 
 
 def check_sampler(sampler: Any) -> None:
@@ -149,21 +203,21 @@ def check_folder(config: DictConfig, folder: Path, resumes: bool) -> None:
         raise ConfigError(f"{SUBDIR}: the folder of a trial is called by its number; leave it away")
     if not resumes and (folder / DATABASE).exists():
         raise ConfigError(
-            f"{folder} holds a search already, which is left as it is. Go on with it by sweep.resume={folder}, with "
-            "hydra.sweeper.n_trials= to make it longer, or choose another folder with hydra.sweep.dir="
+            f"{folder} holds a search already, which is left as it is. Go on with it by "
+            f"{typed('sweep.resume', folder)}, with hydra.sweeper.n_trials= to make it longer, or choose another "
+            "folder with hydra.sweep.dir="
         )
 
 
-def open_studies(
+def prepare_studies(
     settings: Mapping[str, Any], config: DictConfig, loader: ConfigLoader, folder: Path, arguments: Sequence[str]
 ) -> list[Study]:
-    """Every study of a sweep, in the database. Raises ConfigError where nothing is searched, or by nothing."""
+    """Every study of a sweep, which is not open yet. Raises ConfigError where nothing is searched, or by nothing."""
     mode = OmegaConf.select(config, "callbacks.best_checkpoint.mode")
     if mode is None:
         raise ConfigError("hydra/sweeper=optuna: there is no score of val to search by; choose one with scores=")
     direction: Direction = settings["direction"] or DIRECTIONS[mode]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    database = URL.create("sqlite", database=str((folder / DATABASE).resolve())).render_as_string()
     base = settings["study_name"] or folder.resolve().name
     parser = OverridesParser.create(config_loader=loader)
     studies = []
@@ -171,13 +225,7 @@ def open_studies(
         given = [f"{key}={value}" for key, value in {**(settings["params"] or {}), **own}.items()]
         fixed, space = split_overrides(parser.parse_overrides([*given, *arguments]))
         check_space(space)
-        found = optuna.create_study(
-            storage=settings["storage"] or database,
-            study_name=f"{base}/{name}" if name else base,
-            direction=direction,
-            load_if_exists=True,
-        )
-        studies.append(Study(name, fixed, space, found))
+        studies.append(Study(name, f"{base}/{name}" if name else base, direction, fixed, space))
     return studies
 
 
@@ -295,7 +343,7 @@ def finish(studies: Sequence[Study], config: DictConfig, folder: Path, returns: 
     if any(job.status == JobStatus.FAILED for job in returns) and failed:
         raise UserError(
             f"{failed} trials failed, by no fault of their settings that could be told; each has said why. "
-            f"{shlex.join([*program('train'), f'sweep.resume={folder}'])} tries their values again"
+            f"{shlex.join([*program('train'), override('sweep.resume', folder)])} tries their values again"
         )
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
 from foundation.programs import program
+from foundation.secrets import has_hidden, without_passwords
 from hydra_plugins.vae_vs_gan.optuna_sweeper import OptunaSweeper
 from hydra_plugins.vae_vs_gan.ray_launcher import RayLauncher
 from run_folder.kept_config import read_plain
@@ -145,12 +146,27 @@ def resumed(arguments: Sequence[str]) -> list[str]:
     task, hydra = overrides_of(record_of(folder))
     keep_record(folder)
     began = [*task, *(kept for kept in hydra if not kept.startswith("hydra.sweep.dir="))]
-    added = [argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in began]
+    print(f"resuming: {shlex.join([*program('train'), '-m', *map(without_passwords, began)])}", flush=True)
+    given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    began = with_passwords(began, given)
+    added = [argument for argument in given if argument not in began]
     for override in added:
         if not override.startswith(OPTION):
             check_keeps_jobs(override)
-    print(f"resuming: {shlex.join([*program('train'), '-m', *began])}", flush=True)
     return ["--multirun", *(kept for kept in began if not kept.startswith(OPTION)), f"hydra.sweep.dir={folder}", *added]
+
+
+def with_passwords(began: Sequence[str], given: Sequence[str]) -> list[str]:
+    """What began a sweep, with the passwords, which it has not kept, from what is given now. Raises ConfigError."""
+    whole = {without_passwords(override): override for override in given}
+    for override in began:
+        if has_hidden(override) and override not in whole:
+            raise ConfigError(
+                f"sweep.resume: the sweep was begun with {override}, whose password is not kept. Give "
+                f"{setting_of(override)}= again, with the password; or begin sweeps with an environment variable "
+                f"there, such as '{setting_of(override)}=${{oc.env:STORAGE}}'"
+            )
+    return [whole[override] if has_hidden(override) else override for override in began]
 
 
 def overrides_of(record: Path) -> tuple[list[str], list[str]]:

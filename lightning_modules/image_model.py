@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 from lightning import LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import UserError
 
@@ -39,6 +39,13 @@ class ImageModel(LightningModule, ABC):
     @property
     def terms(self) -> Terms:
         """What is known of the terms that steps return, for their curves."""
+        return {}
+
+    def gradient_terms(self) -> dict[str, Tensor]:
+        """Terms of the gradients that are now there, besides those of parameters: computed where somebody looks.
+
+        Asked before an optimizer's step, when the gradients of its backward pass are there.
+        """
         return {}
 
     @classmethod

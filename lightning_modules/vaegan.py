@@ -91,6 +91,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
         self.encoder_optimizer = encoder_optimizer
         self.decoder_optimizer = decoder_optimizer
         self.discriminator_optimizer = discriminator_optimizer
+        self._gradient_at_fakes: Tensor | None = None  # while the decoder steps
         self.keep_averages("encoder", "decoder", "likelihood", "prior")
 
     @property
@@ -132,12 +133,18 @@ class VAEGAN(VariationalModel, AdversarialModel):
             fake.images.retain_grad()  # only the adversarial loss comes through here
             optimizer.zero_grad()
             self.manual_backward(terms["loss_decoder"])
+            self._gradient_at_fakes = fake.images.grad
             optimizer.step()
-        return fake, terms | {ADVERSARIAL_GRADIENT: self.gradient_norm_at(fake)}
+            self._gradient_at_fakes = None
+        return fake, terms
 
-    def gradient_norm_at(self, fake: Batch) -> Tensor:
-        """The norm of the gradient of the loss that the last backward pass was of, at fakes that have kept it."""
-        gradient = cast(Tensor, fake.images.grad)
+    def gradient_terms(self) -> dict[str, Tensor]:
+        """In the decoder's step the norm of the adversarial gradient; else nothing."""
+        if self._gradient_at_fakes is None:
+            return {}
+        return {ADVERSARIAL_GRADIENT: self.unscaled_norm(self._gradient_at_fakes)}
+
+    def unscaled_norm(self, gradient: Tensor) -> Tensor:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         norm = gradient.detach().float().norm()
         return norm if scaler is None else norm / scaler.scale(norm.new_ones(()))  # fp16 has made it larger

@@ -1,7 +1,6 @@
 """The report itself: one page that needs nothing else, the same as Markdown, and a table of all runs."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from foundation.atomic import write_atomically
+from foundation.markdown import code, plain
 from foundation.progress import track
 
 from .allowance import LARGEST_PAGE, MOST_LINES, MOST_MODELS, Allowance, for_page
@@ -41,9 +41,6 @@ LEFT_OUT: tuple[tuple[str, Any], ...] = (
     ("scores", []),
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begin what a spreadsheet would compute
-
-
-MARKUP = re.compile(r"\||\](?=[(\[])|^[#>*+-](?= )")  # the end of a cell, a link or a picture, the start of a list
 
 
 class Gallery(NamedTuple):
@@ -85,7 +82,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         loader=PackageLoader("reports"), autoescape=select_autoescape(["html.j2"]), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.filters |= {"row": markdown_row, "plain": markdown_text, "code": markdown_code, "for_page": for_page}
+    pages.filters |= {"row": markdown_row, "plain": plain, "code": code, "for_page": for_page}
     pages.filters["link"] = lambda path: link_to(path, out)
     shared = {"summary": summary_of(runs), "data_sets": data_sets}
     sections = [section_of(of) for of in track(data_sets, len(data_sets), "report: drawing", "data sets")]
@@ -183,18 +180,8 @@ def gallery(
 
 def markdown_row(cells: Sequence[Cell]) -> str:
     """Cells as a line of a Markdown table, a second line of a cell below its first; the best is bold."""
-    lines = [[f"**{cell.text}**" if cell.best else cell.text, cell.detail] for cell in cells]
-    return f"| {' | '.join('<br>'.join(map(markdown_text, filter(None, line))) for line in lines)} |"
-
-
-def markdown_text(text: object) -> str:
-    """Any text on one line, without what Markdown or HTML would make of it: tags, links, pictures, cells, lists."""
-    return MARKUP.sub(r"\\\g<0>", " ".join(str(text).split()).replace("<", "&lt;"))
-
-
-def markdown_code(text: object) -> str:
-    """Any text between two backticks."""
-    return f"`{markdown_text(str(text).replace('`', ''))}`"
+    lines = [[f"**{plain(cell.text)}**" if cell.best else plain(cell.text), plain(cell.detail)] for cell in cells]
+    return f"| {' | '.join('<br>'.join(filter(None, line)) for line in lines)} |"
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

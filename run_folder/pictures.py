@@ -55,9 +55,11 @@ def picture_file(run_dir: Path, kind: str, stage: str) -> Path:
 
 
 def kind_and_stage(name: str) -> tuple[str, str]:
-    """`samples_fixed_epoch_0010` to samples_fixed and epoch_0010."""
+    """`samples_fixed_epoch_0010` to samples_fixed and epoch_0010. Raises ValueError for a name without a stage."""
     found = NAME.fullmatch(name)
-    return (found[1], found[2]) if found else (CHARTS, name)
+    if found is None:
+        raise ValueError(f"{name} names no stage of a run, as {FIXED}_{FINAL} does")
+    return found[1], found[2]
 
 
 def find_picture(run_dir: Path, kind: str, stage: str) -> Path | None:

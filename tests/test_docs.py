@@ -11,6 +11,8 @@ from test_readme import expand
 
 from jobs.config_check import check
 from jobs.given_images import complete
+from jobs.sweeps import folder_name
+from run_folder.settings import setting_of
 
 DOCS = PROJECT / "docs"
 PAGES = sorted(path.relative_to(PROJECT).as_posix() for path in DOCS.rglob("*.md"))
@@ -85,3 +87,13 @@ def test_links_and_pictures_of_a_page_exist(page: str):
 def test_a_page_of_the_site_has_one_title(page: str):
     text = re.sub(r"^```.*?^```", "", (PROJECT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     assert len(re.findall(r"^# ", text, flags=re.MULTILINE)) == 1
+
+
+def test_reports_of_earlier_versions_say_how_a_folder_is_called_today():
+    best, mlp = "+experiment/best=vae_mnist_small", {"network": "mlp"}
+    fair = folder_name(
+        ["experiment=fair", best, "seed=0"], 0, mlp | {"model": "vae", "data": "mnist"}, [setting_of(best)]
+    )
+    paper = folder_name(["data=mnist", "experiment=paper", "model=vae", "seed=0"], 0, mlp, ["data", "model", "seed"])
+    for page, name in (("fair", fair), ("report", paper)):
+        assert f"lies in `{name}`" in (PROJECT / "docs" / f"{page}.md").read_text(encoding="utf-8"), page

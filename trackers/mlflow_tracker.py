@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,7 +140,8 @@ class MlflowTracker(Tracker):
     def how_to_look(self) -> str:
         if self._given_uri:
             return without_user(self._given_uri)
-        return f"mlflow server --backend-store-uri sqlite:///{shown(self._store / 'mlflow.db')}"
+        store = f"sqlite:///{shown(self._store / 'mlflow.db')}"
+        return shlex.join(["mlflow", "server", "--backend-store-uri", store])
 
 
 def allowed(name: str) -> str:

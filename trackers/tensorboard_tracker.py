@@ -1,5 +1,6 @@
 """TensorBoard, in the order in which one reads: scores, losses, learning rates, gradient norms, the clock."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -90,4 +91,4 @@ class TensorBoardTracker(Tracker, TensorBoardLogger):
             self._experiment.close()
 
     def how_to_look(self) -> str:
-        return f"tensorboard --logdir {shown(store_of(self._folder))}"
+        return f"tensorboard --logdir {shlex.quote(shown(store_of(self._folder)))}"

@@ -1,6 +1,7 @@
 """Trackio, on this disk alone: `trackio sync` shares a project of it."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
@@ -72,4 +73,5 @@ class TrackioTracker(Tracker):
             self._run.finish()
 
     def how_to_look(self) -> str:
-        return f"{PLACE}={shown(Path(os.environ.get(PLACE, self._store)))} trackio show --project {self._project}"
+        place = shlex.quote(shown(Path(os.environ.get(PLACE, self._store))))
+        return f"{PLACE}={place} trackio show --project {shlex.quote(str(self._project))}"

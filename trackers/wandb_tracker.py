@@ -1,6 +1,7 @@
 """Weights & Biases, offline unless it is told otherwise."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,4 +81,4 @@ class WandbTracker(Tracker):
     def how_to_look(self) -> str:
         if self._mode == "online":
             return str(self._run.url)
-        return f"wandb sync {shown(Path(self._folder).resolve())}/wandb/offline-run-*"
+        return f"wandb sync {shlex.quote(shown(Path(self._folder).resolve()))}/wandb/offline-run-*"

@@ -2,12 +2,21 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from io import StringIO
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from small_models import build, fit
+from conftest import TinyImages
+from lightning import Callback
+from small_models import SHAPE, build, fit, random_batch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
 
-from callbacks.progress_bar import ProgressBar
+from callbacks.progress_bar import LoopProgress, ProgressBar
 from foundation.progress import Job, progress_of
 
 LINE = re.compile(r"epoch (\d+)/(\d+) .*\((\d[\d,]*) images/s(, \d\d:\d\d left)?\)")
@@ -50,3 +59,51 @@ def test_the_pace_is_that_of_images(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert first is not None and last is not None
     assert first[4] == ", 00:10 left"
     assert int(last[3]) == round(model.images_seen / 20)
+
+
+class OfUnknownLength(IterableDataset):
+    """Images one after another, which do not say how many they are."""
+
+    def __init__(self, images: list[tuple[Tensor, Tensor]]) -> None:
+        self.images = images
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.images)
+
+
+class OfUnknownVal(TinyImages):
+    def val_dataloader(self) -> DataLoader:
+        batch = random_batch(16)
+        assert batch.labels is not None
+        return DataLoader(OfUnknownLength(list(zip(batch.images, batch.labels, strict=True))), batch_size=4)
+
+
+class Failing(Callback):
+    def on_validation_batch_end(self, *_: Any) -> None:
+        raise RuntimeError("amid val")
+
+
+def test_val_of_unknown_length_is_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setattr("foundation.progress.LINE_OF_UNKNOWN_AFTER", 0.0)
+    fit(build("model=gan"), OfUnknownVal(SHAPE), LoopProgress())
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("val")]
+    assert lines == [f"val {done} batches" for done in range(1, 5)]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize("data", [TinyImages, OfUnknownVal])
+def test_the_bar_of_val_is_gone_when_val_is_however_it_ended(
+    failing: bool, data: type[TinyImages], monkeypatch: pytest.MonkeyPatch
+):
+    bars: list[tqdm] = []
+
+    def bar(**options: Any) -> tqdm:
+        bars.append(tqdm(**(options | {"file": StringIO(), "delay": 0})))
+        return bars[-1]
+
+    monkeypatch.setattr("foundation.progress.shows_bars", lambda: True)
+    monkeypatch.setattr("foundation.progress.tqdm", bar)
+    with pytest.raises(RuntimeError, match="amid val") if failing else nullcontext():
+        fit(build("model=gan"), data(SHAPE), LoopProgress(), *[Failing()] * failing)
+    (shown,) = bars
+    assert shown.disable  # what tqdm calls a bar that is closed

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,15 +22,18 @@ from PIL import Image
 
 from evaluate import load_run
 from explorer import serving
+from explorer.explored_run import Wanted
+from explorer.views import about
 from foundation.errors import ConfigError, UserError
 from jobs.config_check import check
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = [
     *([] if CHROMIUM else ["Chromium (Debian: apt-get install chromium)"]),
-    *(name for name in ("gradio", "playwright") if find_spec(name) is None),
+    *(name for name in ("gradio", "playwright", "axe_playwright_python") if find_spec(name) is None),
 ]
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"no {', no '.join(MISSING)}")
+TABS = ("Samples", "Sliders", "Your image", "Map", "About")
 LOCAL = ("127.0.0.1", "::1")
 
 
@@ -66,7 +70,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, asked_elsewhere: list) -> 
     cfg = composed(runs, "port=null", "browser=false", "accelerator=cpu", config="explore")
     HydraConfig.instance().cfg = None
     check(cfg)
-    serving.require_gradio()
+    serving.stay_offline()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "pictures"))
         page = serving.launch(serving.open_runs(cfg), cfg.seed, cfg.port, cfg.browser)
@@ -93,9 +97,9 @@ def page(browser, address: str) -> Iterator:
 
 
 class opened:
-    def __init__(self, browser, address: str, width: int) -> None:
+    def __init__(self, browser, address: str, width: int, scheme: str = "light") -> None:
         self.address = address
-        self.context = browser.new_context(viewport={"width": width, "height": 900})
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.context.set_default_timeout(90_000)  # ms; as long as other tests leave a core no time
         self.outside: list[str] = []
         self.errors: list[str] = []
@@ -182,9 +186,9 @@ def test_two_clicks_make_a_walk_whose_ends_they_are(page):
     samples = pixels(page, "samples-0")
     assert page.locator("#walk-0").count() == 0
     click_at(page, "samples-0", 0.06, 0.06)
-    page.wait_for_selector("#walk-told-0 >> text=From image 0: click another one")
+    page.wait_for_selector("#walk-message-0 >> text=From image 0: click another one")
     click_at(page, "samples-0", 0.94, 0.94)
-    page.wait_for_selector("#walk-told-0 >> text=From image 0 of seed 0 to image 63 of seed 0.")
+    page.wait_for_selector("#walk-message-0 >> text=From image 0 of seed 0 to image 63 of seed 0.")
     page.wait_for_selector("#walk-0 img")
     walk = pixels(page, "walk-0")
     assert np.array_equal(walk[12:104, 12:104], samples[12:104, 12:104])  # inside of the frame
@@ -200,17 +204,17 @@ def test_two_clicks_make_a_walk_whose_ends_they_are(page):
 @needs_browser
 def test_sliders_move_the_image_that_was_clicked(page):
     open_tab(page, "Sliders")
-    page.wait_for_selector("#moved-told-1 >> text=From image 0 of seed 0.")
+    page.wait_for_selector("#moved-message-1 >> text=From image 0 of seed 0.")
     open_tab(page, "Samples")
     click_at(page, "samples-1", 0.94, 0.94)
     open_tab(page, "Sliders")
-    page.wait_for_selector("#moved-told-1 >> text=From image 63 of seed 0.")
+    page.wait_for_selector("#moved-message-1 >> text=From image 63 of seed 0.")
     before = until_changed(page, "moved-1", None)
     set_slider(page, "slider-0-1", 2)
     until_changed(page, "moved-1", before)
-    page.wait_for_selector("#moved-told-1 >> text=direction 1 +2.0")
+    page.wait_for_selector("#moved-message-1 >> text=direction 1 +2.0")
     page.locator("#mean-1").click()
-    page.wait_for_selector("#moved-told-1 >> text=From the mean of all latents.")
+    page.wait_for_selector("#moved-message-1 >> text=From the mean of all latents.")
 
 
 @pytest.mark.slow
@@ -230,16 +234,16 @@ def test_an_image_is_uploaded_reconstructed_and_carried_to_the_sliders(page, tmp
     Image.fromarray(picture).save(tmp_path / "one.png")
     open_tab(page, "Your image")
     page.locator("#file input[type=file]").set_input_files(tmp_path / "one.png")
-    page.wait_for_selector("#reconstruction-told-0 >> text=One.png as the model sees it, its reconstruction")
-    page.wait_for_selector("#reconstruction-told-1 >> text=One.png, in the size and colours of this model")
+    page.wait_for_selector("#reconstruction-message-0 >> text=One.png as the model sees it, its reconstruction")
+    page.wait_for_selector("#reconstruction-message-1 >> text=One.png, in the size and colours of this model")
     page.wait_for_selector("#image-wrong-2 >> text=choose its class")
     shown = pixels(page, "reconstruction-0")
     assert shown[100, 100].min() > 150 and shown[100, 10].max() < 20  # the stroke, and what is beside it
     page.locator("#neighbours-0").click()
-    page.wait_for_selector("#neighbours-told-0 >> text=nearest among latents")
+    page.wait_for_selector("#neighbours-message-0 >> text=nearest among latents")
     page.locator("#carry-0").click()
     open_tab(page, "Sliders")
-    page.wait_for_selector("#moved-told-0 >> text=From one.png.")
+    page.wait_for_selector("#moved-message-0 >> text=From one.png.")
 
 
 @pytest.mark.slow
@@ -251,7 +255,7 @@ def test_a_bad_upload_gives_a_message(page, tmp_path: Path):
     for number in range(3):
         page.wait_for_selector(f"#image-wrong-{number} >> text=Broken.png is no readable image")
     page.locator("#take").click()  # and what is given next is shown
-    page.wait_for_selector("#reconstruction-told-0 >> text=Held-out image 0")
+    page.wait_for_selector("#reconstruction-message-0 >> text=Held-out image 0")
     assert page.locator("#image-wrong-0").inner_text().strip() == ""
 
 
@@ -262,19 +266,44 @@ def test_a_click_on_the_map_starts_the_sliders_there(page):
     page.wait_for_selector("#map-0 img")
     page.wait_for_selector("#map-words-0 >> text=This model has 16 latents")
     click_at(page, "map-0", 0.99, 0.01)
-    page.wait_for_selector("#map-told-0 >> text=row 1, column 15 of the map")
+    page.wait_for_selector("#map-message-0 >> text=row 1, column 15 of the map")
     open_tab(page, "Sliders")
-    page.wait_for_selector("#moved-told-0 >> text=From row 1, column 15 of the map.")
+    page.wait_for_selector("#moved-message-0 >> text=From row 1, column 15 of the map.")
 
 
 @pytest.mark.slow
 @needs_browser
 def test_page_fits_a_telephone(browser, address: str):
     with opened(browser, address, width=390) as tab:
-        for name in ("Samples", "Sliders", "Your image", "Map", "About"):
+        for name in TABS:
             open_tab(tab, name)
             tab.wait_for_timeout(300)
             assert tab.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_tab_has_a_serious_finding_of_axe(width: int, scheme: str, browser, address: str):
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    with opened(browser, address, width, scheme) as tab:
+        tab.evaluate(axe)
+        assert tab.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+        for name in TABS:
+            open_tab(tab, name)
+            if name == "Your image":  # with what it shows of one
+                tab.locator("#take").click()
+                tab.wait_for_selector("#reconstruction-0 img")
+            tab.wait_for_timeout(300)
+            violations = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+            serious = [
+                (found["id"], node["html"][:200], node["failureSummary"])
+                for found in violations
+                if found["impact"] in ("serious", "critical")
+                for node in found["nodes"]
+            ]
+            assert not serious, (name, serious)
 
 
 @pytest.mark.slow
@@ -345,13 +374,36 @@ def test_printed_commands_compose_and_name_runs_that_are_there(page: str):
         cfg = composed(*shlex.split(given), config="explore")
         check(cfg)
         for run in [cfg.run] if isinstance(cfg.run, str) else cfg.run:
-            assert (PROJECT / run / "config.yaml").is_file()
+            assert run.startswith("hf://") or (PROJECT / run / "config.yaml").is_file()
 
 
-def test_a_run_on_the_hub_is_to_be_fetched_first():
-    cfg = composed("run=[zoo/gan_digits,hf://me/mine]", "accelerator=cpu", config="explore")
-    with pytest.raises(ConfigError, match=r"hf://me/mine is on the hub\. Fetch it, by `hf download"):
-        serving.open_runs(cfg)
+def test_a_run_of_the_hub_is_fetched_and_called_by_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked = []
+    snapshot = shutil.copytree(PROJECT / "zoo/gan_digits", tmp_path / "0123abcd")
+
+    def snapshot_download(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repo_id, revision))
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    cfg = composed(f"run=[{PROJECT / 'zoo/gan_digits'},hf://me/mine@v1]", "accelerator=cpu", config="explore")
+    HydraConfig.instance().cfg = None
+    check(cfg)
+    here, there = (view.run for view in serving.open_runs(cfg))
+    assert asked == [("me/mine", "v1")] and (here.name, there.name) == ("gan_digits", "mine@v1")
+    assert there.images(there.draw(Wanted(0, 3))).equal(here.images(here.draw(Wanted(0, 3))))
+    assert "run=hf://me/mine@v1 " in there.command(Wanted(0, 3)) and "0123abcd" not in about(there)
+
+
+def test_after_that_the_hub_is_asked_nothing(monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for name in serving.WITHOUT_NETWORK:
+        monkeypatch.setenv(name, "")
+    serving.stay_offline()
+    with pytest.raises(huggingface_hub.errors.OfflineModeIsEnabled):
+        huggingface_hub.HfApi().model_info("me/mine")
 
 
 def test_a_data_folder_is_refused_where_no_run_has_one():

@@ -32,6 +32,7 @@ import report
 import train
 from foundation.atomic import DiskFullError
 from foundation.errors import ConfigError
+from foundation.programs import override
 from jobs.command_line import (
     OWN_SWITCH,
     TRACEBACK_SWITCH,
@@ -41,7 +42,6 @@ from jobs.command_line import (
     is_of_hydras_folder,
     is_the_users,
     message_of,
-    override,
     quiet_libraries,
     run,
 )

@@ -4,17 +4,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import huggingface_hub
 import pytest
 from conftest import PROJECT, composed
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from evaluate import load_run
 from foundation.errors import ConfigError, UserError
 from jobs.evaluation import evaluate
 from jobs.exporting import export
 from jobs.hub import HubError, check_repository
+from jobs.kept_config import read_config
+from run_folder.kept_config import write_config
 
 ZOO = PROJECT / "zoo" / "vae_digits"
 
@@ -102,6 +106,23 @@ def test_what_can_not_be_uploaded_is_refused_before_anything_is_written(
     assert not hub.calls and not (tmp_path / "mine").exists()
 
 
+def test_a_debug_run_is_marked_and_not_published(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = tmp_path / "run"
+    shutil.copytree(ZOO, run)
+    config = read_config(ZOO)
+    OmegaConf.update(config, "choices.debug", "fast", force_add=True)
+    write_config(run / "config.yaml", config)
+    for out in ("", tmp_path / "mine"):
+        with pytest.raises(ConfigError, match=r"hub: .* was made with debug=fast.* is not published"):
+            exported(out, "hub=me/mine", run=run)
+    assert not hub.calls and not (tmp_path / "mine").exists()
+    exported(tmp_path / "mine", run=run)
+    assert "debug=fast: it is no result" in capsys.readouterr().out
+    assert "A debug run (`debug=fast`)" in (tmp_path / "mine" / "README.md").read_text()
+    with pytest.raises(ConfigError, match="is not published"):  # nor is an export of it
+        exported("", "hub=me/mine", run=tmp_path / "mine")
+
+
 class Answer:
     """As much of an HTTP response as errors of the hub's library ask for."""
 
@@ -119,7 +140,7 @@ def answered(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
         (answered(HfHubHTTPError, 401), "does not take the token"),
         (answered(HfHubHTTPError, 403), "the token may not do that"),
         (answered(HfHubHTTPError, 500), "it answered what the hub said"),
-        (HfHubHTTPError.__mro__[1]("Name or service not known"), "could not be reached .Name or service not known"),
+        (httpx2.ConnectError("Name or service not known"), "could not be reached .Name or service not known"),
         (ConnectionError("offline mode is enabled"), "could not be reached .offline mode"),
     ],
 )

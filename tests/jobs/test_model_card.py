@@ -8,9 +8,10 @@ import yaml
 from conftest import PROJECT
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import ModelCardData, eval_results_to_model_index
+from omegaconf import OmegaConf
 
 from jobs.kept_config import read_config
-from jobs.model_card import card, measured_by, metadata
+from jobs.model_card import card, debugged, measured_by, metadata
 from jobs.run_data import read_data
 from run_folder.layout import METRICS
 from run_folder.records import HealthRecord, ProvenanceRecord, RunRecord, Score, read_record
@@ -99,3 +100,20 @@ def test_texts_of_a_record_break_no_front_matter():
     hostile = "a\n---\nlicense: stolen"
     facts = yaml.safe_load(re.split(r"^---$", written(data=hostile), flags=re.MULTILINE)[1])
     assert facts["license"] == "mit" and facts["tags"][1] == hostile and json.dumps(facts)
+
+
+def test_texts_of_a_record_are_text_in_the_card():
+    fence = "```"
+    text = written(command=f"python train.py a='{fence} <b> `````'", model="*vae*", data="a|b](http://c)")
+    assert f"``````bash\npython train.py a='{fence} <b> `````'\n``````\n" in text
+    assert r"\*vae* (" in text and r"on a\|b\](http://c) (" in text
+
+
+def test_a_card_says_first_that_a_debug_run_is_no_result():
+    config = read_config(PROJECT / "zoo" / "gan_digits")
+    assert debugged(config) == []
+    OmegaConf.update(config, "choices.debug", "fast", force_add=True)
+    (notice,) = debugged(config)
+    assert "`debug=fast`" in notice and "no result" in notice
+    text = card("mine", record(), config, None, [], "mit", "here")
+    assert text.index("A debug run") < text.index("## Use")

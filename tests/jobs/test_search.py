@@ -1,10 +1,14 @@
 """A search by Optuna: what it may choose, that it goes on where it was stopped, and that it says how trials ended."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +16,12 @@ import yaml
 from conftest import PROJECT, SMALL_PICTURES
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from foundation.errors import ConfigError, UserError
+from hydra_plugins.vae_vs_gan.optuna_sweeper import OptunaSweeper, with_hidden_storage
 from jobs.composition import load
-from jobs.sweeps import check_keeps_jobs, folder_name, register_folder_name, settings_of_sweeper
+from jobs.sweeps import check_keeps_jobs, folder_name, register_folder_name, resumed, settings_of_sweeper
 from run_folder.layout import STATUS
 from run_folder.records import EndRecord, write_record
 
@@ -260,3 +265,83 @@ def test_a_search_beside_each_other_is_a_sweep_with_a_report(tmp_path: Path):
     assert (tmp_path / "sweep" / "report" / "index.html").is_file(), said
     states = [trial.state.name for trial in trials_in(tmp_path / "sweep")]
     assert len(states) == 3 and set(states) <= {"COMPLETE", "PRUNED"}, said
+
+
+def damage_file(database: Path) -> None:
+    database.write_bytes(b"no database" * 1000)
+
+
+def damage_page(database: Path) -> None:
+    content = bytearray(database.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    database.write_bytes(content)
+
+
+def damage_row(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute("UPDATE trials SET state = 'GONE'")
+
+
+def lose_rows(database: Path) -> None:
+    database.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_file, r"optuna\.db, the database of the search, fails: file is not a database\. .*restore it"),
+        (damage_page, r"optuna\.db, the database of the search, fails: .*hydra\.sweep\.dir="),
+        (damage_row, r"optuna\.db, the database of the search, fails: 'GONE' is not among"),
+        (lose_rows, r"knows no trials, and there is trial-00\d of one"),
+    ],
+)
+def test_a_damaged_database_is_one_error_and_runs_nothing(damage: Callable[[Path], None], words: str, tmp_path: Path):
+    searched(tmp_path, nearness, "hydra.sweeper.n_trials=2")
+    damage(tmp_path / DATABASE)
+    with pytest.raises(UserError, match=words):
+        searched(tmp_path, nearness, "hydra.sweeper.n_trials=3", resume=True)
+    assert searched.launched == []
+
+
+STORAGE = "hydra.sweeper.storage="
+
+
+def test_a_password_of_the_database_is_not_kept_and_has_to_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    given = f"{STORAGE}'postgresql://me:secret@host/db?sslpassword=hush'"
+    config = load([f"hydra.sweep.dir={tmp_path}", "hydra/sweeper=optuna", given])
+    assert isinstance(config, DictConfig)
+    OmegaConf.update(config, "hydra.overrides.hydra", ["hydra/sweeper=optuna", given])
+    plugins, launchers = SimpleNamespace(), []
+    plugins.instantiate_launcher = lambda config, **_: launchers.append(config)
+    monkeypatch.setattr("hydra.core.plugins.Plugins.instance", lambda: plugins)
+    sweeper = OptunaSweeper(**{name: config.hydra.sweeper[name] for name in signature(OptunaSweeper).parameters})
+    sweeper.setup(hydra_context=None, task_function=None, config=config)
+    assert sweeper.settings["storage"] == "postgresql://me:secret@host/db?sslpassword=hush"
+    OmegaConf.save(sweeper.config, tmp_path / "multirun.yaml")
+    for kept in ((tmp_path / "multirun.yaml").read_text(), OmegaConf.to_yaml(launchers[0])):
+        assert "secret" not in kept and "hush" not in kept and kept.count("me:***@host/db") == 2
+    assert config.hydra.sweeper.storage.count("secret") == 1  # Hydra's own stays as it was
+
+    with pytest.raises(
+        ConfigError, match=r"me:\*\*\*@host.*password is not kept\. Give hydra\.sweeper\.storage= again"
+    ):
+        resumed([f"sweep.resume={tmp_path}"])
+    with pytest.raises(ConfigError, match="password is not kept"):
+        resumed([f"sweep.resume={tmp_path}", f"{STORAGE}postgresql://me:secret@elsewhere/db"])
+    assert given in resumed([f"sweep.resume={tmp_path}", given])
+    assert "secret" not in capsys.readouterr().out
+
+
+def test_a_database_named_by_an_environment_variable_is_resumed_without_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("A_DATABASE", "postgresql://me:secret@host/db")
+    given = f"{STORAGE}${{oc.env:A_DATABASE}}"
+    config = load([f"hydra.sweep.dir={tmp_path}", "hydra/sweeper=optuna", given])
+    OmegaConf.update(config, "hydra.overrides.hydra", ["hydra/sweeper=optuna", given])
+    OmegaConf.save(with_hidden_storage(config), tmp_path / "multirun.yaml")
+    assert given in resumed([f"sweep.resume={tmp_path}"])
+    kept = (tmp_path / "multirun.yaml").read_text()
+    assert f"storage: {given.partition('=')[2]}\n" in kept and "secret" not in kept

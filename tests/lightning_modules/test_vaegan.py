@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.functional import softplus
 
+from callbacks.curves import Curves
 from lightning_modules.generative_model import Encodes, HasLikelihood
+from lightning_modules.vaegan import VAEGAN
 from lightning_modules.values import Latents
 
 PLAYERS = ("encoder", "decoder", "discriminator")
@@ -181,3 +183,21 @@ def test_averages_are_used_outside_training():
         averaged = model.eval().decode(Latents(z))
         raw = model.decoder(z, None).sigmoid()
     assert not torch.equal(averaged, raw)
+
+
+def test_the_adversarial_gradient_is_measured_where_it_is_logged_and_nowhere_else(monkeypatch: pytest.MonkeyPatch):
+    measured: list[int] = []
+    norm = VAEGAN.unscaled_norm
+
+    def noted(self: VAEGAN, gradient: torch.Tensor) -> torch.Tensor:
+        measured.append(self.trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+        return norm(self, gradient)
+
+    monkeypatch.setattr(VAEGAN, "unscaled_norm", noted)
+    logged: list[dict[str, float]] = []
+    monkeypatch.setattr("callbacks.curves.log_scalars", lambda trainer, scalars, time: logged.append(scalars))
+    trainer = fit(build("model=vaegan"), None, Curves(), max_epochs=6, log_every_n_steps=4)
+    batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    # Until the first point any batch may be the last of the run, which has one then.
+    assert measured == [1, 2, 3, *range(4, batches + 1, 4)] and len(measured) > 4
+    assert all(point["train/adversarial_gradient"] > 0 for point in logged) and len(logged) == batches // 4

@@ -54,7 +54,6 @@ def test_pictures_of_epochs_ascend_and_those_of_earlier_versions_are_among_them(
     [
         ("samples_fixed_epoch_0010", ("samples_fixed", "epoch_0010")),
         ("interpolation_slerp_final", ("interpolation_slerp", "final")),
-        ("loss_curves", ("charts", "loss_curves")),
     ],
 )
 def test_a_name_is_parted_into_kind_and_stage(name: str, expected: tuple[str, str]):
@@ -94,3 +93,8 @@ def test_a_file_that_says_what_can_not_be_is_taken_as_a_whole(said: str, tmp_pat
     Image.new("RGB", (40, 50)).save(tmp_path / "a.png", pnginfo=facts)
     with Image.open(tmp_path / "a.png") as read:
         assert grid_of(read) is None and bare_grid(read).size == (40, 50)
+
+
+def test_charts_have_no_stage_and_are_not_looked_for_by_one():
+    with pytest.raises(ValueError, match="loss_curves names no stage"):
+        kind_and_stage("loss_curves")

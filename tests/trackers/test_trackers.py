@@ -23,8 +23,12 @@ from jobs.tracked_run import differing_settings, is_shareable, known_ids, tracke
 from run_folder.curves import read_rows
 from run_folder.layout import SWEEP, TRACKERS, sweep_of
 from run_folder.settings import decides_weights
+from trackers.mlflow_tracker import MlflowTracker
 from trackers.sweep import track_report
+from trackers.tensorboard_tracker import TensorBoardTracker
 from trackers.tracker import TrackedRun, Tracker, TrackerError
+from trackers.trackio_tracker import TrackioTracker
+from trackers.wandb_tracker import WandbTracker
 from train import train
 
 SMALL = [
@@ -369,3 +373,20 @@ def test_jobs_of_a_sweep_share_its_folder(tmp_path: Path):
     assert sweep_of(job) is None
     (tmp_path / "sweep" / SWEEP).write_text("")
     assert sweep_of(job) == sweep_of(tmp_path / "sweep") == tmp_path / "sweep"
+
+
+def test_commands_to_look_take_a_folder_with_spaces_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("TRACKIO_DIR", raising=False)
+    folder, store = tmp_path / "my runs", tmp_path / "my store"
+    words = []
+    for kind in (TensorBoardTracker, MlflowTracker, TrackioTracker, WandbTracker):
+        tracker: Any = object.__new__(kind)
+        tracker.__dict__ |= {
+            "_folder": folder, "_store": store, "_given_uri": None, "_project": "my project", "_mode": "offline",
+        }  # fmt: skip
+        words.append(shlex.split(tracker.how_to_look()))
+    tensorboard, mlflow, trackio, wandb = words
+    assert tensorboard == ["tensorboard", "--logdir", str(folder)]
+    assert mlflow[-1] == f"sqlite:///{store / 'mlflow.db'}"
+    assert trackio == [f"TRACKIO_DIR={store}", "trackio", "show", "--project", "my project"]
+    assert wandb == ["wandb", "sync", f"{folder}/wandb/offline-run-*"]
