@@ -22,7 +22,7 @@ from torchvision import transforms
 
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
-from jobs.building import build_callbacks, build_loggers, build_model, leave_out_empty_hooks
+from jobs.building import build_callbacks, build_loggers, build_model, shorten_steps
 from lightning_modules.gan import GAN, signed
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
@@ -78,7 +78,7 @@ def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: i
             limit_train_batches=stopwatch.last + 1,
             enable_progress_bar=True,
         )
-        leave_out_empty_hooks(trainer)
+        shorten_steps(trainer)
         trainer.fit(model, datamodule=datamodule)
     return stopwatch.seconds * steps / (stopwatch.last - stopwatch.warm_up)
 
@@ -170,10 +170,16 @@ class OneOptimizerStep:
     def __call__(self, batch: Batch) -> Tensor:
         self.model.images_seen += len(batch)
         with autocast(batch.images.device, self.precision):
-            loss = cast(dict[str, Tensor], self.model.training_step((batch.images, batch.labels), 0))["loss"]
-        descend(self.optimizer, loss)
+            loss = self.loss_of(batch)
+        self.descend(self.optimizer, loss)
         self.model.update_averages()
         return loss
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        return cast(dict[str, Tensor], self.model.training_step((batch.images, batch.labels), 0))["loss"]
+
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        descend(optimizer, loss)
 
 
 class VAEGANStep:
@@ -228,11 +234,14 @@ class GANStep:
             fake = self.fakes(real)
             terms = model.discriminator_objective(real, fake.detach())
             loss = terms["loss_discriminator"] + terms["penalty"]
-        descend(self.optimizer_d, loss)
+        self.descend(self.optimizer_d, loss)
         if self.calls % model.n_critic == 0:
             self.generator_step(real, fake)
             model.update_averages()
         return loss
+
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        descend(optimizer, loss)
 
     def real(self, batch: Batch) -> Batch:
         return signed(batch)
@@ -244,7 +253,7 @@ class GANStep:
         self.model.discriminator.requires_grad_(False)
         with autocast(real.images.device, self.precision):
             loss = self.model.generator_objective(real, fake)["loss_generator"]
-        descend(self.optimizer_g, loss)
+        self.descend(self.optimizer_g, loss)
         self.model.discriminator.requires_grad_(True)
 
 
@@ -257,7 +266,7 @@ class NotebookGANStep(GANStep):
     def generator_step(self, real: Batch, fake: Batch) -> None:
         with autocast(real.images.device, self.precision):
             loss = self.model.generator_objective(real, self.fakes(real))["loss_generator"]
-        descend(self.optimizer_g, loss)
+        self.descend(self.optimizer_g, loss)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

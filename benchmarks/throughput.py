@@ -1,6 +1,7 @@
 """Images per second of training: this project, a bare PyTorch loop, a notebook's loop, and the arithmetic's limit.
 
 python benchmarks/throughput.py             # every cell of {vae, gan} × {mlp, conv} × {mnist, imagenette}
+python benchmarks/throughput.py vae mlp mnist --peers pythae --variants compiled_step fused_backward
 python benchmarks/throughput.py gan mnist --precision bf16-mixed --overrides data.batch_size=512
 """
 
@@ -20,12 +21,13 @@ from omegaconf import DictConfig
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks import loops
+from benchmarks import loops, peers, variants
 from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
 from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
+from jobs.machine import without_driver_checks
 from lightning_modules.values import Batch
 
 MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
@@ -34,6 +36,8 @@ WARM_UP = 5  # steps
 
 def main() -> None:
     arguments = parse()
+    peers.check_installed(arguments.peers)
+    without_driver_checks()  # as in a run
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     table = []
@@ -57,6 +61,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; default: one for each core")
     parser.add_argument("--data-root", default="data", help="the folder with MNIST/raw and imagenette2-160")
     parser.add_argument("--overrides", nargs="*", default=[], help="further choices, as train.py takes them")
+    parser.add_argument("--peers", nargs="+", default=[], choices=peers.PEERS, help="other projects' trainers too")
+    parser.add_argument("--variants", nargs="+", default=[], choices=variants.VARIANTS, help="of the bare loop, too")
     parser.add_argument("--json", type=Path, help="write every run's seconds to this file too")
     return parser.parse_args()
 
@@ -82,13 +88,18 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
     datamodule = ready(cfg)
     batch_size = min(cfg.data.batch_size, len(datamodule.split("train").images))
     steps = max(1, arguments.images // batch_size)
-    seconds: dict[str, list[float]] = {name: [] for name in loops.LOOPS}
-    memory = dict.fromkeys(loops.LOOPS, 0)
-    for _, name in itertools.product(range(arguments.repeats), loops.LOOPS):
+    chosen = {name: getattr(loops, name) for name in loops.LOOPS}
+    chosen |= {name: getattr(peers, name) for name in arguments.peers}
+    chosen |= {name: getattr(variants, name) for name in arguments.variants}
+    seconds: dict[str, list[float]] = {name: [] for name in chosen}
+    memory = dict.fromkeys(chosen, 0)
+    for _, (name, loop) in itertools.product(range(arguments.repeats), chosen.items()):
         gc.collect()
         reset_peak_memory()
-        seconds[name].append(getattr(loops, name)(cfg, datamodule, WARM_UP, steps))
+        if (taken := loop(cfg, datamodule, WARM_UP, steps)) is not None:
+            seconds[name].append(taken)
         memory[name] = max(memory[name], peak_memory_bytes())
+    seconds = {name: taken for name, taken in seconds.items() if taken}  # without what can't train this model
     flops = flops_per_image(cfg, datamodule)
     rate = matrix_product_rate(loops.device_of(cfg), arguments.precision)
     return {
@@ -105,6 +116,12 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
         },
         "of_bare": median_ratio(seconds["bare"], seconds["project"]),
         "of_notebook": median_ratio(seconds["notebook"], seconds["project"]),
+        "of_peers": {
+            name: median_ratio(seconds[name], seconds["project"]) for name in arguments.peers if name in seconds
+        },
+        "variants_of_bare": {
+            name: median_ratio(seconds["bare"], seconds[name]) for name in arguments.variants if name in seconds
+        },
         "loader_images_per_second": loader_rate(datamodule),
         "flops_per_image": flops,
         "matrix_product_flops_per_second": rate,
@@ -181,7 +198,7 @@ def show(row: dict[str, Any], with_header: bool) -> None:
     if with_header:
         print(f"{'images a second':<20}{'project':>24}{'bare':>24}{'notebook':>24}{'of bare':>9}{'of nb':>7}"
               f"{'limit':>8}{'of it':>7}{'loader':>9}{'MiB':>6}")  # fmt: skip
-    speeds = row["images_per_second"]
+    speeds = {name: row["images_per_second"][name] for name in loops.LOOPS}
     cells = [f"{s['median']:,.0f} ({s['lowest']:,.0f}–{s['highest']:,.0f})" for s in speeds.values()]
     print(
         f"{row['cell']:<20}" + "".join(f"{cell:>24}" for cell in cells)
@@ -190,6 +207,11 @@ def show(row: dict[str, Any], with_header: bool) -> None:
         f"{row['loader_images_per_second']:>9,.0f}{row['peak_memory_bytes']['project'] / 2**20:>6,.0f}",
         flush=True,
     )  # fmt: skip
+    for word, ratios in (("the project is {:.2f} of it", row["of_peers"]), ("{:.2f} of bare", row["variants_of_bare"])):
+        for name, ratio in ratios.items():
+            speed = row["images_per_second"][name]
+            print(f"    {name}: {speed['median']:,.0f} ({speed['lowest']:,.0f}–{speed['highest']:,.0f}), "
+                  + word.format(ratio), flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    on_train_batch_end = None  # type: ignore[assignment]  # nothing is kept amid an epoch: Lightning need not ask
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.monitor is None:
             self._keep_latest(trainer, pl_module)

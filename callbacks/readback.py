@@ -15,7 +15,11 @@ class Readback:
 
     def __init__(self, scalars: Mapping[str, Tensor]) -> None:
         self.names = tuple(scalars)
-        values = torch.stack([value.detach().float() for value in scalars.values()]) if scalars else torch.empty(0)
+        self._event: torch.cuda.Event | None = None
+        if all(value.device.type == "cpu" for value in scalars.values()):  # read one by one: quicker than stacked
+            self._values: list[float] | Tensor = [value.item() for value in scalars.values()]
+            return
+        values = torch.stack([value.detach().float() for value in scalars.values()])
         self._values = values.to("cpu", non_blocking=True)
         self._event = torch.cuda.Event() if values.is_cuda else None
         if self._event:
@@ -28,7 +32,8 @@ class Readback:
     def read(self) -> dict[str, float]:
         if self._event:
             self._event.synchronize()
-        return dict(zip(self.names, self._values.tolist(), strict=True))
+        values = self._values.tolist() if isinstance(self._values, Tensor) else self._values
+        return dict(zip(self.names, values, strict=True))
 
 
 class ReadbackQueue(Generic[Context]):

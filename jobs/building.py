@@ -28,6 +28,7 @@ from .command_line import command_of_run, quiet_libraries
 from .identity import identity_of
 from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
+from .training_loop import TrainingLoop
 
 STEP_HOOKS = (
     "on_train_batch_start", "on_before_backward", "on_after_backward",
@@ -90,8 +91,14 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback])
         enable_progress_bar=cfg.callbacks.progress_bar is not None,
     )
     check_images_are_dealt_out(trainer, cfg.trainer)
-    leave_out_empty_hooks(trainer)
+    shorten_steps(trainer)
     return trainer
+
+
+def shorten_steps(trainer: Trainer) -> None:
+    """Take what does nothing in this run out of the path of a training step."""
+    leave_out_empty_hooks(trainer)
+    trainer.fit_loop.epoch_loop = TrainingLoop(trainer)
 
 
 def leave_out_empty_hooks(trainer: Trainer) -> None:

@@ -13,18 +13,20 @@ from conftest import DATA_ROOT, PROJECT, RICH, TinyImages, needs_real
 from lightning import Trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
-from benchmarks import loops, scaling
+from benchmarks import loops, peers, scaling, variants
 from benchmarks.loops import GANStep, NotebookGANStep, OneOptimizerStep
 from benchmarks.throughput import FlopCounter, matches
 from callbacks.epoch_seed import EpochSeed
 from callbacks.readback import ReadbackQueue
-from datamodules.image_datamodule import LabelledImages, TensorImageDataset, fits
+from datamodules.image_datamodule import IndexedLoader, LabelledImages, TensorImageDataset, fits
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
 from lightning_modules.gan import signed
 from lightning_modules.image_model import ImageModel
+from lightning_modules.priors import diagonal_normal
 from lightning_modules.values import Batch
 
 SMALL = ["network.encoder.width=8", "network.decoder.width=8"]
@@ -69,6 +71,69 @@ def test_notebook_step_descends_the_same_losses_with_one_generator_forward_more(
     assert len(forwards) == 1
     NotebookGANStep(model, "32-true")(signed(batch))
     assert len(forwards) == 3
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_steps_within_the_backward_pass_are_the_same_steps(name: str):
+    batches = [Batch(torch.rand(4, 1, 8, 8)) for _ in range(3)]
+    weights = []
+    for fused in (False, True):
+        model = built(f"model={name}", "network=mlp", *SMALL).train()
+        step = loops.bare_step(model, "32-true")
+        if fused:
+            assert variants.with_fused_backward(step)
+        torch.manual_seed(1)
+        for batch in batches:
+            step(batch)
+        assert not fused or all(weight.grad is None for weight in model.parameters())  # freed as soon as they are used
+        weights.append(model.state_dict())
+    for key, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][key], weight, msg=key)
+
+
+@pytest.mark.slow
+def test_compiled_step_learns_what_the_plain_one_learns():
+    batch, weights = Batch(torch.rand(4, 1, 8, 8)), []
+    for compiled in (False, True):
+        model = built("model=vae", "network=mlp", *SMALL).train()
+        model.bound.num_samples = 1
+        step = loops.bare_step(model, "32-true")
+        if compiled:
+            assert variants.with_compiled_step(step)
+        model.posterior = without_noise(model.posterior)  # compiled noise is other noise
+        step(batch)
+        weights.append(model.state_dict())
+    for key, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][key], weight, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def without_noise(posterior):
+    def narrow(batch):
+        mean = posterior(batch).mean
+        return diagonal_normal(mean, torch.full_like(mean, 1e-6))
+
+    return narrow
+
+
+def test_adversarial_steps_are_not_compiled_whole():
+    assert not variants.with_compiled_step(loops.bare_step(built("model=gan", "network=mlp", *SMALL), "32-true"))
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="pythae: it is not installed here; pip install pythae"):
+        peers.check_installed(["pythae"])
+    peers.check_installed([])
+
+
+def test_pythae_trains_our_networks_by_our_loss():
+    pytest.importorskip("pythae")
+    datamodule = TinyImages((1, 8, 8), batch_size=2)
+    datamodule.prepare_data()
+    datamodule.setup()
+    cfg = composed("model=vae", "network=mlp", *SMALL, "data.batch_size=2", "trainer.accelerator=cpu")
+    assert peers.pythae(cfg, datamodule, warm_up=1, steps=2) > 0
+    assert peers.pythae(composed("model=gan", "network=mlp", *SMALL), datamodule, warm_up=1, steps=2) is None
 
 
 def test_flops_of_a_linear_layer_forward_and_backward():
@@ -206,6 +271,18 @@ def test_bare_loop_trains_every_generative_model_as_its_own_steps_would(name: st
     assert model.images_seen == 4 * getattr(model, "n_critic", 1)
     learned = {key.split(".")[0] for key, weight in model.state_dict().items() if not torch.equal(weight, before[key])}
     assert {"averages", *model.networks} <= learned
+
+
+def test_batches_come_in_the_sampler_s_order_each_image_once():
+    data = LabelledImages(torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1), torch.arange(7))
+    for sampler in ([4, 2, 6, 0, 1, 5, 3], range(1, 7, 2)):
+        loader = IndexedLoader(TensorImageDataset(data), batch_size=3, sampler=sampler)
+        batches = list(loader)
+        assert torch.cat([labels for _, labels in batches]).tolist() == list(sampler)
+        assert [len(images) for images, _ in batches] == [3] * (len(sampler) // 3) + [1] * (len(sampler) % 3)
+        assert len(batches) == len(loader)
+        plain = DataLoader(loader.dataset, batch_size=3, sampler=sampler, collate_fn=lambda batch: batch)
+        assert all(torch.equal(ours[0], theirs[0]) for ours, theirs in zip(batches, plain, strict=True))
 
 
 def test_a_batch_is_gathered_by_index():

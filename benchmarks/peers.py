@@ -1,0 +1,94 @@
+"""Other projects' trainers on this project's networks and losses: optional, none of them is a dependency."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import tempfile
+import time
+from typing import Any
+
+import torch
+from lightning import seed_everything
+from omegaconf import DictConfig
+
+from datamodules.image_datamodule import ImageDataModule
+from datamodules.pixels import to_unit_range
+from jobs.building import build_model
+from lightning_modules.vae import VAE
+from lightning_modules.values import Batch
+
+PEERS = ("pythae",)
+
+
+def check_installed(peers: list[str]) -> None:
+    """End the program with a message if a peer is not there."""
+    for peer in peers:
+        if importlib.util.find_spec(peer) is None:
+            raise SystemExit(f"error: --peers {peer}: it is not installed here; pip install {peer}")
+
+
+def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
+    """Seconds for `steps` of pythae's trainer, with its progress bar; None for models that it can't train.
+
+    The networks, the loss and fused Adam are ours, so that trainers are compared. It keeps no average of weights, and
+    its images lie in memory as floats, as it wants them.
+    """
+    from pythae.data.datasets import BaseDataset
+    from pythae.models.base.base_config import BaseAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers.training_callbacks import TrainingCallback
+
+    logging.getLogger("pythae").setLevel(logging.ERROR)
+    logging.getLogger("pythae.trainers.base_trainer.base_trainer").setLevel(logging.ERROR)
+    seed_everything(cfg.seed, verbose=False)
+    model = build_model(cfg.model, datamodule).train()
+    if not isinstance(model, VAE):
+        return None
+
+    class Wrapped(torch.nn.Module):
+        model_name = "ours"
+        model_config = BaseAEConfig(input_dim=datamodule.image_shape)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, inputs: Any, **_: Any) -> Any:
+            return ModelOutput(loss=self.model.objective(Batch(inputs["data"], inputs["labels"]))["loss"])
+
+        def update(self) -> None:
+            pass
+
+    class Stopwatch(TrainingCallback):
+        batches, seconds = 0, 0.0
+
+        def on_train_step_end(self, *_: Any, **__: Any) -> None:
+            self.batches += 1
+            if self.batches in (warm_up, warm_up + steps):
+                self.seconds = time.perf_counter() - self.seconds
+
+    images, labels = datamodule.split("train")
+    count = (warm_up + steps) * cfg.data.batch_size
+    chosen = torch.arange(count) % len(images)
+    stopwatch = Stopwatch()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        adam = {key: value for key, value in cfg.model.optimizer.items() if key in ("betas", "fused")}
+        training = BaseTrainerConfig(
+            output_dir=folder,
+            per_device_train_batch_size=cfg.data.batch_size,
+            learning_rate=cfg.model.optimizer.lr,
+            optimizer_params={**adam, "betas": tuple(adam["betas"])},
+            num_epochs=1,
+            no_cuda=cfg.trainer.accelerator == "cpu",
+        )
+        data = BaseDataset(to_unit_range(images[chosen]), labels[chosen])
+        trainer = BaseTrainer(Wrapped(), data, training_config=training, callbacks=[stopwatch])
+        trainer.prepare_training()
+        trainer.train_step(1)
+    return stopwatch.seconds

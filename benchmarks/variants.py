@@ -1,0 +1,86 @@
+"""Ways to make the bare loop's step quicker that this project might take: measured beside it, by `--variants`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import seed_everything
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.optim import Optimizer
+
+from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from jobs.building import build_model
+
+from .loops import OneOptimizerStep, bare_step, device_of, shuffled, timed
+
+VARIANTS = ("compiled_step", "fused_backward")
+
+
+def compiled_step(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
+    """Seconds of the bare loop with networks and loss compiled as one function, and the optimizer's step as another.
+
+    None for models with more than one optimizer: the gradient of a penalty's gradient can't be compiled.
+    """
+    return variant(with_compiled_step, cfg, datamodule, warm_up, steps)
+
+
+def fused_backward(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
+    """Seconds of the bare loop where every weight is stepped, and its gradient freed, as soon as that is known."""
+    return variant(with_fused_backward, cfg, datamodule, warm_up, steps)
+
+
+def variant(
+    change: Callable[[Any], bool], cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int
+) -> float | None:
+    seed_everything(cfg.seed, verbose=False)
+    device = device_of(cfg)
+    step = bare_step(build_model(cfg.model, datamodule).to(device).train(), cfg.trainer.precision)
+    if not change(step):
+        return None
+    data = LabelledImages(*(tensor.to(device) for tensor in datamodule.split("train")))
+    return timed(step, shuffled(data, cfg.data.batch_size), warm_up, steps)
+
+
+def with_compiled_step(step: Any) -> bool:
+    """Compile a step's loss and its optimizer; False if it can't be."""
+    if not isinstance(step, OneOptimizerStep):
+        return False
+    for group in step.optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"])  # a number would be compiled in
+        group["fused"] = False  # a fused kernel can't be compiled into another
+    compute = torch.compile(lambda batch: step.model.training_step((batch.images, batch.labels), 0)["loss"])
+    update = torch.compile(step.optimizer.step)
+
+    def descend(optimizer: Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        update()
+
+    step.loss_of, step.descend = compute, descend
+    return True
+
+
+def with_fused_backward(step: Any) -> bool:
+    """Have every weight stepped by an optimizer of its own within the backward pass."""
+    optimizers = [value for value in vars(step).values() if isinstance(value, Optimizer)]
+    if not optimizers:
+        return False
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            options = {key: value for key, value in group.items() if key != "params"}
+            for parameter in group["params"]:
+                parameter.register_post_accumulate_grad_hook(Update(type(optimizer)([parameter], **options)))
+    step.descend = lambda optimizer, loss: loss.backward()
+    return True
+
+
+class Update:
+    """A hook that steps one parameter by its own optimizer and frees its gradient."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def __call__(self, parameter: Tensor) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()

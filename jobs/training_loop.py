@@ -1,0 +1,144 @@
+"""Lightning's loop over the batches of an epoch, without the calls in it that do nothing in the run at hand."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.core.hooks import DataHooks
+from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor
+
+from callbacks.profiler import NoProfiler
+from lightning_modules.image_model import ImageModel
+
+# Methods that a step of Lightning's goes through: a model that has its own of one of these is stepped by Lightning.
+OPTIMIZATION = (
+    "optimizer_step", "optimizer_zero_grad", "backward", "configure_gradient_clipping", "clip_gradients",
+    "on_before_backward", "on_after_backward", "on_before_zero_grad", "lr_scheduler_step",
+    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+)  # fmt: skip
+HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
+NEVER = ("on_before_backward", "on_after_backward", "on_before_zero_grad")  # hooks that no callback here has
+
+
+class TrainingLoop(_TrainingEpochLoop):
+    """Does in each batch what Lightning's loop does, in its order, on the same counters.
+
+    Lightning looks up every hook of every callback, asks for signatures and overridden methods, and wraps each call for
+    a profiler, in each batch anew: a tenth of a step of 8 ms. Here they are found once an epoch. Where more is asked
+    for than one device, one step of one optimizer a batch or a model's own, and hooks, the batch is Lightning's.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        before: _TrainingEpochLoop = trainer.fit_loop.epoch_loop
+        super().__init__(trainer, before.min_steps, before.max_steps)
+        self.val_loop = before.val_loop
+        self._is_plain = False
+        self._hooks: dict[str, list[Callable[..., None]]] = {}
+
+    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        super().on_run_start(data_fetcher)
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        self._is_plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
+        self._hooks = {name: [getattr(each, name) for each in callbacks if has_hook(each, name)] for name in HOOKS}
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        if not self._is_plain or self.restarting:
+            super().advance(data_fetcher)
+            return
+        trainer, progress = self.trainer, self.batch_progress
+        connector = trainer._logger_connector
+        self.val_loop.restarting = False
+        batch, _, _ = next(data_fetcher)
+        batch_idx = self.batch_idx + 1
+        progress.is_last_batch = data_fetcher.done
+        batch = self._on_device(batch)
+        progress.increment_ready()
+        connector.on_batch_start(batch)
+        self._call("on_train_batch_start", batch, batch_idx)
+        progress.increment_started()
+        outputs = self._optimize(batch, batch_idx)
+        progress.increment_processed()
+        self._call("on_train_batch_end", outputs, batch, batch_idx)
+        connector.on_batch_end()
+        progress.increment_completed()
+        if self._results:  # something was logged by `self.log`
+            connector.update_train_step_metrics()
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        """Call a hook of the callbacks, then the model's."""
+        trainer, module = self.trainer, self.trainer.lightning_module
+        module.__dict__["_current_fx_name"] = name  # by which `self.log` knows where it is called
+        for hook in self._hooks[name]:
+            hook(trainer, module, *arguments)
+        getattr(module, name)(*arguments)
+        module.__dict__["_current_fx_name"] = None
+
+    def _on_device(self, batch: Any) -> Any:
+        trainer = self.trainer
+        device = trainer.strategy.root_device
+        batch = trainer.lightning_module.transfer_batch_to_device(batch, device, 0) if device.type != "cpu" else batch
+        return trainer.datamodule.on_after_batch_transfer(batch, 0)  # type: ignore[attr-defined]
+
+    def _optimize(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
+        if not self.trainer.lightning_module.automatic_optimization:
+            self.trainer.lightning_module.__dict__["_current_fx_name"] = "training_step"
+            return self.manual_optimization.run({"batch": batch, "batch_idx": batch_idx})
+        trainer, module, optimization = self.trainer, self.trainer.lightning_module, self.automatic_optimization
+        (optimizer,) = trainer.optimizers
+        counts = optimization.optim_progress.optimizer
+        outputs: dict[str, Any] = {}
+
+        def closure() -> Tensor:
+            module.__dict__["_current_fx_name"] = "training_step"
+            terms = cast(dict[str, Tensor], trainer.strategy.training_step(batch, batch_idx))
+            counts.zero_grad.increment_ready()
+            counts.zero_grad.increment_started()
+            optimizer.zero_grad()
+            counts.zero_grad.increment_completed()
+            terms["loss"].backward()
+            outputs.update({name: term.detach() for name, term in terms.items()})
+            self._call("on_before_optimizer_step", optimizer)
+            return outputs["loss"]
+
+        counts.step.increment_ready()
+        optimizer.step(closure)
+        counts.step.increment_completed()
+        return outputs
+
+
+def is_plain(trainer: Trainer) -> bool:
+    """Whether nothing is asked of a training step beyond what `TrainingLoop` does itself."""
+    module = trainer.lightning_module
+    precision = trainer.precision_plugin
+    return (
+        isinstance(module, ImageModel)
+        and not any(overrides(module, LightningModule, name) for name in OPTIMIZATION)
+        and all(not has_hook(each, name) for each in trainer.callbacks for name in NEVER)  # type: ignore[attr-defined]
+        and type(trainer.strategy) is SingleDeviceStrategy
+        and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
+        and isinstance(trainer.profiler, NoProfiler)
+        and trainer.accumulate_grad_batches == 1
+        and not trainer.gradient_clip_val
+        and not trainer.fast_dev_run
+        and trainer.datamodule is not None  # type: ignore[attr-defined]
+        and not any(
+            overrides(trainer.datamodule, DataHooks, name)  # type: ignore[attr-defined]
+            for name in ("on_before_batch_transfer", "transfer_batch_to_device")
+        )
+        and (not module.automatic_optimization or len(trainer.optimizers) == 1)
+        and not trainer.strategy.lr_scheduler_configs
+    )
+
+
+def has_hook(callback: Callback, name: str) -> bool:
+    """Whether a callback does anything in this hook."""
+    return callable(getattr(callback, name)) and overrides(callback, Callback, name)
+
+
+def overrides(instance: object, base: type, name: str) -> bool:
+    """Whether a class has another method of this name than one that it is derived from."""
+    return getattr(type(instance), name) is not getattr(base, name)

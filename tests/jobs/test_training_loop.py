@@ -1,0 +1,106 @@
+"""The shorter path of a training step does what Lightning's own does, in its order and on its counters."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TinyImages
+from lightning import Callback, Trainer
+from lightning.pytorch.profilers import SimpleProfiler
+
+from callbacks.epoch_seed import EpochSeed
+from callbacks.profiler import NoProfiler
+from jobs.building import build_model, shorten_steps
+from jobs.composition import composed
+from jobs.training_loop import is_plain
+from lightning_modules.image_model import ImageModel
+
+SMALL = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8"]
+
+
+class Recorder(Callback):
+    """Keeps the order in which it is called, what it is given, and where `self.log` would think it is."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.plain: set[bool] = set()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: ImageModel, batch: Any, batch_idx: int) -> None:
+        self.plain.add(is_plain(trainer))
+        self.seen.append(("start", pl_module._current_fx_name, batch_idx, float(batch[0].sum()), trainer.global_step))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Any) -> None:
+        norm = sum(float(p.grad.norm()) for group in optimizer.param_groups for p in group["params"])
+        self.seen.append(("step", pl_module._current_fx_name, norm, trainer.global_step, trainer.is_last_batch))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: ImageModel, outputs: Any, batch: Any, i: int) -> None:
+        values = {name: float(value.detach()) for name, value in outputs.items()}
+        pl_module.log("seen", next(iter(values.values())), on_step=True, on_epoch=True)
+        assert not any(value.requires_grad for name, value in outputs.items() if name == "loss")
+        self.seen.append(("end", pl_module._current_fx_name, values, i, trainer.global_step, trainer.is_last_batch))
+
+
+def trained(name: str, folder: Path, shortened: bool, **options: Any) -> tuple[Recorder, dict[str, Any], Trainer]:
+    torch.manual_seed(0)
+    model = build_model(composed(f"model={name}", *SMALL, "model.ema_half_life=100").model, TinyImages((1, 8, 8)))
+    recorder = Recorder()
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=folder, callbacks=[EpochSeed(0), recorder], num_sanity_val_steps=0,
+        profiler=NoProfiler(), **options,
+    )  # fmt: skip
+    if shortened:
+        shorten_steps(trainer)
+    trainer.fit(model, datamodule=TinyImages((1, 8, 8), batch_size=3))
+    trainer.save_checkpoint(folder / f"{shortened}.ckpt")
+    checkpoint = torch.load(folder / f"{shortened}.ckpt", weights_only=True)
+    return recorder, checkpoint, trainer
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "wgan_gp", "vqvae"])
+def test_short_steps_are_lightning_s_steps(name: str, tmp_path: Path):
+    (ours, our_file, trainer), (theirs, their_file, other) = (trained(name, tmp_path, each) for each in (True, False))
+    assert ours.plain == {True}  # or Lightning's own were compared with themselves
+    assert ours.seen == theirs.seen and {kind for kind, *_ in ours.seen} == {"start", "step", "end"}
+    assert our_file["loops"] == their_file["loops"]
+    assert our_file["images_seen"] == their_file["images_seen"]
+    assert trainer.callback_metrics == other.callback_metrics and "seen" in trainer.callback_metrics
+    for key, weight in their_file["state_dict"].items():
+        assert torch.equal(weight, our_file["state_dict"][key]), key
+
+
+def test_what_a_short_step_does_not_know_is_left_to_lightning(tmp_path: Path):
+    class Looks(Callback):
+        def on_after_backward(self, trainer: Trainer, pl_module: ImageModel) -> None:
+            calls.append(trainer.global_step)
+
+    calls: list[int] = []
+    torch.manual_seed(0)
+    model = build_model(composed("model=vae", *SMALL).model, TinyImages((1, 8, 8)))
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, callbacks=[Looks()], profiler=NoProfiler(),
+    )  # fmt: skip
+    shorten_steps(trainer)
+    trainer.fit(model, datamodule=TinyImages((1, 8, 8), batch_size=4))
+    assert calls == [0, 1]
+
+
+@pytest.mark.parametrize("options", [{"accumulate_grad_batches": 2}, {"gradient_clip_val": 1e-6}])
+def test_accumulation_and_clipping_of_the_trainer_work_as_before(options: dict[str, Any], tmp_path: Path):
+    (ours, our_file, _), (theirs, their_file, _) = (trained("vae", tmp_path, each, **options) for each in (True, False))
+    assert ours.plain == {False} and ours.seen == theirs.seen
+    for key, weight in their_file["state_dict"].items():
+        assert torch.equal(weight, our_file["state_dict"][key]), key
+
+
+def test_a_profiler_sees_every_hook(tmp_path: Path):
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, profiler=SimpleProfiler(),
+    )  # fmt: skip
+    shorten_steps(trainer)
+    model = build_model(composed("model=vae", *SMALL).model, TinyImages((1, 8, 8)))
+    trainer.fit(model, datamodule=TinyImages((1, 8, 8)))
+    assert any("on_train_batch_start" in action for action in trainer.profiler.recorded_durations)
