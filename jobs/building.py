@@ -28,8 +28,8 @@ from .command_line import command_of_run, quiet_libraries
 from .identity import identity_of
 from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
-from .training_loop import TrainingLoop
 
+SHORTENED = "2.6."  # versions of Lightning whose loop `TrainingLoop` was held against; others train by their own
 STEP_HOOKS = (
     "on_train_batch_start", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end",
@@ -98,7 +98,10 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback])
 def shorten_steps(trainer: Trainer) -> None:
     """Take what does nothing in this run out of the path of a training step."""
     leave_out_empty_hooks(trainer)
-    trainer.fit_loop.epoch_loop = TrainingLoop(trainer)
+    if lightning.__version__.startswith(SHORTENED):
+        from .training_loop import TrainingLoop  # of names that another version may not have
+
+        trainer.fit_loop.epoch_loop = TrainingLoop(trainer)
 
 
 def leave_out_empty_hooks(trainer: Trainer) -> None:
