@@ -1,14 +1,17 @@
 """How fakes compare with real images, by the features of both: (N, num_features) each, a row an image."""
 
+from collections.abc import Iterator
+from functools import cached_property
+
 import torch
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
 PRECISION_NEIGHBOUR = 3  # k of precision and recall (Kynkäänniemi et al. 2019)
 COVERAGE_NEIGHBOUR = 5  # k of density and coverage (Naeem et al. 2020)
 DUPLICATE = 0.01  # of the typical distance of two training images: nearer ones are the same image
 KERNEL_ROWS = 100  # of KID at a time: they stay in the processor's cache
-ROWS = 1000  # distances are computed for so many rows at a time: 40 MB against 10,000 others
+SIDE = {"cpu": 512, "other": 8192}  # rows of either set whose pairs are compared at a time: 1 MB stays in a CPU's cache
+RADII_ROWS = {"cpu": 100, "other": 2000}  # each with the distances to all others: 4 MB of 10,000
 
 
 class RealFeatures:
@@ -16,29 +19,37 @@ class RealFeatures:
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
-        # sync_on_compute=False: every device holds the features of all of them.
-        self._frechet = FrechetInceptionDistance(
-            GivenFeatures(features.shape[1]), reset_real_features=False, sync_on_compute=False
-        )
-        self._frechet.to(features.device).update(features.double(), real=True)
-        self._radii: Tensor | None = None
-        self._own_kernel: float | None = None
+
+    @cached_property
+    def _gaussian(self) -> "Gaussian":
+        return Gaussian(self.features)
+
+    @cached_property
+    def _radii(self) -> Tensor:
+        return neighbour_radii(self.features)
+
+    @cached_property
+    def _moment(self) -> Tensor | None:
+        """None where a moment is more work than all pairs."""
+        return third_moment(self.features) if self.features.shape[1] ** 2 < len(self.features) else None
+
+    @cached_property
+    def _own_kernel(self) -> float:
+        return mean_kernel(self.features) if self._moment is None else unbiased_kernel(self._moment, self.features)
 
     def frechet_distance(self, fakes: Tensor) -> float:
         """FID (Heusel et al. 2017, arXiv:1706.08500): ≥ 0, 0 for equal mean and covariance; biased upwards."""
-        self._frechet.update(fakes.double(), real=False)
-        value = float(self._frechet.compute())
-        self._frechet.reset()
-        return value
+        return self._gaussian.distance(fakes)
 
     def kernel_distance(self, fakes: Tensor) -> float:
         """KID (Bińkowski et al. 2018, arXiv:1801.01401): the squared MMD under the kernel (x·y / d + 1)³, of all pairs.
 
         Unbiased: around 0, below it too, for equal distributions.
         """
-        if self._own_kernel is None:
-            self._own_kernel = mean_kernel(self.features)
-        return self._own_kernel + mean_kernel(fakes) - 2 * mean_kernel(self.features, fakes)
+        if self._moment is None:
+            return self._own_kernel + mean_kernel(fakes) - 2 * mean_kernel(self.features, fakes)
+        moment = third_moment(fakes)
+        return self._own_kernel + unbiased_kernel(moment, fakes) - 2 * float((self._moment * moment).sum())
 
     def manifold_scores(self, fakes: Tensor) -> dict[str, float]:
         """Precision, recall, density and coverage, by balls around each image to its k-th neighbour in its own set.
@@ -47,24 +58,28 @@ class RealFeatures:
         Kynkäänniemi et al. 2019, arXiv:1904.06991); density, how many real balls a fake is in, over k;
         coverage, the share of real balls with a fake inside (k = 5; Naeem et al. 2020, arXiv:2002.09797).
         """
-        if self._radii is None:
-            self._radii = neighbour_radii(self.features)
         near, far = PRECISION_NEIGHBOUR - 1, COVERAGE_NEIGHBOUR - 1
-        fake_radii = neighbour_radii(fakes)[:, near]
+        # d² ≤ r² is x·y − |y|²/2 ≥ (|x|² − r²) / 2, of which the left side is one product for all four.
+        lengths, balls = half_squares(self.features), self._radii.square() / 2
+        fake_lengths, fake_balls = half_squares(fakes), neighbour_radii(fakes)[:, near].square() / 2
+        side = rows_at_once(SIDE, fakes)
         in_a_real_ball = torch.zeros(len(fakes), dtype=torch.bool, device=fakes.device)
-        recalled, covered, memberships = 0, 0, 0
-        for real, radius in zip(self.features.split(ROWS), self._radii.split(ROWS), strict=True):
-            distance = torch.cdist(real, fakes)  # (rows, fakes)
-            in_a_real_ball |= (distance <= radius[:, near, None]).any(dim=0)
-            recalled += int((distance <= fake_radii).any(dim=1).sum())
-            inside = distance <= radius[:, far, None]
-            covered += int(inside.any(dim=1).sum())
-            memberships += int(inside.sum())
+        recalled, covered = (torch.zeros(len(self.features), dtype=torch.bool, device=fakes.device) for _ in range(2))
+        memberships = torch.zeros((), dtype=torch.long, device=fakes.device)
+        for rows in blocks(len(self.features), side):
+            length = lengths[rows]
+            in_near, in_far = length - balls[rows, near], length - balls[rows, far]
+            for columns in blocks(len(fakes), side):
+                product = torch.addmm(fake_lengths[columns], self.features[rows], fakes[columns].T, beta=-1)
+                covered[rows] |= product.amax(dim=1) >= in_far
+                memberships += torch.count_nonzero(product >= in_far[:, None])
+                recalled[rows] |= (product + fake_balls[columns]).amax(dim=1) >= length
+                in_a_real_ball[columns] |= product.sub_(in_near[:, None]).amax(dim=0) >= 0
         return {
             "precision": float(in_a_real_ball.float().mean()),
-            "recall": recalled / len(self.features),
-            "density": memberships / (COVERAGE_NEIGHBOUR * len(fakes)),
-            "coverage": covered / len(self.features),
+            "recall": int(recalled.sum()) / len(self.features),
+            "density": int(memberships) / (COVERAGE_NEIGHBOUR * len(fakes)),
+            "coverage": int(covered.sum()) / len(self.features),
         }
 
 
@@ -78,15 +93,54 @@ def scores_of(real: RealFeatures, fakes: Tensor) -> dict[str, float]:
     return scores
 
 
-class GivenFeatures(nn.Module):
-    """The extractor of torchmetrics' classes for features that are at hand: it hands them on."""
+class Gaussian:
+    """The mean and covariance of real features, with what distances of others to it need again and again."""
 
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
+    def __init__(self, features: Tensor) -> None:
+        self.mean, self.covariance = mean_and_covariance(features)
+        variances, axes = torch.linalg.eigh(self.covariance)
+        self.root = (axes * variances.clamp(min=0).sqrt()) @ axes.T
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+    def distance(self, features: Tensor) -> float:
+        """‖μ − ν‖² + tr(Σ + Τ − 2 (ΣΤ)^½), of the Gaussian with other features' mean and covariance.
+
+        ΣΤ has the eigenvalues of Σ^½ Τ Σ^½, which is symmetric.
+        """
+        mean, covariance = mean_and_covariance(features)
+        roots = torch.linalg.eigvalsh(self.root @ covariance @ self.root).clamp(min=0).sqrt()
+        apart = (self.mean - mean).square().sum()
+        return float(apart + self.covariance.trace() + covariance.trace() - 2 * roots.sum())
+
+
+def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
+    """(D,) and (D, D), in float64."""
+    precise = features.double()
+    return precise.mean(dim=0), precise.T.cov()
+
+
+def third_moment(features: Tensor) -> Tensor:
+    """The mean of v ⊗ v ⊗ v for v = (x / √d, 1), ((D + 1)², D + 1), in float64.
+
+    The scalar product of two of them is the mean of (x·y / d + 1)³ over all pairs, without looking at any: less work
+    than pairs, where features are few and images many.
+    """
+    count, size = features.shape
+    total = torch.zeros((size + 1) ** 2, size + 1, dtype=torch.float64, device=features.device)
+    for rows in features.double().split(KERNEL_ROWS):
+        v = torch.cat([rows / size**0.5, rows.new_ones(len(rows), 1)], dim=1)
+        total.addmm_((v.unsqueeze(2) * v.unsqueeze(1)).flatten(1).T, v)
+    return total / count
+
+
+def unbiased_kernel(moment: Tensor, features: Tensor) -> float:
+    """The mean of (x·y / d + 1)³ over all pairs of different rows, from the third moment of all of them."""
+    count = len(features)
+    return (float(moment.square().sum()) * count**2 - kernel_of_itself(features)) / (count * (count - 1))
+
+
+def kernel_of_itself(features: Tensor) -> float:
+    """The sum over rows of (x·x / d + 1)³, in float64."""
+    return float(((features.double().square().sum(dim=1) / features.shape[1] + 1) ** 3).sum())
 
 
 def mean_kernel(features: Tensor, others: Tensor | None = None) -> float:
@@ -99,22 +153,54 @@ def mean_kernel(features: Tensor, others: Tensor | None = None) -> float:
     total = torch.stack(sums).sum()
     if others is not None:
         return float(total / (len(left) * len(right)))
-    own = (left.square().sum(dim=1) / left.shape[1] + 1) ** 3  # of each row and itself
-    return float((total - own.sum()) / (len(left) * (len(left) - 1)))
+    return (float(total) - kernel_of_itself(features)) / (len(left) * (len(left) - 1))
 
 
 def neighbour_radii(features: Tensor) -> Tensor:
     """Distances to the first, second, … nearest other row: (N, 5), ascending."""
-    count = COVERAGE_NEIGHBOUR + 1  # the row itself comes first
-    return torch.cat(
-        [torch.cdist(rows, features).topk(count, largest=False).values[:, 1:] for rows in features.split(ROWS)]
-    )
+    count, lengths = COVERAGE_NEIGHBOUR + 1, half_squares(features)  # the row itself comes first
+    found = [
+        lengths[rows, None] - torch.addmm(lengths, features[rows], features.T, beta=-1).topk(count).values[:, 1:]
+        for rows in blocks(len(features), rows_at_once(RADII_ROWS, features))
+    ]
+    return torch.cat(found).clamp(min=0).mul(2).sqrt()
 
 
 def nearest(features: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     """The distance of each row to the nearest one among others, and which that is: (N,) each."""
-    index = torch.cat([torch.cdist(rows, among).argmin(dim=1) for rows in features.split(ROWS)])
-    return (features - among[index]).norm(dim=1), index  # cdist's are not 0 for equal rows
+    lengths = half_squares(among)
+    index = torch.cat([nearest_index(rows, among, lengths) for rows in features.split(rows_at_once(SIDE, features))])
+    return (features - among[index]).norm(dim=1), index  # products are not 0 apart for equal rows
+
+
+def nearest_index(rows: Tensor, among: Tensor, lengths: Tensor) -> Tensor:
+    """Which one is nearest to each row, (B,); `lengths`: half the squares of the others' lengths."""
+    closeness, index = (
+        rows.new_full((len(rows),), -torch.inf),
+        torch.zeros(len(rows), dtype=torch.long, device=rows.device),
+    )
+    for block in blocks(len(among), rows_at_once(SIDE, rows)):
+        product = torch.addmm(lengths[block], rows, among[block].T, beta=-1)  # |x|²/2 − d²/2
+        highest = product.amax(dim=1)
+        (nearer,) = (highest > closeness).nonzero(
+            as_tuple=True
+        )  # ever fewer: an argmax of all would take thrice as long
+        closeness[nearer], index[nearer] = highest[nearer], block.start + product[nearer].argmax(dim=1)
+    return index
+
+
+def half_squares(features: Tensor) -> Tensor:
+    """|x|² / 2 of each row: (N,)."""
+    return features.square().sum(dim=1) / 2
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """Slices of `count` rows, of `size` rows each but the last."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def rows_at_once(sizes: dict[str, int], features: Tensor) -> int:
+    return sizes.get(features.device.type, sizes["other"])
 
 
 def nearest_few(features: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:

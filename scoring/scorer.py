@@ -95,6 +95,7 @@ class Scorer:
         self.num_fakes, self.num_train, self.batch_size, self.seed = num_fakes, num_train, batch_size, seed
         self.device = torch.device("cpu")  # where features are computed and compared
         self._real_by_split: dict[str, RealFeatures] = {}
+        self._probabilities: dict[str, Tensor] = {}  # of classes, of real images by split
         self._accuracies: dict[str, float] = {}  # of the extractor, by split
         self._deviations: dict[str, float] = {}  # of real images' pixels, by split
 
@@ -197,8 +198,17 @@ class Scorer:
         """None where the classes are not known."""
         if not self._knows_classes(split):
             return None
-        generated, true = (class_scores(self._classify(of)) for of in (fakes, self._real(split).features))
-        return missing_modes(generated.shares, true.shares)
+        return missing_modes(class_scores(self._classify(fakes)).shares, self._real_shares(split))
+
+    def _real_shares(self, split: str) -> Tensor:
+        """The share of each class among real images, as the classifier sees them."""
+        return class_scores(self._real_probabilities(split)).shares
+
+    def _real_probabilities(self, split: str) -> Tensor:
+        """(N, num_classes) of real images, which the classifier sees once."""
+        if split not in self._probabilities:
+            self._probabilities[split] = self._classify(self._real(split).features)
+        return self._probabilities[split]
 
     def _scores_of_real(self, protocol: Protocol) -> dict[str, float]:
         """Scores of training images, where they are as many as the fakes; and distances, `unseen` and `typical`.
@@ -259,9 +269,9 @@ class Scorer:
 
     def _class_shares(self, fakes: Tensor) -> dict[str, dict[str, float]]:
         """{"real" and "generated": {class: share of the images}}."""
-        features = {"real": self._real("test").features, "generated": fakes}
-        shares = {source: class_scores(self._classify(rows)).shares.tolist() for source, rows in features.items()}
-        return {source: dict(zip(self.extractor.class_names, of, strict=True)) for source, of in shares.items()}
+        shares = {"real": self._real_shares("test"), "generated": class_scores(self._classify(fakes)).shares}
+        names = self.extractor.class_names
+        return {source: dict(zip(names, of.tolist(), strict=True)) for source, of in shares.items()}
 
     def _knows_classes(self, split: str) -> bool:
         """Whether the extractor is a classifier of this data's classes, and right about most real images."""
@@ -277,7 +287,7 @@ class Scorer:
         if self.extractor.class_names != tuple(self.datamodule.class_names):
             return None
         if split not in self._accuracies:
-            predicted = self._classify(self._real(split).features).argmax(dim=1)
+            predicted = self._real_probabilities(split).argmax(dim=1)
             right = predicted == self.datamodule.split(split).labels
             self._accuracies[split] = float(right.float().mean())
         return self._accuracies[split]

@@ -14,7 +14,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from callbacks.figures import draw_classes
 from scoring.classes import class_scores, missing_modes
-from scoring.fidelity import RealFeatures, nearest, neighbour_radii, typical_distance
+from scoring.fidelity import RealFeatures, mean_kernel, nearest, neighbour_radii, typical_distance
 
 
 def gaussian(count: int, mean: float = 0.0, scale: float = 1.0, dimensions: int = 4, seed: int = 0) -> Tensor:
@@ -57,9 +57,10 @@ def test_one_real_side_serves_many_fakes():
 # KID
 
 
-@pytest.mark.parametrize("count", [60, 2300])  # within one block of rows, and over several
-def test_kid_is_torch_fidelitys_over_one_subset_of_all_images(count: int):
-    real, fake = gaussian(count), gaussian(count, 0.3, seed=1)
+# Within one block of rows, and over several; of pairs, and where features are many of moments.
+@pytest.mark.parametrize(("count", "dimensions"), [(60, 4), (2300, 4), (60, 8), (2300, 50)])
+def test_kid_is_torch_fidelitys_over_one_subset_of_all_images(count: int, dimensions: int):
+    real, fake = gaussian(count, dimensions=dimensions), gaussian(count, 0.3, dimensions=dimensions, seed=1)
     other = kid_features_to_metric(
         real, fake, kid_subsets=1, kid_subset_size=count, kid_kernel="poly", kid_kernel_poly_degree=3,
         kid_kernel_poly_gamma=None, kid_kernel_poly_coef0=1, rng_seed=5, verbose=False,
@@ -67,6 +68,12 @@ def test_kid_is_torch_fidelitys_over_one_subset_of_all_images(count: int):
     found = RealFeatures(real).kernel_distance(fake)
     assert found == pytest.approx(other["kernel_inception_distance_mean"], rel=1e-5)
     assert found > 0.1
+
+
+def test_kid_of_moments_is_that_of_pairs_to_rounding():
+    real, fake = gaussian(2300, 3.0, dimensions=20), gaussian(1700, 3.1, 1.1, dimensions=20, seed=1)
+    by_pairs = mean_kernel(real) + mean_kernel(fake) - 2 * mean_kernel(real, fake)
+    assert RealFeatures(real).kernel_distance(fake) == pytest.approx(by_pairs, rel=1e-9)
 
 
 def test_kid_is_that_of_all_pairs():
@@ -179,6 +186,21 @@ def test_density_and_coverage_agree_with_their_definition():
     found = RealFeatures(real).manifold_scores(fake)
     assert found["density"] == pytest.approx(float(inside.sum()) / (5 * 70))
     assert found["coverage"] == pytest.approx(float(inside.any(dim=1).float().mean()))
+
+
+def test_manifold_scores_over_blocks_are_those_of_one_matrix_of_distances():
+    real, fake = gaussian(1300, dimensions=16).relu(), gaussian(1700, 0.2, 1.1, dimensions=16, seed=1).relu()
+    distance, real_radii, fake_radii = torch.cdist(real, fake), *(torch.cdist(x, x).sort().values for x in (real, fake))
+    expected = {
+        "precision": (distance <= real_radii[:, 3, None]).any(dim=0).double().mean(),
+        "recall": (distance <= fake_radii[:, 3]).any(dim=1).double().mean(),
+        "density": (distance <= real_radii[:, 5, None]).double().sum() / (5 * len(fake)),
+        "coverage": (distance <= real_radii[:, 5, None]).any(dim=1).double().mean(),
+    }
+    found = RealFeatures(real).manifold_scores(fake)
+    assert found == pytest.approx({name: float(value) for name, value in expected.items()}, abs=1e-6)
+    assert all(0.1 < value < 0.99 for value in found.values()), found
+    torch.testing.assert_close(neighbour_radii(real), real_radii[:, 1:6], atol=1e-4, rtol=0)
 
 
 def test_nearest_is_found_over_blocks_of_rows():

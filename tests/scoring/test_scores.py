@@ -30,6 +30,7 @@ from jobs.building import build_model
 from jobs.summary import score_table
 from run_folder.records import Score
 from scoring import features as features_module
+from scoring import fidelity as fidelity_module
 from scoring import scorer as scorer_module
 from scoring.extractors import FeatureExtractor, ReferenceExtractor
 from scoring.features import GivenSamples, ModelSamples, batches_of, features_of
@@ -576,6 +577,44 @@ def test_scores_of_real_images_are_computed_once(images: Pictured, monkeypatch: 
         measured.clear()
         scorer_of(images).report(GivenSamples(images.split("test").images, 16), repeats=1)
         assert len(measured) == sets
+
+
+def test_what_only_real_images_decide_is_computed_once_for_all_draws(images: Pictured, monkeypatch: pytest.MonkeyPatch):
+    scorer_of(images).report(ModelSamples(gan(), 16), repeats=1)  # the floor is kept
+    scorer = scorer_of(images)
+    real, seen = scorer._real("test").features, []
+
+    def watch(owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def watched(*given: object) -> object:
+            of = [one for one in given if isinstance(one, Tensor)]
+            seen.append((name, len(of) == 1 and torch.equal(of[0], real)))
+            return original(*given)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for name in ("Gaussian", "neighbour_radii", "third_moment"):
+        watch(fidelity_module, name)
+    watch(Scorer, "_classify")
+    scorer.report(ModelSamples(gan(), 16), repeats=4)
+    of_real = [name for name, is_real in seen if is_real]
+    assert sorted(of_real) == ["Gaussian", "_classify", "neighbour_radii", "third_moment"]
+    assert seen.count(("neighbour_radii", False)) == seen.count(("third_moment", False)) == 4
+
+
+def test_batches_on_a_cpu_reach_the_networks_in_parts(images: Pictured):
+    sizes = []
+
+    class Watched(Pixels):
+        def forward(self, images: Tensor) -> Tensor:
+            sizes.append(len(images))
+            return super().forward(images)
+
+    many = torch.randint(256, (120, *SHAPE), dtype=torch.uint8)
+    found = features_of(batches_of(many, 110), Watched(SHAPE), torch.device("cpu"), "features")
+    assert sizes == [50, 50, 10, 10]
+    assert torch.equal(found, many.flatten(1)[:, :5] / 255)
 
 
 def test_what_one_process_lacks_is_computed_by_all(images: Pictured, monkeypatch: pytest.MonkeyPatch):
