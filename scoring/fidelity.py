@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 PRECISION_NEIGHBOUR = 3  # k of precision and recall (Kynkäänniemi et al. 2019)
 COVERAGE_NEIGHBOUR = 5  # k of density and coverage (Naeem et al. 2020)
@@ -21,8 +22,12 @@ class RealFeatures:
         self.features = features
 
     @cached_property
-    def _gaussian(self) -> "Gaussian":
-        return Gaussian(self.features)
+    def _frechet(self) -> FrechetInceptionDistance:
+        # sync_on_compute=False: every device holds the features of all of them.
+        extractor = GivenFeatures(self.features.shape[1])
+        metric = FrechetInceptionDistance(extractor, reset_real_features=False, sync_on_compute=False)
+        metric.to(self.features.device).update(self.features.double(), real=True)
+        return metric
 
     @cached_property
     def _radii(self) -> Tensor:
@@ -39,7 +44,10 @@ class RealFeatures:
 
     def frechet_distance(self, fakes: Tensor) -> float:
         """FID (Heusel et al. 2017, arXiv:1706.08500): ≥ 0, 0 for equal mean and covariance; biased upwards."""
-        return self._gaussian.distance(fakes)
+        self._frechet.update(fakes.double(), real=False)
+        value = float(self._frechet.compute())
+        self._frechet.reset()
+        return value
 
     def kernel_distance(self, fakes: Tensor) -> float:
         """KID (Bińkowski et al. 2018, arXiv:1801.01401): the squared MMD under the kernel (x·y / d + 1)³, of all pairs.
@@ -93,29 +101,15 @@ def scores_of(real: RealFeatures, fakes: Tensor) -> dict[str, float]:
     return scores
 
 
-class Gaussian:
-    """The mean and covariance of real features, with what distances of others to it need again and again."""
+class GivenFeatures(nn.Module):
+    """The extractor of torchmetrics' classes for features that are at hand: it hands them on."""
 
-    def __init__(self, features: Tensor) -> None:
-        self.mean, self.covariance = mean_and_covariance(features)
-        variances, axes = torch.linalg.eigh(self.covariance)
-        self.root = (axes * variances.clamp(min=0).sqrt()) @ axes.T
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
 
-    def distance(self, features: Tensor) -> float:
-        """‖μ − ν‖² + tr(Σ + Τ − 2 (ΣΤ)^½), of the Gaussian with other features' mean and covariance.
-
-        ΣΤ has the eigenvalues of Σ^½ Τ Σ^½, which is symmetric.
-        """
-        mean, covariance = mean_and_covariance(features)
-        roots = torch.linalg.eigvalsh(self.root @ covariance @ self.root).clamp(min=0).sqrt()
-        apart = (self.mean - mean).square().sum()
-        return float(apart + self.covariance.trace() + covariance.trace() - 2 * roots.sum())
-
-
-def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
-    """(D,) and (D, D), in float64."""
-    precise = features.double()
-    return precise.mean(dim=0), precise.T.cov()
+    def forward(self, features: Tensor) -> Tensor:
+        return features
 
 
 def third_moment(features: Tensor) -> Tensor:
@@ -182,9 +176,8 @@ def nearest_index(rows: Tensor, among: Tensor, lengths: Tensor) -> Tensor:
     for block in blocks(len(among), rows_at_once(SIDE, rows)):
         product = torch.addmm(lengths[block], rows, among[block].T, beta=-1)  # |x|²/2 − d²/2
         highest = product.amax(dim=1)
-        (nearer,) = (highest > closeness).nonzero(
-            as_tuple=True
-        )  # ever fewer: an argmax of all would take thrice as long
+        # Ever fewer: an argmax of all would take thrice as long.
+        (nearer,) = (highest > closeness).nonzero(as_tuple=True)
         closeness[nearer], index[nearer] = highest[nearer], block.start + product[nearer].argmax(dim=1)
     return index
 
