@@ -221,7 +221,8 @@ class StepCounter(TorchDispatchMode):
             self._memory.add(tensor)
         count: Callable[..., int] | None = flop_registry.get(function._overloadpacket)
         flops = int(count(*args, **kwargs, out_val=result)) if count else 0
-        if flops or not (function.is_view or function._overloadpacket in ALLOCATIONS):
+        asks = function.namespace == "prim"  # of a tensor without content, on which device it is
+        if flops or not (asks or function.is_view or function._overloadpacket in ALLOCATIONS):
             moved = bytes_moved(function, args, kwargs, result)
             if flops or moved:
                 self.kernels[flops, moved] += 1

@@ -8,9 +8,11 @@ from conftest import PROJECT, TinyImages
 from torch import nn
 
 from benchmarks.cost import Machine, Network, StepCounter, Work, cost_of, ring_bytes, size_of, work_of
+from benchmarks.loops import bare_step
 from benchmarks.throughput import flops_per_image
 from jobs.building import build_model, facts_of
 from jobs.composition import composed
+from lightning_modules.values import Batch
 
 MODELS = [
     path.stem
@@ -137,6 +139,12 @@ def test_counted_without_being_computed_as_if_computed(name: str, network: str):
     counted = work_of(cfg, facts_of(datamodule), 4)
     assert counted.flops / counted.images == flops_per_image(cfg, datamodule)
     model = build_model(cfg.model, datamodule)
+    step = bare_step(model.train(), "32-true")
+    with StepCounter() as counter:
+        for _ in range(2):
+            counter.begin()
+            step(Batch(torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long)))
+    assert counted.kernels == counter.kernels
     assert sum(counted.networks.values()) == sum(p.numel() for n in model.networks.values() for p in n.parameters())
 
 
