@@ -112,7 +112,7 @@ def measured(cells: Iterable[Cell]) -> list[str]:
         for model, batch, precision, rate, starts, seconds in cells
     ]
     return [
-        "**Measured**: one H200 (docs/speed.md), at 4 to 6 % of its limit: steps as long as starting kernels takes",
+        "**Measured**: one H200 (docs/speed.md), at 4 to 6 % of its limit",
         "", "| cell | batch, precision | images/s | step | kernels | for each |", "|---|---|---|---|---|---|", *rows,
         "",
         f"A CPU core reads {READ_BYTES / 1e6:,.0f} MB/s of shards (docs/scale.md, a machine in use).",
@@ -125,7 +125,7 @@ def assumed(given: argparse.Namespace, starts: float) -> list[str]:
         f"* {given.nodes} nodes of {given.gpus} GPUs; a GPU: {given.tflops:g} TFLOP/s in bfloat16, of which "
         f"{given.achieved:.0%} are achieved, {given.hbm:,g} GB/s and {given.gpu_memory:g} GB of memory",
         f"* {starts:.1f} µs to start a kernel, {'as given' if given.start else 'the median of those above'}, "
-        "with what Python does around it, while the GPU works on those started before",
+        "with what Python does around it: as if those steps had waited for nothing else; the GPU works meanwhile",
         f"* a GPU sends {given.nvlink:g} GB/s within a node; a node sends {given.between:,g} Gb/s and reads "
         f"{given.storage:,g} MB/s from storage; an all-reduce of nothing takes {given.latency:g} µs",
         "* gradients are sent when all of a backward pass is done; reading goes on beside the step",
