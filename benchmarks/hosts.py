@@ -40,6 +40,12 @@ class Host:
         inside = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", *named]
         return subprocess.Popen(["ip", "netns", "exec", self.namespace, *inside], **popen)
 
+    def limit(self, megabits: float) -> None:
+        """Let it send no more than so many megabits a second from now on."""
+        shaped = ["root", "tbf", "rate", f"{megabits:g}mbit", "burst", "256kb", "latency", "50ms"]
+        command = ["tc", "-n", self.namespace, "qdisc", "replace", "dev", "eth0", *shaped]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+
     def processes(self) -> list[int]:
         found = _ip("netns", "pids", self.namespace, check=False)
         return [int(number) for number in found.split()]

@@ -7,7 +7,7 @@ import io
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -23,6 +23,7 @@ from torchvision import transforms
 from datamodules.image_datamodule import ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
 from jobs.building import build_callbacks, build_loggers, build_model, shorten_steps
+from jobs.processes import started_together
 from lightning_modules.gan import GAN, signed
 from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
@@ -52,12 +53,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
+def project(
+    cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int, watchers: Sequence[Callback] = ()
+) -> float:
     """Seconds for `steps` of train.py's training: its callbacks, loggers and progress bar, nothing scored or drawn."""
-    per_epoch = -(-len(datamodule.split("train").images) // cfg.data.batch_size)
-    if per_epoch < warm_up + 2:
-        raise SystemExit(f"error: an epoch of {per_epoch} batches is too short to time: data.batch_size=")
-    stopwatch = Stopwatch(warm_up, min(steps, per_epoch - warm_up - 1))
+    stopwatch = Stopwatch(warm_up, steps_of_an_epoch(cfg, datamodule, warm_up, steps))
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(Terminal()),
@@ -65,7 +65,7 @@ def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: i
     ):
         cfg = cfg.copy()
         cfg.run_dir = cfg.trainer.default_root_dir = folder
-        callbacks = [*build_callbacks(cfg, datamodule), stopwatch]
+        callbacks = [*build_callbacks(cfg, datamodule), *watchers, stopwatch]
         seed_everything(cfg.seed, verbose=False)
         model = build_model(cfg.model, datamodule)
         if cfg.compile:
@@ -81,6 +81,15 @@ def project(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: i
         shorten_steps(trainer)
         trainer.fit(model, datamodule=datamodule)
     return stopwatch.seconds * steps / (stopwatch.last - stopwatch.warm_up)
+
+
+def steps_of_an_epoch(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> int:
+    """So many steps, or as many as one epoch has after those that warm up."""
+    images = len(datamodule.split("train").images)
+    per_epoch = -(-images // (cfg.data.batch_size * started_together()))
+    if per_epoch < warm_up + 2:
+        raise SystemExit(f"error: an epoch of {per_epoch} batches is too short to time: data.batch_size=")
+    return min(steps, per_epoch - warm_up - 1)
 
 
 def bare(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:

@@ -12,16 +12,16 @@ import json
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from benchmarks import loops, peers, variants
+from benchmarks.cost import StepCounter
 from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
 from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.pixels import to_unit_range
@@ -154,27 +154,19 @@ def flops_per_image(cfg: DictConfig, datamodule: ImageDataModule) -> float:
     images, labels = datamodule.split("train")
     batch = Batch(to_unit_range(images[:count]), labels[:count])
     step = loops.bare_step(model, "32-true")
-    with FlopCounter() as counter:
+    with StepCounter() as counter:
         step(batch)
-    return counter.total / count
+    return counter.flops / count
 
 
-class FlopCounter(TorchDispatchMode):
-    """Adds up the operations of every kernel inside; torch's FlopCounterMode can't follow a gradient's gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if count := flop_registry.get(function._overloadpacket):
-            self.total += count(*args, **(kwargs or {}), out_val=result)
-        return result
-
-
-def matrix_product_rate(device: torch.device, precision: str, size: int = 2048, repeats: int = 7) -> float:
-    """Floating point operations a second of a square matrix product, the best of several."""
+def matrix_product_rate(
+    device: torch.device,
+    precision: str,
+    size: int = 2048,
+    repeats: int = 7,
+    of_repeats: Callable[[list[float]], float] = min,
+) -> float:
+    """Floating point operations a second of a square matrix product, by the best of several times it took."""
     kind = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     factor = torch.randn(size, size, device=device, dtype=kind)
     taken = []
@@ -184,7 +176,7 @@ def matrix_product_rate(device: torch.device, precision: str, size: int = 2048, 
         factor @ factor
         loops.wait_for(device)
         taken.append(time.perf_counter() - start)
-    return 2 * size**3 / min(taken)
+    return 2 * size**3 / of_repeats(taken)
 
 
 def loader_rate(datamodule: ImageDataModule) -> float:

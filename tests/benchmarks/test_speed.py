@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +10,12 @@ import pytest
 import torch
 from conftest import DATA_ROOT, PROJECT, RICH, TinyImages, needs_real
 from lightning import Trainer
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from benchmarks import loops, peers, scaling, variants
+from benchmarks import loops, peers, variants
 from benchmarks.loops import GANStep, NotebookGANStep, OneOptimizerStep
-from benchmarks.throughput import FlopCounter, matches
+from benchmarks.throughput import matches
 from callbacks.epoch_seed import EpochSeed
 from callbacks.readback import ReadbackQueue
 from datamodules.image_datamodule import IndexedLoader, LabelledImages, TensorImageDataset, fits
@@ -134,13 +132,6 @@ def test_pythae_trains_our_networks_by_our_loss():
     cfg = composed("model=vae", "network=mlp", *SMALL, "data.batch_size=2", "trainer.accelerator=cpu")
     assert peers.pythae(cfg, datamodule, warm_up=1, steps=2) > 0
     assert peers.pythae(composed("model=gan", "network=mlp", *SMALL), datamodule, warm_up=1, steps=2) is None
-
-
-def test_flops_of_a_linear_layer_forward_and_backward():
-    layer = nn.Linear(30, 20)
-    with FlopCounter() as counter:
-        layer(torch.rand(5, 30)).sum().backward()
-    assert counter.total == 2 * (2 * 5 * 30 * 20)  # the output, and the weight's gradient; none of the input's
 
 
 def test_filters_of_the_benchmark_choose_cells():
@@ -326,26 +317,3 @@ def test_benchmark_s_json_has_what_the_table_has(tmp_path: Path):
     assert cell["of_bare"] == pytest.approx(speeds["project"]["median"] / speeds["bare"]["median"])
     assert cell["limit_images_per_second"] > speeds["project"]["median"]
     assert cell["loader_images_per_second"] > speeds["project"]["median"]
-
-
-@pytest.mark.slow
-def test_scaling_benchmark_tells_how_cost_grows(tmp_path: Path):
-    command = [sys.executable, str(PROJECT / "benchmarks" / "scaling.py"), "width", "processes", "--data", "digits"]
-    result = subprocess.run(
-        [*command, "--model", "vae", "--network", "mlp", "--steps", "2", "--accelerator", "cpu", "--json", "out.json"],
-        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    told = json.loads((tmp_path / "out.json").read_text())
-    assert [row["processes"] for row in told["processes"]] == [1, 2]
-    operations = [row["MFLOP/image"] for row in told["width"]]
-    assert operations == sorted(operations) and operations[-1] > 100 * operations[0]  # sixteen times as wide
-
-
-def test_unknown_axis_of_the_scaling_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["scaling.py", "colour"])
-    with pytest.raises(SystemExit):
-        scaling.parse()
-    assert "there is no axis colour; choose from batch, width" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["scaling.py"])
-    assert scaling.parse().axes == []
