@@ -46,6 +46,7 @@ def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: in
     model = build_model(cfg.model, datamodule).train()
     if not isinstance(model, VAE):
         return None
+    objective = model.objective
 
     class Wrapped(torch.nn.Module):
         model_name = "ours"
@@ -56,7 +57,7 @@ def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: in
             self.model = model
 
         def forward(self, inputs: Any, **_: Any) -> Any:
-            return ModelOutput(loss=self.model.objective(Batch(inputs["data"], inputs["labels"]))["loss"])
+            return ModelOutput(loss=objective(Batch(inputs["data"], inputs["labels"]))["loss"])
 
         def update(self) -> None:
             pass

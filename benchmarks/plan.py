@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from benchmarks.cost import Cost, Machine, Network, Work, cost_of, ring_bytes, work_of
 from jobs.composition import composed
-from scoring.fidelity import KERNEL_ROWS, ROWS
+from scoring.fidelity import KERNEL_ROWS, RADII_ROWS
 
 SHARDED_FROM = 0.25  # of a GPU's memory taken by weights, gradients and moments: a rule of thumb
 LABEL_BYTES = 8  # of an image in a shard
@@ -300,7 +300,7 @@ def limits_around_steps(given: argparse.Namespace, work: Work, rate: float) -> I
     )
     real = given.held_out / 2  # of test, as many fakes
     features = 3 * real * FEATURES * (4 + 8)  # of real images, fakes and training images
-    blocks = ROWS * real * 4 + KERNEL_ROWS * real * 8
+    blocks = RADII_ROWS["other"] * real * 4 + KERNEL_ROWS * real * 8
     held = (features + blocks) / 1e9
     looked_at = INCEPTION * (2 * real + 10_000) / (1e12 * given.scoring_tflops * given.nodes * given.gpus)
     yield (

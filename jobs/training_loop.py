@@ -1,5 +1,6 @@
 """Lightning's loop over the batches of an epoch, without the calls in it that do nothing in the run at hand."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -86,7 +87,7 @@ class TrainingLoop(_TrainingEpochLoop):
     def _optimize(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
         if not self.trainer.lightning_module.automatic_optimization:
             self.trainer.lightning_module.__dict__["_current_fx_name"] = "training_step"
-            return self.manual_optimization.run({"batch": batch, "batch_idx": batch_idx})
+            return self.manual_optimization.run(OrderedDict(batch=batch, batch_idx=batch_idx))
         trainer, module, optimization = self.trainer, self.trainer.lightning_module, self.automatic_optimization
         (optimizer,) = trainer.optimizers
         counts = optimization.optim_progress.optimizer
@@ -105,7 +106,7 @@ class TrainingLoop(_TrainingEpochLoop):
             return outputs["loss"]
 
         counts.step.increment_ready()
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[arg-type]  # a loss as a tensor is what PyTorch takes
         counts.step.increment_completed()
         return outputs
 
@@ -120,10 +121,10 @@ def is_plain(trainer: Trainer) -> bool:
         and all(not has_hook(each, name) for each in trainer.callbacks for name in NEVER)  # type: ignore[attr-defined]
         and type(trainer.strategy) is SingleDeviceStrategy
         and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
-        and isinstance(trainer.profiler, NoProfiler)
+        and isinstance(trainer.profiler, NoProfiler)  # type: ignore[attr-defined]
         and trainer.accumulate_grad_batches == 1
         and not trainer.gradient_clip_val
-        and not trainer.fast_dev_run
+        and not trainer.fast_dev_run  # type: ignore[attr-defined]
         and trainer.datamodule is not None  # type: ignore[attr-defined]
         and not any(
             overrides(trainer.datamodule, DataHooks, name)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TinyImages
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import SimpleProfiler
 
 from callbacks.epoch_seed import EpochSeed
@@ -14,7 +14,6 @@ from callbacks.profiler import NoProfiler
 from jobs.building import build_model, shorten_steps
 from jobs.composition import composed
 from jobs.training_loop import is_plain
-from lightning_modules.image_model import ImageModel
 
 SMALL = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8"]
 
@@ -26,19 +25,23 @@ class Recorder(Callback):
         self.seen: list[Any] = []
         self.plain: set[bool] = set()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: ImageModel, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.plain.add(is_plain(trainer))
         self.seen.append(("start", pl_module._current_fx_name, batch_idx, float(batch[0].sum()), trainer.global_step))
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: ImageModel, optimizer: Any) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         norm = sum(float(p.grad.norm()) for group in optimizer.param_groups for p in group["params"])
         self.seen.append(("step", pl_module._current_fx_name, norm, trainer.global_step, trainer.is_last_batch))
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: ImageModel, outputs: Any, batch: Any, i: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         values = {name: float(value.detach()) for name, value in outputs.items()}
         pl_module.log("seen", next(iter(values.values())), on_step=True, on_epoch=True)
         assert not any(value.requires_grad for name, value in outputs.items() if name == "loss")
-        self.seen.append(("end", pl_module._current_fx_name, values, i, trainer.global_step, trainer.is_last_batch))
+        self.seen.append(
+            ("end", pl_module._current_fx_name, values, batch_idx, trainer.global_step, trainer.is_last_batch)
+        )
 
 
 def trained(name: str, folder: Path, shortened: bool, **options: Any) -> tuple[Recorder, dict[str, Any], Trainer]:
@@ -72,7 +75,7 @@ def test_short_steps_are_lightning_s_steps(name: str, tmp_path: Path):
 
 def test_what_a_short_step_does_not_know_is_left_to_lightning(tmp_path: Path):
     class Looks(Callback):
-        def on_after_backward(self, trainer: Trainer, pl_module: ImageModel) -> None:
+        def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
             calls.append(trainer.global_step)
 
     calls: list[int] = []
