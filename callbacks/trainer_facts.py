@@ -15,6 +15,12 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return trainer.callbacks  # type: ignore[attr-defined]
 
 
+def has_hook(callback: Callback, name: str) -> bool:
+    """Whether a callback does anything in a hook: of its class, or handed to it, as to a LambdaCallback."""
+    hook = getattr(callback, name)
+    return callable(hook) and getattr(hook, "__func__", hook) is not getattr(Callback, name)
+
+
 def log_every_n_steps(trainer: Trainer) -> int:
     """Batches between two points of a curve."""
     return trainer.log_every_n_steps  # type: ignore[attr-defined]

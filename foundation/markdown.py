@@ -2,15 +2,19 @@
 
 import re
 
-# The end of a cell, a link or a picture; the start of a list, of code, of emphasis; a backslash that escapes.
-MARKUP = re.compile(r"\||\](?=[(\[])|^[#>*+-](?= )|`|\*(?=\S)|(?<!\w)_(?=\S)|~(?=~)|\\(?=[!-/:-@\[-`{-~])")
+# The end of a cell, a link or a picture; the start of a list, a heading, a rule, of code, of emphasis; a backslash that
+# escapes. A number with a dot begins a list by the dot.
+MARKUP = re.compile(
+    r"\||\](?=[(\[])|^(?:#+|[>*+-]|-{3,}|={3,})(?=\s|$)|^\[|`|\*(?=\S)|(?<!\w)_(?=\S)|~(?=~)|\\(?=[!-/:-@\[-`{-~])"
+)
+NUMBERED = re.compile(r"^(\d+)([.)])(?=\s)")
 IN_CODE = re.compile(r"\||\](?=[(\[])")  # which some renderers see there, too
 BACKTICKS = re.compile("`+")
 
 
 def plain(text: object) -> str:
     """Any text on one line, without what Markdown or HTML would make of it: tags, links, pictures, cells, lists."""
-    return MARKUP.sub(r"\\\g<0>", one_line(text).replace("<", "&lt;"))
+    return NUMBERED.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", one_line(text).replace("<", "&lt;")))
 
 
 def code(text: object) -> str:

@@ -4,8 +4,10 @@ import re
 
 HIDDEN = "***"
 # Up to the last @, for a password that should have had its own @ written as %40.
-IN_ADDRESS = re.compile(r"(://[^:/@\s]*:)\S*@")
-IN_QUERY = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|token|secret)=)[^&;\s'\"]*", re.IGNORECASE)
+IN_ADDRESS = re.compile(r"(://(?![^/@\s]*:\d+/)[^:/\s]*:)(?:\S*|[^/\n]*)@")
+IN_QUERY = re.compile(
+    r"([?&;](?:password|passwd|pwd|sslpassword|\w*token|\w*secret|odbc_connect)=)[^&;\s'\"]*", re.IGNORECASE
+)
 
 
 def without_passwords(text: str) -> str:

@@ -17,6 +17,7 @@ from callbacks.picture_callback import PictureCallback
 from callbacks.progress_bar import LoopProgress
 from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
+from callbacks.trainer_facts import has_hook
 from callbacks.whole_epochs import WholeEpochs
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
@@ -29,7 +30,7 @@ from .identity import identity_of
 from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
 
-SHORTENED = "2.6."  # versions of Lightning whose loop `TrainingLoop` was held against; others train by their own
+OF_LIGHTNING = "2.6."  # versions that `TrainingLoop` was held against; others train by their own loop
 STEP_HOOKS = (
     "on_train_batch_start", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end",
@@ -98,7 +99,7 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback])
 def shorten_steps(trainer: Trainer) -> None:
     """Take what does nothing in this run out of the path of a training step."""
     leave_out_empty_hooks(trainer)
-    if lightning.__version__.startswith(SHORTENED):
+    if lightning.__version__.startswith(OF_LIGHTNING):
         from .training_loop import TrainingLoop  # of names that another version may not have
 
         trainer.fit_loop.epoch_loop = TrainingLoop(trainer)
@@ -111,7 +112,7 @@ def leave_out_empty_hooks(trainer: Trainer) -> None:
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         for hook in STEP_HOOKS:
-            if getattr(type(callback), hook) is getattr(Callback, hook):
+            if not has_hook(callback, hook):
                 setattr(callback, hook, None)
 
 

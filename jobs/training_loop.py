@@ -4,7 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from lightning import Callback, LightningModule, Trainer
+import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.core.hooks import DataHooks
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
@@ -13,6 +14,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from callbacks.profiler import NoProfiler
+from callbacks.trainer_facts import has_hook
 from lightning_modules.image_model import ImageModel
 
 # Methods that a step of Lightning's goes through: a model that has its own of one of these is stepped by Lightning.
@@ -22,7 +24,7 @@ OPTIMIZATION = (
     "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
 )  # fmt: skip
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
-NEVER = ("on_before_backward", "on_after_backward", "on_before_zero_grad")  # hooks that no callback here has
+WITHIN_BACKWARD = ("on_before_backward", "on_after_backward", "on_before_zero_grad")  # hooks that no callback here has
 
 
 class TrainingLoop(_TrainingEpochLoop):
@@ -59,7 +61,10 @@ class TrainingLoop(_TrainingEpochLoop):
         batch = self._on_device(batch)
         progress.increment_ready()
         connector.on_batch_start(batch)
-        self._call("on_train_batch_start", batch, batch_idx)
+        if self._call("on_train_batch_start", batch, batch_idx) == -1:  # the model skips the rest of the epoch
+            progress.increment_by(0, is_last_batch=True)
+            progress.increment_processed()
+            raise StopIteration
         progress.increment_started()
         outputs = self._optimize(batch, batch_idx)
         progress.increment_processed()
@@ -69,14 +74,15 @@ class TrainingLoop(_TrainingEpochLoop):
         if self._results:  # something was logged by `self.log`
             connector.update_train_step_metrics()
 
-    def _call(self, name: str, *arguments: Any) -> None:
-        """Call a hook of the callbacks, then the model's."""
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Call a hook of the callbacks, then the model's, and return what that says."""
         trainer, module = self.trainer, self.trainer.lightning_module
         module.__dict__["_current_fx_name"] = name  # by which `self.log` knows where it is called
         for hook in self._hooks[name]:
             hook(trainer, module, *arguments)
-        getattr(module, name)(*arguments)
+        answer = getattr(module, name)(*arguments)
         module.__dict__["_current_fx_name"] = None
+        return answer
 
     def _on_device(self, batch: Any) -> Any:
         trainer = self.trainer
@@ -93,6 +99,7 @@ class TrainingLoop(_TrainingEpochLoop):
         counts = optimization.optim_progress.optimizer
         outputs: dict[str, Any] = {}
 
+        @torch.enable_grad()
         def closure() -> Tensor:
             module.__dict__["_current_fx_name"] = "training_step"
             terms = cast(dict[str, Tensor], trainer.strategy.training_step(batch, batch_idx))
@@ -118,7 +125,7 @@ def is_plain(trainer: Trainer) -> bool:
     return (
         isinstance(module, ImageModel)
         and not any(overrides(module, LightningModule, name) for name in OPTIMIZATION)
-        and all(not has_hook(each, name) for each in trainer.callbacks for name in NEVER)  # type: ignore[attr-defined]
+        and all(not has_hook(each, name) for each in trainer.callbacks for name in WITHIN_BACKWARD)  # type: ignore[attr-defined]
         and type(trainer.strategy) is SingleDeviceStrategy
         and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
         and isinstance(trainer.profiler, NoProfiler)  # type: ignore[attr-defined]
@@ -133,11 +140,6 @@ def is_plain(trainer: Trainer) -> bool:
         and (not module.automatic_optimization or len(trainer.optimizers) == 1)
         and not trainer.strategy.lr_scheduler_configs
     )
-
-
-def has_hook(callback: Callback, name: str) -> bool:
-    """Whether a callback does anything in this hook."""
-    return callable(getattr(callback, name)) and overrides(callback, Callback, name)
 
 
 def overrides(instance: object, base: type, name: str) -> bool:

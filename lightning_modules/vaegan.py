@@ -134,8 +134,10 @@ class VAEGAN(VariationalModel, AdversarialModel):
             optimizer.zero_grad()
             self.manual_backward(terms["loss_decoder"])
             self._gradient_at_fakes = fake.images.grad
-            optimizer.step()
-            self._gradient_at_fakes = None
+            try:
+                optimizer.step()
+            finally:
+                self._gradient_at_fakes = None
         return fake, terms
 
     def gradient_terms(self) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 PRECISION_NEIGHBOUR = 3  # k of precision and recall (Kynkäänniemi et al. 2019)
 COVERAGE_NEIGHBOUR = 5  # k of density and coverage (Naeem et al. 2020)
 DUPLICATE = 0.01  # of the typical distance of two training images: nearer ones are the same image
+ROUNDING = 1e-6  # of |x|²: two products of the same rows differ by so much, and what lies on a ball is in it
 KERNEL_ROWS = 100  # of KID at a time: they stay in the processor's cache
 SIDE = {"cpu": 512, "other": 8192}  # rows of either set whose pairs are compared at a time: 1 MB stays in a CPU's cache
 RADII_ROWS = {"cpu": 100, "other": 2000}  # each with the distances to all others: 4 MB of 10,000
@@ -68,7 +69,7 @@ class RealFeatures:
         """
         near, far = PRECISION_NEIGHBOUR - 1, COVERAGE_NEIGHBOUR - 1
         # d² ≤ r² is x·y − |y|²/2 ≥ (|x|² − r²) / 2, of which the left side is one product for all four.
-        lengths, balls = half_squares(self.features), self._radii.square() / 2
+        lengths, balls = half_squares(self.features) * (1 - ROUNDING), self._radii.square() / 2
         fake_lengths, fake_balls = half_squares(fakes), neighbour_radii(fakes)[:, near].square() / 2
         side = rows_at_once(SIDE, fakes)
         in_a_real_ball = torch.zeros(len(fakes), dtype=torch.bool, device=fakes.device)

@@ -11,7 +11,7 @@ from foundation.markdown import block, code, plain
     "text",
     [
         "vae_digits", "*bold*", "**a**b", "_a_ b_c_d", "`rm -rf`", "[a](http://b)", "![a](http://b)", "<script>", "# a",
-        "- a", "\\*a*", "FID* of a", "C:\\a", "it's 1 + 1",
+        "## a", "- a", "1. a", "2) a", "---", "[a]: http://b", "\\*a*", "FID* of a", "C:\\a", "it's 1 + 1",
     ],
 )  # fmt: skip
 def test_a_text_is_shown_as_it_is(text: str):

@@ -14,6 +14,11 @@ from foundation.secrets import has_hidden, without_passwords
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
         ("key='mysql+pymysql://me:a/b@c@host:1/db'", "key='mysql+pymysql://me:***@host:1/db'"),  # whose @ is not %40
         ("redis://:secret@host", "redis://:***@host"),
+        ("postgresql://me@corp:secret@host/db", "postgresql://me@corp:***@host/db"),
+        ("postgresql://me:two words@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("mysql://host/db?access_token=secret", "mysql://host/db?access_token=***"),
+        ("mssql://?odbc_connect=UID%3Dme%3BPWD%3Dsecret", "mssql://?odbc_connect=***"),
         ("mysql://host/db?user=me&password=secret&ssl=1", "mysql://host/db?user=me&password=***&ssl=1"),
     ],
 )
@@ -24,7 +29,15 @@ def test_a_password_is_hidden_and_that_can_be_seen(text: str, hidden: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["sqlite:///a.db", "postgresql://me@host/db", "http://host:80/x", "git@host:x", "a=${oc.env:STORAGE}", "a=b"],
+    [
+        "sqlite:///a.db",
+        "postgresql://me@host/db",
+        "http://host:80/x",
+        "http://host:8080/a@2x",
+        "git@host:x",
+        "a=${oc.env:STORAGE}",
+        "a=b",
+    ],
 )
 def test_other_texts_stay_as_they_are(text: str):
     assert without_passwords(text) == text and not has_hidden(text)

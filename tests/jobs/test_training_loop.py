@@ -7,13 +7,14 @@ import pytest
 import torch
 from conftest import TinyImages
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.profilers import SimpleProfiler
 
 from callbacks.epoch_seed import EpochSeed
 from callbacks.profiler import NoProfiler
 from jobs.building import build_model, shorten_steps
 from jobs.composition import composed
-from jobs.training_loop import is_plain
+from jobs.training_loop import TrainingLoop
 
 SMALL = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8"]
 
@@ -26,7 +27,8 @@ class Recorder(Callback):
         self.plain: set[bool] = set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.plain.add(is_plain(trainer))
+        loop = trainer.fit_loop.epoch_loop
+        self.plain.add(isinstance(loop, TrainingLoop) and loop._is_plain)
         self.seen.append(("start", pl_module._current_fx_name, batch_idx, float(batch[0].sum()), trainer.global_step))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
@@ -71,6 +73,28 @@ def test_short_steps_are_lightning_s_steps(name: str, tmp_path: Path):
     assert trainer.callback_metrics == other.callback_metrics and "seen" in trainer.callback_metrics
     for key, weight in their_file["state_dict"].items():
         assert torch.equal(weight, our_file["state_dict"][key]), key
+
+
+def test_a_model_may_skip_the_rest_of_an_epoch_and_a_callback_may_be_handed_its_hooks(tmp_path: Path):
+    seen = []
+    for shortened in (True, False):
+        torch.manual_seed(0)
+        model = build_model(composed("model=vae", *SMALL).model, TinyImages((1, 8, 8)))
+        setattr(model, "on_train_batch_start", lambda batch, batch_idx: -1 if batch_idx == 1 else None)  # noqa: B010
+        ends: list[int] = []
+        given = LambdaCallback(
+            on_train_batch_end=lambda trainer, module, outputs, batch, index, to=ends: to.append(index)
+        )
+        trainer = Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=tmp_path, callbacks=[given], profiler=NoProfiler(),
+        )  # fmt: skip
+        if shortened:
+            shorten_steps(trainer)
+        trainer.fit(model, datamodule=TinyImages((1, 8, 8), batch_size=3))
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        seen.append((ends, trainer.global_step, trainer.current_epoch, progress.state_dict()))
+    assert seen[0] == seen[1] and seen[0][:2] == ([0, 0], 2)
 
 
 def test_what_a_short_step_does_not_know_is_left_to_lightning(tmp_path: Path):

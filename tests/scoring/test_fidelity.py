@@ -144,6 +144,15 @@ def test_a_set_against_itself_has_all_and_against_a_far_one_nothing():
     assert far == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
+@pytest.mark.parametrize("size", [64, 2048])
+def test_what_lies_on_a_ball_is_in_it_whatever_products_round_to(size: int):
+    points = torch.randn(1500, size, generator=torch.Generator().manual_seed(0)).relu()
+    assert RealFeatures(points).manifold_scores(points)["density"] == pytest.approx(6 / 5, abs=1e-3)  # itself and five
+    copies = points[:250].repeat(6, 1)  # whose balls have no size
+    same = RealFeatures(copies).manifold_scores(copies[torch.randperm(1500)])
+    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
+
+
 def test_collapse_to_half_of_the_modes_keeps_precision_and_loses_recall():
     left, right = polygon(12), polygon(12, x=50.0)
     found = RealFeatures(torch.cat([left, right])).manifold_scores(torch.cat([left, left]))
