@@ -14,16 +14,16 @@ from scoring.protocol import chosen_indices
 
 from .batches import batches_of
 from .cadence import is_due
-from .trainer_facts import datamodule_of
+from .trainer_facts import datamodule_of, ends
 
 BATCH_SIZE = 500
 
 
 class LatentFit(Callback):
-    """Has the model fit its latents' density whenever val is about to be scored, and before a test.
+    """Has the model fit its latents' density whenever val is about to be scored, at a run's end, and before a test.
 
-    So val's score, best.ckpt, which is saved after it, and test speak of the same model. It does nothing to
-    models that have nothing to fit, or make no images.
+    So val's score, best.ckpt, which is saved after it, and test speak of the same model, and samples can be drawn from
+    last.ckpt. It does nothing to models that have nothing to fit, or make no images.
     """
 
     def __init__(self, seed: int) -> None:
@@ -31,7 +31,7 @@ class LatentFit(Callback):
         self.seed = seed
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
-        if is_due(trainer):
+        if is_due(trainer) or ends(trainer):
             self.fit(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: ImageModel) -> None:

@@ -26,6 +26,11 @@ def log_every_n_steps(trainer: Trainer) -> int:
     return trainer.log_every_n_steps  # type: ignore[attr-defined]
 
 
+def ends(trainer: Trainer) -> bool:
+    """Whether the epoch that now ends is a run's last."""
+    return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+
+
 def whole_epochs(trainer: Trainer) -> int:
     """Epochs that have been trained to their last batch, once a fit has ended."""
     return trainer.fit_loop.epoch_progress.current.completed - (0 if trainer.is_last_batch else 1)

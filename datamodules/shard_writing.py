@@ -17,7 +17,6 @@ from foundation.progress import say
 from .decoding import for_each
 from .folder_splits import number_of
 from .image_datamodule import DataError
-from .image_files import REMEDY
 from .shards import (
     FORMAT,
     INDEX,
@@ -61,7 +60,11 @@ def write_shards(
         split, number = todo[index]
         write_shard(source, plan[split][number], out, split, number)
 
-    for_each(len(todo), write, "writing shards", f"{REMEDY} It goes on where it was", at_once=1, unit="shards")
+    remedy = (
+        f"Restore what is named or remove it. {out} is unfinished, and its shards are of the images as they were: remove "
+        "it too, and run again"
+    )
+    for_each(len(todo), write, "writing shards", remedy, at_once=1, unit="shards")
     return finish(source, out, image_shape, settings, {split: len(plan[split]) for split in SPLITS})
 
 

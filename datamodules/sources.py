@@ -77,7 +77,10 @@ class FolderSource(Source):
 
     @cached_property
     def files(self) -> SplitFiles:
-        return split_files(self.root, *self._asked)
+        try:
+            return split_files(self.root, *self._asked)
+        except DataError as error:  # in the words of prepare.py, which has other names for these settings
+            raise DataError(str(error).replace("data.root=", "images=").replace("data.num_", "num_")) from error
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

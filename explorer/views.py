@@ -260,7 +260,7 @@ def heading(run: ExploredRun) -> str:
         facts = [run.family, *filter(None, made)]
         score = run.record.scores.get("test/fid_reference")
         if score is not None:
-            facts.append(f"FID* {score.value:.3g}")
+            facts.append(f"FID {score.value:.3g} in features for {run.record.data}")
     return f"<h2>{escape(run.name)}</h2><p>{escape(' · '.join(facts))}</p>"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from foundation.atomic import copy_file, write_atomically
+from foundation.atomic import PARTIAL, copy_file, write_atomically
 from foundation.errors import ConfigError
 from foundation.locks import LOCK
 from foundation.programs import override, program
@@ -32,6 +32,8 @@ from .trained_model import load_run
 LEFT_OUT: dict[str, str | None] = {"root": "data", "weights": None}  # paths of one machine, and what stands for them
 # A path from the root of a disk or from somebody's home folder, alone or within a command; an address is none.
 ABSOLUTE = re.compile(r"(?:(?<=[=\[,'\"\s(])|^)(?:[A-Za-z]:[\\/]|~[\w.-]*/|/(?=[^\s/]))[^\s,'\"\])]*")
+WRITTEN = {LOCK, WEIGHTS, CONFIG, METRICS, DATA, SAMPLES, CARD}
+GRAPHS = (".onnx", ".pt2")  # and networks for other programs
 AS_THEY_ARE = {"protocols"}  # of a record: their hashes are of these very texts
 
 
@@ -96,7 +98,7 @@ def write_folder(run_dir: Path, out: Path, cfg: DictConfig) -> None:
         raise ConfigError(f"run: in {run_dir} {error}; only a finished run can be exported") from error
     if not any(score.latents for score in record.scores.values()):
         raise ConfigError(f"run: {run_dir} has no scores of images that it makes, which the card of an export is about")
-    if out.exists() and not (out / LOCK).exists():
+    if out.exists() and not is_left_over(out, run_dir):
         raise in_the_way(out)
     checkpoint = read_checkpoint(tested_checkpoint(run_dir))  # the one that the record's scores are of
     with sole_use(out, "out"):
@@ -109,6 +111,15 @@ def write_folder(run_dir: Path, out: Path, cfg: DictConfig) -> None:
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)  # or it would be in the way of the same command
             raise
+
+
+def is_left_over(out: Path, run_dir: Path) -> bool:
+    """Whether a folder is what an export left that was killed, and nothing that anybody would miss."""
+    if not (out / LOCK).exists() or out.samefile(run_dir):
+        return False
+    return all(
+        entry.name in WRITTEN or entry.suffix in GRAPHS or PARTIAL.fullmatch(entry.name) for entry in out.iterdir()
+    )
 
 
 def in_the_way(out: Path) -> ConfigError:

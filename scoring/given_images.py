@@ -46,7 +46,7 @@ def read_file(path: Path, image_shape: tuple[int, int, int], background: Colour)
     pixels = to_tensor(read_image(path, 3, background))
     if pixels.shape[1:] != image_shape[1:]:
         _, height, width = image_shape
-        raise DataError(f"{path} is {pixels.shape[2]}x{pixels.shape[1]}, expected {width}x{height}")
+        raise DataError(f"{path} is {pixels.shape[2]}x{pixels.shape[1]}, expected {width}x{height}: resize it")
     image = as_image_channels(pixels.unsqueeze(0), image_shape[0])
     if image is None:
         raise DataError(f"{path} is in colour, expected grey")

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -238,6 +239,19 @@ def test_export_that_fails_is_not_in_the_way_of_the_same_command(
     (out / ".lock").touch()
     with pytest.raises(ConfigError, match="exists already"):
         exported(run, out)
+
+
+def test_a_run_that_was_killed_is_not_taken_for_an_export_that_was(train_in, tmp_path: Path):
+    run, other = train_in("run", *MLP), tmp_path / "other"
+    shutil.copytree(run, other)
+    for folder in (run, other):  # a process that is killed leaves its lock
+        (folder / ".lock").touch()
+    (other / "metrics.json").unlink()
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    for out in (other, run):
+        with pytest.raises(ConfigError, match=f"out: {out} exists already and is left as it is"):
+            exported(run, out)
+    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
 
 
 def full(*_: object) -> None:
