@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .comparison import Contender
 from .extractors import accuracy_of
 from .fairness import held_equal, weights_of
+from .flags import TOO_SHORT
 from .formatting import p_value, percent, plus_minus, size_of_difference
 from .models import Model
 from .ranking import direction, short_name, summary_over_seeds
@@ -25,6 +26,7 @@ TEST = " ({name} over seeds, p {p}; {share} of all pairs of seeds agree)"
 NEAREST = " It is the nearest of {count} other models; p is corrected for the best having been picked out of {total}."
 SURVIVORS = " This is over surviving seeds only, for {names} lost some: a lead, no more."
 COLLAPSED = " Collapsed seeds count in the means."
+SHORT = " Too short to judge: {names}. What a longer training would have led to is not known."
 NOT_COMPARED = " Not compared, for want of this score under protocol {protocol}: {names}."
 
 
@@ -94,7 +96,12 @@ def _not_compared(models: Sequence[Model], column: Column) -> str:
 def _survivors(both: Sequence[Model], column: Column) -> str:
     names = [model.name for model in both if not model.counts_all(column)]
     lost = SURVIVORS.format(names=" and ".join(names)) if names else ""
-    return lost + (COLLAPSED if any(model.collapsed for model in both) else "")
+    short = [model.name for model in both if TOO_SHORT in model.flags]
+    return (
+        lost
+        + (COLLAPSED if any(model.collapsed for model in both) else "")
+        + (SHORT.format(names=" and ".join(short)) if short else "")
+    )
 
 
 def _certainty(second: Contender, count: int) -> str:

@@ -203,6 +203,13 @@ def test_collapsed_runs_are_flagged_and_counted(kind: str, tmp_path: Path):
     assert cells(data_set, "All scores", "seeds")["vae (mlp)"][:2] == ("3", "1 collapsed")
 
 
+def test_a_headline_over_trainings_that_are_too_short_says_so(tmp_path: Path):
+    sweep(tmp_path)
+    assert "Too short" not in reported(tmp_path).headline.text
+    change(tmp_path / "gan_0", COLLAPSES["missing modes"][0], images_seen=1_000)
+    assert "Too short to judge: gan (mlp). What a longer" in reported(tmp_path).headline.text
+
+
 @pytest.mark.parametrize("kind", HEALTHY)
 def test_healthy_runs_are_not_flagged(kind: str, tmp_path: Path):
     scores, details = HEALTHY[kind]
