@@ -61,8 +61,8 @@ def write_shards(
         write_shard(source, plan[split][number], out, split, number)
 
     remedy = (
-        f"Restore what is named or remove it. {out} is unfinished, and its shards are of the images as they were: remove "
-        "it too, and run again"
+        f"Restore what is named or remove it. {out} is unfinished, and its shards are of the images as they were: "
+        "remove it too, and run again"
     )
     for_each(len(todo), write, "writing shards", remedy, at_once=1, unit="shards")
     return finish(source, out, image_shape, settings, {split: len(plan[split]) for split in SPLITS})
