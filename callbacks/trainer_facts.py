@@ -4,6 +4,11 @@ from lightning import Callback, Trainer
 
 from datamodules.image_datamodule import ImageDataModule
 
+STEP_HOOKS = (  # of a callback, that Lightning asks for in every training step
+    "on_train_batch_start", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end",
+)  # fmt: skip
+
 
 def datamodule_of(trainer: Trainer) -> ImageDataModule:
     """The data that the model is trained or tested on."""

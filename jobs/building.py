@@ -17,7 +17,7 @@ from callbacks.picture_callback import PictureCallback
 from callbacks.progress_bar import LoopProgress
 from callbacks.run_recorder import RunRecorder
 from callbacks.sample_scores import SampleScores
-from callbacks.trainer_facts import has_hook
+from callbacks.trainer_facts import STEP_HOOKS, callbacks_of, has_hook
 from callbacks.whole_epochs import WholeEpochs
 from datamodules.image_datamodule import ImageDataModule
 from foundation.errors import ConfigError
@@ -31,10 +31,6 @@ from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
 
 OF_LIGHTNING = "2.6."  # versions that `TrainingLoop` was held against; others train by their own loop
-STEP_HOOKS = (
-    "on_train_batch_start", "on_before_backward", "on_after_backward",
-    "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end",
-)  # fmt: skip
 
 quiet_libraries()  # here, because Lightning turns its log on when it is imported
 
@@ -110,7 +106,7 @@ def leave_out_empty_hooks(trainer: Trainer) -> None:
 
     Lightning leaves out what can't be called; a dozen callbacks six times a step are felt in steps of milliseconds.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in callbacks_of(trainer):
         for hook in STEP_HOOKS:
             if not has_hook(callback, hook):
                 setattr(callback, hook, None)

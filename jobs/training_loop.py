@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from callbacks.profiler import NoProfiler
-from callbacks.trainer_facts import has_hook
+from callbacks.trainer_facts import STEP_HOOKS, callbacks_of, datamodule_of, has_hook
 from lightning_modules.image_model import ImageModel
 
 # Methods that a step of Lightning's goes through: a model that has its own of one of these is stepped by Lightning.
@@ -24,7 +24,7 @@ OPTIMIZATION = (
     "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
 )  # fmt: skip
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
-WITHIN_BACKWARD = ("on_before_backward", "on_after_backward", "on_before_zero_grad")  # hooks that no callback here has
+WITHIN_BACKWARD = tuple(name for name in STEP_HOOKS if name not in HOOKS)  # hooks that no callback here has
 
 
 class TrainingLoop(_TrainingEpochLoop):
@@ -44,7 +44,7 @@ class TrainingLoop(_TrainingEpochLoop):
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(self.trainer)
         self._is_plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
         self._hooks = {name: [getattr(each, name) for each in callbacks if has_hook(each, name)] for name in HOOKS}
 
@@ -88,7 +88,7 @@ class TrainingLoop(_TrainingEpochLoop):
         trainer = self.trainer
         device = trainer.strategy.root_device
         batch = trainer.lightning_module.transfer_batch_to_device(batch, device, 0) if device.type != "cpu" else batch
-        return trainer.datamodule.on_after_batch_transfer(batch, 0)  # type: ignore[attr-defined]
+        return datamodule_of(trainer).on_after_batch_transfer(batch, 0)
 
     def _optimize(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
         if not self.trainer.lightning_module.automatic_optimization:
@@ -125,7 +125,7 @@ def is_plain(trainer: Trainer) -> bool:
     return (
         isinstance(module, ImageModel)
         and not any(overrides(module, LightningModule, name) for name in OPTIMIZATION)
-        and all(not has_hook(each, name) for each in trainer.callbacks for name in WITHIN_BACKWARD)  # type: ignore[attr-defined]
+        and all(not has_hook(each, name) for each in callbacks_of(trainer) for name in WITHIN_BACKWARD)
         and type(trainer.strategy) is SingleDeviceStrategy
         and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
         and isinstance(trainer.profiler, NoProfiler)  # type: ignore[attr-defined]
@@ -134,7 +134,7 @@ def is_plain(trainer: Trainer) -> bool:
         and not trainer.fast_dev_run  # type: ignore[attr-defined]
         and trainer.datamodule is not None  # type: ignore[attr-defined]
         and not any(
-            overrides(trainer.datamodule, DataHooks, name)  # type: ignore[attr-defined]
+            overrides(datamodule_of(trainer), DataHooks, name)
             for name in ("on_before_batch_transfer", "transfer_batch_to_device")
         )
         and (not module.automatic_optimization or len(trainer.optimizers) == 1)

@@ -9,8 +9,9 @@ from conftest import TinyImages, composed
 from lightning import Callback, Trainer
 from torch import nn
 
+from callbacks.trainer_facts import STEP_HOOKS
 from foundation.errors import ConfigError
-from jobs.building import STEP_HOOKS, build_model, leave_out_empty_hooks, offer
+from jobs.building import build_model, leave_out_empty_hooks, offer
 
 FACTS = {"image_shape": (1, 2, 3), "num_classes": 5}
 
