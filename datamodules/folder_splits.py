@@ -18,10 +18,20 @@ SPLITS = {  # names of folders, in any case, and what they hold
     "test": "test", "testing": "test",
 }  # fmt: skip
 CLASSLESS = "images"  # the class of what lies in no sub-folder
-OPTION = "data.root"
 SHARE = 1 / 10  # of the images is held out for test, and as many for val
 MAX_HELD_OUT = 10_000  # unless another number is asked for
 MIN_HELD_OUT = 2  # of which a distribution has a spread
+
+
+class Names(NamedTuple):
+    """What a program calls the settings of a folder's splits, for its messages."""
+
+    root: str = "data.root"
+    num_val: str = "data.num_val"
+    num_test: str = "data.num_test"
+
+
+OF_DATA = Names()
 
 
 class SplitFiles(NamedTuple):
@@ -46,18 +56,18 @@ class SplitFiles(NamedTuple):
         return folders[0] if folders else CLASSLESS
 
 
-def split_files(root: Path, num_val: int | None, num_test: int | None, seed: int) -> SplitFiles:
+def split_files(root: Path, num_val: int | None, num_test: int | None, seed: int, names: Names = OF_DATA) -> SplitFiles:
     """Each file in its official split, or in one that `seed` and its path decide. Raises DataError.
 
     A file that is added moves no other. `num_val` and `num_test` ask for exact numbers instead of a tenth: then an
     added file may take the place of one, which moves from test to val or train, or from val to train, never back.
     """
-    folders = split_folders(root)
+    folders = split_folders(root, names)
     official = bool(folders)
-    given, passed_over = _official(root, folders) if official else _undivided(root)
+    given, passed_over = _official(root, folders, names) if official else _undivided(root, names)
     train, val, test = (given.get(split, []) for split in ("train", "val", "test"))
-    _check_official_count("num_val", num_val, root, val)
-    _check_official_count("num_test", num_test, root, test)
+    _check_official_count(names.num_val, num_val, root, val)
+    _check_official_count(names.num_test, num_test, root, test)
     origins = {split: f"{name}/" for split, name in folders.items()}
     share = share_held_out(len(train))
     drawn = f"drawn{' from ' + origins['train'] if official else ''} by split_seed={seed}"
@@ -74,35 +84,35 @@ def split_files(root: Path, num_val: int | None, num_test: int | None, seed: int
             f"{root / folders.get('train', '')} has {total} images, too few to hold out "
             f"{0 if 'test' in folders else num_test or MIN_HELD_OUT} for test and "
             f"{0 if 'val' in folders else num_val or MIN_HELD_OUT} for val, and to have some left to learn from. "
-            "Add images, or give smaller data.num_test and data.num_val"
+            f"Add images, or give smaller {names.num_test} and {names.num_val}"
         )
     return SplitFiles(train, val, test, official, origins, passed_over)
 
 
-def split_folders(root: Path) -> dict[str, str]:
+def split_folders(root: Path, names: Names = OF_DATA) -> dict[str, str]:
     """The folders of train, of test and, where there is one, of val, by what they hold; {} where there are none.
 
     Where there are only train/ and val/, val/ is the test split. Raises DataError where a folder can't be meant.
     """
     try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+        inside = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{root} can't be listed ({error.strerror}); {OPTION}= wants a folder of images") from error
+        raise DataError(f"{root} can't be listed ({error.strerror}); {names.root}= wants a folder of images") from error
     found: dict[str, list[str]] = defaultdict(list)
-    for name in names:
+    for name in inside:
         if name.lower() in SPLITS:
             found[SPLITS[name.lower()]].append(name)
     for split, same in found.items():
         if len(same) > 1:
             raise DataError(f"{root} has {_folders(same)}, and each may be {split}: leave one there, or rename it")
     folders = {split: same[0] for split, same in found.items()}
-    if not folders or (folders.keys() == {"train"} and len(names) > 1):  # a class may be called train
+    if not folders or (folders.keys() == {"train"} and len(inside) > 1):  # a class may be called train
         return {}
     if "train" not in folders:
         raise DataError(
             f"{root} has {_folders(folders.values())} and no train/: put the images to learn from into train/, or, if "
             f"that is a class, rename it; to use its images alone, set "
-            f"{typed(OPTION, root / next(iter(folders.values())))}"
+            f"{typed(names.root, root / next(iter(folders.values())))}"
         )
     if "test" not in folders and "val" in folders:
         folders["test"] = folders.pop("val")
@@ -113,13 +123,13 @@ def _folders(names: Iterable[str]) -> str:
     return " and ".join(f"{name}/" for name in names)
 
 
-def _official(root: Path, folders: dict[str, str]) -> tuple[dict[str, list[str]], Counter[str]]:
+def _official(root: Path, folders: dict[str, str], names: Names) -> tuple[dict[str, list[str]], Counter[str]]:
     """The files of each split folder, and what else was found. Raises DataError."""
     listings: dict[str, Listing] = {}
     for split, name in folders.items():
-        listing = list_images(root / name, OPTION)
+        listing = list_images(root / name, names.root)
         if not listing.paths:
-            raise no_images(root / name, listing, OPTION)
+            raise no_images(root / name, listing, names.root)
         if split != "train" and len(listing.paths) < MIN_HELD_OUT:
             raise DataError(f"{root / name} has one image, and {split} needs at least {MIN_HELD_OUT}: add some")
         for other, earlier in listings.items():
@@ -128,7 +138,7 @@ def _official(root: Path, folders: dict[str, str]) -> tuple[dict[str, list[str]]
                     f"{root}: {_folders([folders[other], name])} share images, by links; no image may be in two"
                 )
         listings[split] = listing
-    beside = list_images(root, OPTION, without=folders.values())
+    beside = list_images(root, names.root, without=folders.values())
     passed_over = sum((listing.passed_over for listing in (beside, *listings.values())), Counter())
     if beside.paths:
         passed_over[f"images beside {_folders(folders.values())}"] += len(beside.paths)
@@ -138,16 +148,16 @@ def _official(root: Path, folders: dict[str, str]) -> tuple[dict[str, list[str]]
     return files, passed_over
 
 
-def _undivided(root: Path) -> tuple[dict[str, list[str]], Counter[str]]:
+def _undivided(root: Path, names: Names) -> tuple[dict[str, list[str]], Counter[str]]:
     """All files, as train, and what else was found. Raises DataError."""
-    listing = list_images(root, OPTION)
+    listing = list_images(root, names.root)
     if not listing.paths:
-        raise no_images(root, listing, OPTION)
-    _check_no_deeper_splits(root, listing.paths)
+        raise no_images(root, listing, names.root)
+    _check_no_deeper_splits(root, listing.paths, names)
     return {"train": listing.paths}, listing.passed_over
 
 
-def _check_no_deeper_splits(root: Path, paths: list[str]) -> None:
+def _check_no_deeper_splits(root: Path, paths: list[str], names: Names) -> None:
     """Raise DataError where train/ and test/ lie side by side further down: the test images would be learned from."""
     found: dict[str, dict[str, str]] = defaultdict(dict)  # by parent
     for folder in {os.path.dirname(path) for path in paths}:
@@ -159,14 +169,14 @@ def _check_no_deeper_splits(root: Path, paths: list[str]) -> None:
         if "train" in splits and len(splits) > 1:
             raise DataError(
                 f"{root / parent} has {_folders(sorted(splits.values()))}, which are read as splits only where they "
-                f"lie in {OPTION}= itself. Set {typed(OPTION, root / parent)}, or move them up"
+                f"lie in {names.root}= itself. Set {typed(names.root, root / parent)}, or move them up"
             )
 
 
 def _check_official_count(option: str, count: int | None, root: Path, paths: list[str]) -> None:
     if paths and count not in (None, len(paths)):
         folder = root / paths[0].split(os.sep)[0]
-        raise DataError(f"data.{option}: {count} are asked for, and {folder} has {len(paths)}; leave it null")
+        raise DataError(f"{option}: {count} are asked for, and {folder} has {len(paths)}; leave it null")
 
 
 def share_held_out(total: int) -> float:

@@ -17,9 +17,11 @@ from foundation.errors import ConfigError
 from foundation.extras import require
 
 from .decoding import Colour, as_seen, decode_file, squared
-from .folder_splits import SPLITS, SplitFiles, hold_out_files, share_held_out, split_files
+from .folder_splits import SPLITS, Names, SplitFiles, hold_out_files, share_held_out, split_files
 from .image_datamodule import DataError
 from .image_files import hash_of_files, passed_over
+
+OF_PREPARATION = Names("images", "num_val", "num_test")  # what prepare.py calls them
 
 TORCHVISION, HUGGING_FACE = "torchvision:", "huggingface:"
 
@@ -77,10 +79,7 @@ class FolderSource(Source):
 
     @cached_property
     def files(self) -> SplitFiles:
-        try:
-            return split_files(self.root, *self._asked)
-        except DataError as error:  # in the words of prepare.py, which has other names for these settings
-            raise DataError(str(error).replace("data.root=", "images=").replace("data.num_", "num_")) from error
+        return split_files(self.root, *self._asked, OF_PREPARATION)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:

@@ -134,6 +134,16 @@ def test_folder_that_was_begun_with_other_images_is_not_gone_on_with(images: Pat
         write(images, tmp_path / "shards")
 
 
+def test_messages_name_the_settings_of_the_program_that_writes(images: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    for folder, message in ((tmp_path / "empty", "images="), (tmp_path / "none", "images= wants a folder of images")):
+        with pytest.raises(DataError, match=message) as raised:
+            write(folder, tmp_path / "shards")
+        assert "data." not in str(raised.value)
+    with pytest.raises(DataError, match="give smaller num_test and num_val"):
+        write_shards(FolderSource(images, 8, 3, "white", 9999, 9999, 0), tmp_path / "shards", SHAPE, SHARD_MB, {})
+
+
 def test_broken_images_are_named_and_what_to_do_about_them(images: Path, tmp_path: Path):
     (images / "a" / "7.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"7\.png is no readable image(?s:.*)remove it too, and run again"):
