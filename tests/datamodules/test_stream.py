@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from small_data import PLAIN, write_image, write_images, write_mnist_format
 from torch import Tensor
 
+from benchmarks.streaming import Noise
 from datamodules import shard_writing
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError
@@ -306,11 +307,9 @@ import sys
 from pathlib import Path
 import torch
 sys.path[:0] = ["{tests}"]
-from benchmarks.streaming import Noise, private_megabytes
-from datamodules.shard_writing import write_shards
+from benchmarks.streaming import private_megabytes
 from datamodules.stream import Stream
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
-write_shards(Noise(count, 64), folder, (3, 64, 64), 2, {{}})
 data = Stream(str(folder), batch_size=64, seed=0, split_seed=0, device="cpu", horizontal_flip=False, binarize=False,
               num_drawn=100, num_workers=0, cache_gb=1.0)
 data.prepare_data(); data.setup()
@@ -328,7 +327,8 @@ def test_memory_of_an_epoch_does_not_grow_with_the_data(tmp_path: Path):
     script = tmp_path / "memory.py"
     script.write_text(textwrap.dedent(MEMORY.format(tests=PROJECT / "tests")))
     grown = []
-    for count in (500, 5_000):  # 6 and 61 MB
+    for count in (500, 5_000):  # 6 and 61 MB, written here: what writing leaves to be freed is none of reading's memory
+        write_shards(Noise(count, 64), tmp_path / str(count), (3, 64, 64), 2, {})
         ended = subprocess.run(
             [sys.executable, str(script), str(tmp_path / str(count)), str(count)],
             cwd=PROJECT, env={"PYTHONPATH": str(PROJECT), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
@@ -337,7 +337,7 @@ def test_memory_of_an_epoch_does_not_grow_with_the_data(tmp_path: Path):
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         grown.append(float(ended.stdout.splitlines()[-1]))
-    assert grown[1] - grown[0] < 15, grown  # of the 55 MB that there are more
+    assert grown[1] - max(grown[0], 0) < 15, grown  # of the 55 MB that there are more
 
 
 def test_litdata_itself_reads_the_shards(shards: Path):
