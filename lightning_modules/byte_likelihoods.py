@@ -9,7 +9,7 @@ import torch
 from annotated_types import Gt
 from torch import Size, Tensor, nn
 from torch.distributions import Categorical, Distribution, constraints
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import softplus
 
 from foundation.ranges import Dimension
 
@@ -103,11 +103,16 @@ class DiscretizedLogistic(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         half_bin = 0.5 / 255
-        upper, lower = (value - self.loc + half_bin) / self.scale, (value - self.loc - half_bin) / self.scale
-        # log(σ(u) − σ(l)) = log σ(u) + log σ(−l) + log(1 − e^(l−u)), finite however far in a tail the bin is
-        inside = logsigmoid(upper) + logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
-        return torch.where(
-            value < half_bin, logsigmoid(upper), torch.where(value > 1 - half_bin, -softplus(lower), inside)
+        distance = value - self.loc
+        upper, lower = (distance + half_bin) / self.scale, (distance - half_bin) / self.scale
+        # log(σ(u) − σ(l)) = log σ(u) + log σ(−l) + log(1 − e^(l−u)), finite however far in a tail the bin is. The first
+        # bin has the first summand alone, the last one the second.
+        below_last, above_first = value <= 1 - half_bin, value >= half_bin
+        width = torch.log(-torch.expm1(-2 * half_bin / self.scale))
+        return (
+            torch.where(below_last & above_first, width, 0.0)
+            - softplus(-upper) * below_last
+            - softplus(lower) * above_first
         )
 
     @torch.no_grad()
