@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, cast
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.core.hooks import DataHooks
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
@@ -39,13 +39,14 @@ class TrainingLoop(_TrainingEpochLoop):
         before: _TrainingEpochLoop = trainer.fit_loop.epoch_loop
         super().__init__(trainer, before.min_steps, before.max_steps)
         self.val_loop = before.val_loop
-        self._is_plain = False
+        self._is_plain = self._validates_at_end = False
         self._hooks: dict[str, list[Callable[..., None]]] = {}
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         callbacks = callbacks_of(self.trainer)
         self._is_plain = is_plain(self.trainer) and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
+        self._validates_at_end = self._is_plain and validates_at_end(self.trainer)
         self._hooks = {name: [getattr(each, name) for each in callbacks if has_hook(each, name)] for name in HOOKS}
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
@@ -60,7 +61,10 @@ class TrainingLoop(_TrainingEpochLoop):
         progress.is_last_batch = data_fetcher.done
         batch = self._on_device(batch)
         progress.increment_ready()
-        connector.on_batch_start(batch)
+        if connector._first_loop_iter is not False:
+            connector.on_batch_start(batch)
+        else:  # what that does in all batches but the first two
+            self._results.batch, self._results.batch_size = batch, None
         if self._call("on_train_batch_start", batch, batch_idx) == -1:  # the model skips the rest of the epoch
             progress.increment_by(0, is_last_batch=True)
             progress.increment_processed()
@@ -69,10 +73,21 @@ class TrainingLoop(_TrainingEpochLoop):
         outputs = self._optimize(batch, batch_idx)
         progress.increment_processed()
         self._call("on_train_batch_end", outputs, batch, batch_idx)
-        connector.on_batch_end()
-        progress.increment_completed()
         if self._results:  # something was logged by `self.log`
+            connector.on_batch_end()
+        self._results.batch = None
+        progress.increment_completed()
+        if self._results:
             connector.update_train_step_metrics()
+
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        trainer = self.trainer
+        ends = self.batch_progress.is_last_batch or trainer.should_stop or trainer.received_sigterm
+        ends = ends or self._skip_next_val
+        if ends or not self._validates_at_end:
+            super().on_advance_end(data_fetcher)
+        else:
+            self._batches_that_stepped += 1
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a hook of the callbacks, then the model's, and return what that says."""
@@ -99,7 +114,6 @@ class TrainingLoop(_TrainingEpochLoop):
         counts = optimization.optim_progress.optimizer
         outputs: dict[str, Any] = {}
 
-        @torch.enable_grad()
         def closure() -> Tensor:
             module.__dict__["_current_fx_name"] = "training_step"
             terms = cast(dict[str, Tensor], trainer.strategy.training_step(batch, batch_idx))
@@ -140,6 +154,12 @@ def is_plain(trainer: Trainer) -> bool:
         and (not module.automatic_optimization or len(trainer.optimizers) == 1)
         and not trainer.strategy.lr_scheduler_configs
     )
+
+
+def validates_at_end(trainer: Trainer) -> bool:
+    """Whether no batch before an epoch's last is one to validate after."""
+    is_by_batches = trainer._val_check_time_interval is None  # type: ignore[attr-defined]
+    return is_by_batches and trainer.val_check_batch in (inf, trainer.num_training_batches)
 
 
 def overrides(instance: object, base: type, name: str) -> bool:

@@ -1,11 +1,14 @@
 """What models share that have a discriminator judge their images (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
 from abc import ABC
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .augmentations import Augmentation
 from .constraints import Constraint
@@ -50,6 +53,25 @@ class AdversarialModel(GenerativeModel, ABC):
         super().compile_networks()
         # A gradient's gradient is compiled in one piece or not at all.
         self.penalty = cast(Penalty, torch.compile(self.penalty))
+
+    @contextmanager
+    def toggled_optimizer(self, optimizer: Optimizer | LightningOptimizer) -> Iterator[None]:
+        """Inside, the other players' weights need no gradients: Lightning's, without its table of all parameters."""
+        own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        others = [
+            parameter
+            for player in self.trainer.optimizers
+            for group in player.param_groups
+            for parameter in group["params"]
+            if parameter.requires_grad and parameter not in own
+        ]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def discriminator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         *_, optimizer = cast(list[LightningOptimizer], self.optimizers())

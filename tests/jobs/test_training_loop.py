@@ -22,9 +22,13 @@ SMALL = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8"]
 class Recorder(Callback):
     """Keeps the order in which it is called, what it is given, and where `self.log` would think it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, stops_after: int | None = None) -> None:
         self.seen: list[Any] = []
         self.plain: set[bool] = set()
+        self.stops_after = stops_after  # a batch
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen.append(("val", trainer.global_step))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         loop = trainer.fit_loop.epoch_loop
@@ -44,12 +48,15 @@ class Recorder(Callback):
         self.seen.append(
             ("end", pl_module._current_fx_name, values, batch_idx, trainer.global_step, trainer.is_last_batch)
         )
+        trainer.should_stop = trainer.should_stop or batch_idx == self.stops_after
 
 
-def trained(name: str, folder: Path, shortened: bool, **options: Any) -> tuple[Recorder, dict[str, Any], Trainer]:
+def trained(
+    name: str, folder: Path, shortened: bool, stops_after: int | None = None, **options: Any
+) -> tuple[Recorder, dict[str, Any], Trainer]:
     torch.manual_seed(0)
     model = build_model(composed(f"model={name}", *SMALL, "model.ema_half_life=100").model, TinyImages((1, 8, 8)))
-    recorder = Recorder()
+    recorder = Recorder(stops_after)
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=folder, callbacks=[EpochSeed(0), recorder], num_sanity_val_steps=0,
@@ -63,11 +70,19 @@ def trained(name: str, folder: Path, shortened: bool, **options: Any) -> tuple[R
     return recorder, checkpoint, trainer
 
 
-@pytest.mark.parametrize("name", ["vae", "gan", "wgan_gp", "vqvae"])
-def test_short_steps_are_lightning_s_steps(name: str, tmp_path: Path):
-    (ours, our_file, trainer), (theirs, their_file, other) = (trained(name, tmp_path, each) for each in (True, False))
+AMID_AN_EPOCH = [{"val_check_interval": 1}, {"val_check_interval": 0.5}, {"stops_after": 0}]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in ("vae", "gan", "wgan_gp", "vqvae")), *(("vae", options) for options in AMID_AN_EPOCH)],
+)
+def test_short_steps_are_lightning_s_steps(name: str, options: dict[str, Any], tmp_path: Path):
+    (ours, our_file, trainer), (theirs, their_file, other) = (
+        trained(name, tmp_path, each, **options) for each in (True, False)
+    )
     assert ours.plain == {True}  # or Lightning's own were compared with themselves
-    assert ours.seen == theirs.seen and {kind for kind, *_ in ours.seen} == {"start", "step", "end"}
+    assert ours.seen == theirs.seen and {kind for kind, *_ in ours.seen} == {"start", "step", "end", "val"}
     assert our_file["loops"] == their_file["loops"]
     assert our_file["images_seen"] == their_file["images_seen"]
     assert trainer.callback_metrics == other.callback_metrics and "seen" in trainer.callback_metrics

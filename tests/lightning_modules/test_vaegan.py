@@ -1,5 +1,6 @@
 """The VAE-GAN's algorithm: three players, what each of them descends, and the features that they share."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,21 @@ PENALTY_FREE = ["model=vaegan", "model/penalty=none", "model.latent_dim=4", "mod
 
 def small(*overrides: str) -> Any:
     return build("model=vaegan", "model.latent_dim=4", *overrides)
+
+
+def test_while_one_plays_the_others_weights_need_no_gradients():
+    model = small()
+    model.trainer = SimpleNamespace(optimizers=model.configure_optimizers(), barebones=False)
+    frozen = next(model.discriminator.parameters()).requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for player, optimizer in zip(PLAYERS, model.trainer.optimizers, strict=True):
+        with pytest.raises(KeyError), model.toggled_optimizer(optimizer):
+            for other in PLAYERS:
+                needs = {p.requires_grad for p in getattr(model, other).parameters() if p is not frozen}
+                assert needs == {other == player}
+            raise KeyError
+        assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
+    assert not frozen.requires_grad
 
 
 def test_each_step_changes_its_player_and_no_other():
