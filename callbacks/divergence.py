@@ -55,7 +55,10 @@ class StopOnDivergence(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if pl_module.device.type == "cpu" or (batch_idx + 1) % log_every_n_steps(trainer) == 0 or trainer.is_last_batch:
+        if pl_module.device.type == "cpu":  # where nothing waits for reading
+            for name, term in outputs.items():
+                self._check(trainer, pl_module.images_seen, name, term.item())
+        elif (batch_idx + 1) % log_every_n_steps(trainer) == 0 or trainer.is_last_batch:
             self._readbacks.add(pl_module.images_seen, outputs)
         if trainer.is_last_batch and not_finite(pl_module):
             raise DivergenceError(
@@ -64,9 +67,12 @@ class StopOnDivergence(Callback):
             )
         for images_seen, terms in self._readbacks.pop_arrived(wait=trainer.is_last_batch):
             for name, value in terms.items():
-                if not isfinite(value):
-                    raise DivergenceError(
-                        f"training diverged: train/{name} is {value} in epoch {trainer.current_epoch + 1}, "
-                        f"after {images_seen:,} images. Checkpoints of earlier epochs are kept. "
-                        "Lower the learning rate, or add a penalty"
-                    )
+                self._check(trainer, images_seen, name, value)
+
+    def _check(self, trainer: Trainer, images_seen: int, name: str, value: float) -> None:
+        if not isfinite(value):
+            raise DivergenceError(
+                f"training diverged: train/{name} is {value} in epoch {trainer.current_epoch + 1}, "
+                f"after {images_seen:,} images. Checkpoints of earlier epochs are kept. "
+                "Lower the learning rate, or add a penalty"
+            )

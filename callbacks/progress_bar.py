@@ -27,11 +27,13 @@ class ProgressBar(TQDMProgressBar):
     """
 
     BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
+    MIN_SECONDS = 0.1  # between two drawings amid an epoch
 
     def __init__(self, refresh_rate: Annotated[int, Interval(ge=0, le=10**6)]) -> None:
         super().__init__(refresh_rate=refresh_rate if shows_bars() else 0)
         self._terms: dict[str, Tensor] = {}
         self._requested = Readback({})
+        self._drawn = 0.0  # by the clock of time.monotonic
         self._start = (0.0, 0, 0)  # of this fit: the clock, and the epochs and images that came before it
 
     def init_train_tqdm(self) -> Tqdm:
@@ -60,8 +62,18 @@ class ProgressBar(TQDMProgressBar):
         self._terms |= {name: value.detach() for name, value in outputs.items()}
         if batch_idx == 0:  # the last batch of an epoch may be smaller
             self.train_progress_bar.unit_scale = len(batch[0]) * trainer.world_size
-        before = trainer.current_epoch * cast(int, trainer.num_training_batches)
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, before + batch_idx)
+        done = trainer.current_epoch * cast(int, trainer.num_training_batches) + batch_idx
+        is_due = self._should_update(done + 1, cast(int, self.train_progress_bar.total))
+        if is_due and (trainer.is_last_batch or self._is_stale()):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, done)
+
+    def _is_stale(self) -> bool:
+        """Whether the bar was drawn so long ago that a person would see it move."""
+        now = time.monotonic()
+        if now - self._drawn < self.MIN_SECONDS:
+            return False
+        self._drawn = now
+        return True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageModel) -> None:
         self._requested = Readback(self._terms)  # an epoch ends with its own last step

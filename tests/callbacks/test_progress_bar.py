@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from io import StringIO
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from conftest import TinyImages
@@ -41,6 +43,22 @@ def test_a_terminal_has_one_bar_for_the_run(monkeypatch: pytest.MonkeyPatch, cap
     assert not LINE.search(said)
     # A share of the run, not of the epoch, which after its first batch is small.
     assert f"{100 / (3 * batches):.0f}%" in said
+
+
+def test_a_bar_is_drawn_as_often_as_one_sees_it_move(monkeypatch: pytest.MonkeyPatch):
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    drawn = {}
+    for seconds in (0.01, 1.0):  # that a batch takes
+        clock = count(step=seconds / 2)
+        monkeypatch.setattr("callbacks.progress_bar.time", SimpleNamespace(monotonic=lambda clock=clock: next(clock)))
+        bar = ProgressBar(1)
+        told = Mock(wraps=bar.get_metrics)
+        monkeypatch.setattr(bar, "get_metrics", told)
+        trainer = fit(build("model=vae"), TinyImages(SHAPE, batch_size=1), bar, enable_progress_bar=True)
+        assert bar.train_progress_bar.n == trainer.num_training_batches
+        drawn[seconds] = told.call_count
+    assert drawn[1.0] >= trainer.num_training_batches > 2 * drawn[0.01]  # which is drawn for the last one, too
 
 
 def test_lines_of_a_job_of_a_sweep_have_its_name(capsys: pytest.CaptureFixture):
