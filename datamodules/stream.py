@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -17,11 +19,23 @@ from foundation.extras import require
 from foundation.progress import task
 from foundation.ranges import Images, Seed, Size
 
+from .buckets import Bucket
 from .decoding import for_each
-from .disk_cache import load_bytes, store_bytes, user_caches
+from .disk_cache import load_bytes, store_bytes
 from .image_datamodule import ImageDataModule, LabelledImages, SplitHash
 from .places import is_remote
-from .shards import AGAIN, LABEL_BYTES, ShardIndex, check_content, check_sizes, from_records, read_index
+from .shard_cache import ShardCache
+from .shards import (
+    AGAIN,
+    LABEL_BYTES,
+    ShardIndex,
+    check_bucket,
+    check_content,
+    check_sizes,
+    fetch_litdata_index,
+    from_records,
+    read_index,
+)
 
 if TYPE_CHECKING:
     from .shard_reading import ShardStream
@@ -126,17 +140,25 @@ class Stream(ImageDataModule):
         total = self.num_images("train")
         if self.batch_size == 1 and total % world_size:
             raise ConfigError(f"data.batch_size: with 1, {world_size} processes can't share {total:,} images; give 2")
-        stream = self._stream("train", shuffle=True, rank=rank, world_size=world_size)
+        cache = self._train_cache
+        stream = self._stream(
+            "train", shuffle=True, rank=rank, world_size=world_size, cache=cache.folder if cache else None
+        )
         return EpochLoader(ShardBatches(stream, self.image_shape, total), self.num_workers, self.trainer)
 
-    def _stream(self, split: str, shuffle: bool, rank: int = 0, world_size: int = 1) -> "ShardStream":
+    def _stream(
+        self, split: str, shuffle: bool, rank: int = 0, world_size: int = 1, cache: Path | None = None
+    ) -> "ShardStream":
         from .shard_reading import ShardStream
 
-        caches = user_caches()
+        of_split = self.index.splits[split]
+        if cache:
+            fetch_litdata_index(Bucket(self.root), split, of_split, cache)
         return ShardStream(
             f"{self.root.rstrip('/')}/{split}",
-            cache=str(caches[0] / "shards") if caches else None,
-            cache_bytes=int(self.cache_gb * 1e9),
+            split=of_split,
+            cache=cache,
+            cache_bytes=self._cache_bytes,
             shuffle=shuffle,
             seed=self.seed,
             batch_size=self.batch_size,
@@ -144,12 +166,22 @@ class Stream(ImageDataModule):
             world_size=world_size,
         )
 
+    @property
+    def _cache_bytes(self) -> int:
+        return int(self.cache_gb * 1e9)
+
+    @cached_property
+    def _train_cache(self) -> ShardCache | None:
+        """Where a bucket's shards of train lie, from their first use to the end of this object."""
+        return ShardCache(self.index.splits["train"], self._cache_bytes) if is_remote(self.root) else None
+
     def _check(self) -> None:
         """Read every shard of a folder for its checksum, unless this machine has done that since they were changed.
 
-        Those of a URL are not fetched for that. Raises DataError.
+        Those of a bucket are checked when they are fetched; before, whether they are there. Raises DataError.
         """
         if is_remote(self.root):
+            check_bucket(self.index, Bucket(self.root))
             return
         root = Path(self.root)
         check_sizes(self.index, root)
@@ -201,13 +233,26 @@ class Stream(ImageDataModule):
                     progress.advance(len(read.images))
 
     def _first(self, split: str, count: int) -> Iterator[LabelledImages]:
-        records: list[bytes] = []
         if count == 0:
             return
-        for number, record in enumerate(self._stream(split, shuffle=False), start=1):
-            records.append(record)
-            if len(records) == AT_ONCE or number == count:
-                yield from_records(records, self.image_shape)
-                records = []
-            if number == count:
-                return
+        with self._cache_of(split) as cache:
+            records: list[bytes] = []
+            for number, record in enumerate(self._stream(split, shuffle=False, cache=cache), start=1):
+                records.append(record)
+                if len(records) == AT_ONCE or number == count:
+                    yield from_records(records, self.image_shape)
+                    records = []
+                if number == count:
+                    return
+
+    @contextmanager
+    def _cache_of(self, split: str) -> Iterator[Path | None]:
+        """Where a bucket's shards lie while they are read: val's and test's for no longer, once they are held."""
+        cache = self._train_cache
+        if cache is None:
+            yield None
+        elif split == "train":
+            yield cache.folder
+        else:
+            with TemporaryDirectory(dir=cache.folder.parent) as folder:
+                yield Path(folder)
