@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import threading
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +24,7 @@ from .places import GOOGLE, LOCAL, READ_HERE, S3
 
 logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it has found credentials
 CONNECT, READ = 10, 30  # seconds that a server may take to answer, before it is tried again
-# How often, AWS_MAX_ATTEMPTS says: 5 by default. litdata's own client tries a thousand times.
+# How often, AWS_MAX_ATTEMPTS says, by default a few times. litdata's own client tries a thousand times.
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE=<a profile of ~/.aws>"
 ELSEWHERE = "and AWS_ENDPOINT_URL=<its server's address> if the bucket is not Amazon's"
 
@@ -116,11 +115,12 @@ class Bucket:
         return _status(error) == 404 and self._bucket_is_there()
 
     def _bucket_is_there(self) -> bool:
-        """What a server says of a file does not tell that from a missing bucket."""
-        with suppress(Exception):
+        """What a server says of a missing file does not tell that from a missing bucket."""
+        try:
             self._own_client().head_bucket(Bucket=urlsplit(self.root).netloc)
-            return True
-        return False
+        except Exception as error:
+            return _status(error) != 404  # who may read files may not always ask for the bucket
+        return True
 
     def _reason(self, error: Exception) -> str:
         if not self.root.startswith(S3):

@@ -1,10 +1,11 @@
 """Folders in which shards of a bucket lie while they are read, shared by the processes and the runs of a machine.
 
-    <cache>/shards/<what the split is>/         index.json, and as many of its shards as there is room for
+    <cache>/shards/<what the split is>/         index.json, and all of its shards, once they were read, if they fit
+    <cache>/shards/<what the split is>/<…>/     if not, those that one process reads, or one worker of its loader
     <cache>/shards/<what the split is>.in_use   locked by everyone who reads there
 
-A folder is named by the contents of its split, so that no other bucket's shards are ever taken for these. What a
-killed process has left there, such as counts of who reads which shard, is removed by the next that has it alone.
+A folder is named by the contents of its split, so that no other bucket's shards are ever taken for these. What killed
+processes have left there is removed by the next that has it alone.
 """
 
 import shutil
@@ -31,19 +32,18 @@ class ShardCache:
         folders = user_caches()
         if not folders:
             raise ConfigError("data.root: a bucket's shards need a cache folder: XDG_CACHE_HOME=<folder> gives one")
-        # Whoever has less room would wait for what others keep there.
-        name = split.sha256[:16] if split.bytes <= room else f"{split.sha256[:16]}-{room}"
-        self.folder = folders[0] / "shards" / name
+        self.folder = folders[0] / "shards" / split.sha256[:16]
+        self.fits = split.bytes <= room
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._claimed(split, keeps_shards=split.bytes <= room)
+            self._lock = self._claimed(split)
         except OSError as error:
             raise ConfigError(
                 f"data.root: a bucket's shards can't be kept in {self.folder} ({error.strerror}); "
                 "XDG_CACHE_HOME=<folder> gives another"
             ) from error
 
-    def _claimed(self, split: Split, keeps_shards: bool) -> IO[str] | None:
+    def _claimed(self, split: Split) -> IO[str] | None:
         """A lock that others may have as well; who has it alone tidies up first."""
         if fcntl is None:
             return None
@@ -51,7 +51,7 @@ class ShardCache:
         try:
             with suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._tidy({shard.name: shard.bytes for shard in split.shards} if keeps_shards else {})
+                self._tidy({shard.name: shard.bytes for shard in split.shards} if self.fits else {})
                 self._tell_of_others()
             fcntl.flock(lock, fcntl.LOCK_SH)
         except OSError:  # a file system without locks

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from foundation.errors import UserError
 
 from .buckets import Bucket, FetchError
-from .shards import AGAIN, Split, content_fault, from_records
+from .shards import AGAIN, LITDATA_INDEX, Split, content_fault, from_records
 
 CHECKED = "checked:"  # before the URLs that litdata is given, so that it asks CheckedDownloader for what is there
 # One after another, in the order in which they are read: many at once are each slow, and the first one is waited for.
@@ -92,17 +94,23 @@ class ShardStream(StreamingDataset):
         folder: str,
         split: Split,
         cache: Path | None,
-        cache_bytes: int,
+        room: int | None,
         shuffle: bool,
         seed: int,
         batch_size: int,
         rank: int,
         world_size: int,
     ) -> None:
-        """Of a URL at most about `cache_bytes` of shards lie in the folder `cache` at a time."""
+        """Shards of a URL are fetched to the folder `cache`, which has litdata's index, and stay there.
+
+        Where there is too little room for all, each worker has a folder of its own in there, from which shards go once
+        they are read: at most about `room` bytes lie in each. What litdata offers for workers that share one counts
+        in files who still needs what, and goes wrong after the first that is killed, or that ends early.
+        """
+        self._url = f"{CHECKED}{folder}"
         super().__init__(
-            Dir(str(cache), f"{CHECKED}{folder}") if cache else folder,
-            max_cache_size=cache_bytes,
+            Dir(str(cache), self._url) if cache else folder,
+            max_cache_size=room or 4 * split.bytes,  # it counts what it has, and now and then something twice
             shuffle=shuffle,
             drop_last=False,
             seed=seed,
@@ -112,16 +120,29 @@ class ShardStream(StreamingDataset):
         )
         if cache:
             self.posix_fast = None  # litdata takes what it does not know for a folder of this machine
+        self._shared = cache
+        self._own = f"{rank}-{secrets.token_hex(4)}" if cache and room else None
         self.set_batch_size(batch_size)
         # What litdata finds out by itself depends on environment variables, and on when it is asked.
         self.distributed_env = _DistributedEnv(world_size, rank, num_nodes=1)
+
+    def __iter__(self) -> "ShardStream":
+        if self._own and self._shared:
+            worker = get_worker_info()
+            folder = self._shared / f"{self._own}-{worker.id if worker else 0}"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            shutil.copyfile(self._shared / LITDATA_INDEX, folder / LITDATA_INDEX)
+            self.input_dir = Dir(str(folder), self._url)
+        super().__iter__()
+        return self
 
     def __next__(self) -> Any:
         """Raises FetchError and DiskFullError, of which litdata makes other errors."""
         try:
             return super().__next__()
         except ChunkWaitTimeoutError as error:
-            where = f"{self.input_dir.url or self.input_dir.path}/{Path(error.path).name}".removeprefix(CHECKED)
+            where = f"{self._url}/{Path(error.path).name}".removeprefix(CHECKED)
             raise FetchError(f"{where} was waited for {error.waited_s:.0f} seconds, in vain") from error
         except RuntimeError as error:
             if isinstance(error.__cause__, UserError):

@@ -115,9 +115,12 @@ def read_index(root: str) -> ShardIndex:
 
 
 def _no_index(root: str) -> str:
+    wanted = f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished."
+    if is_remote(root):
+        return f"{wanted} Copy all of that folder there, as in: aws s3 sync shards {root}"
     return (
-        f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished. A folder of image files "
-        f"becomes that by: python prepare.py {typed('images', root)} out=<new folder>; or use it with data=folder"
+        f"{wanted} A folder of image files becomes that by: python prepare.py {typed('images', root)} "
+        "out=<new folder>; or use it with data=folder"
     )
 
 

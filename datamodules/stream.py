@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .shard_reading import ShardStream
 
 AT_ONCE = 1000  # records
+AHEAD = 4  # shards that one who reads has at least: the one that is read, those that are fetched, and one that goes
 HELD = ("train", "val", "test")  # in this order in the file of what is held
 
 
@@ -141,13 +142,13 @@ class Stream(ImageDataModule):
         if self.batch_size == 1 and total % world_size:
             raise ConfigError(f"data.batch_size: with 1, {world_size} processes can't share {total:,} images; give 2")
         cache = self._train_cache
-        stream = self._stream(
-            "train", shuffle=True, rank=rank, world_size=world_size, cache=cache.folder if cache else None
-        )
+        room = None if cache is None or cache.fits else self._room_of_worker()
+        folder = cache.folder if cache else None
+        stream = self._stream("train", folder, room, shuffle=True, rank=rank, world_size=world_size)
         return EpochLoader(ShardBatches(stream, self.image_shape, total), self.num_workers, self.trainer)
 
     def _stream(
-        self, split: str, shuffle: bool, rank: int = 0, world_size: int = 1, cache: Path | None = None
+        self, split: str, cache: Path | None, room: int | None, shuffle: bool, rank: int = 0, world_size: int = 1
     ) -> "ShardStream":
         from .shard_reading import ShardStream
 
@@ -158,7 +159,7 @@ class Stream(ImageDataModule):
             f"{self.root.rstrip('/')}/{split}",
             split=of_split,
             cache=cache,
-            cache_bytes=self._cache_bytes,
+            room=room,
             shuffle=shuffle,
             seed=self.seed,
             batch_size=self.batch_size,
@@ -166,22 +167,36 @@ class Stream(ImageDataModule):
             world_size=world_size,
         )
 
-    @property
-    def _cache_bytes(self) -> int:
-        return int(self.cache_gb * 1e9)
+    def _room_of_worker(self) -> int:
+        """Bytes of a bucket's shards that each of this machine's workers may have. Raises ConfigError if too few."""
+        _, world_size = self._rank_and_world_size
+        processes = -(-world_size // getattr(self.trainer, "num_nodes", 1))
+        readers = processes * max(1, self.num_workers)
+        needed = readers * AHEAD * self._largest_shard("train") / 1e9
+        if self.cache_gb < needed:
+            raise ConfigError(
+                f"data.cache_gb: of {readers} that read on this machine each has up to {AHEAD} shards at a time; give "
+                f"at least {needed:.2g}, not {self.cache_gb:g}"
+            )
+        return int(self.cache_gb * 1e9) // readers
+
+    def _largest_shard(self, split: str) -> int:
+        return max(shard.bytes for shard in self.index.splits[split].shards)
 
     @cached_property
     def _train_cache(self) -> ShardCache | None:
         """Where a bucket's shards of train lie, from their first use to the end of this object."""
-        return ShardCache(self.index.splits["train"], self._cache_bytes) if is_remote(self.root) else None
+        return ShardCache(self.index.splits["train"], int(self.cache_gb * 1e9)) if is_remote(self.root) else None
 
     def _check(self) -> None:
         """Read every shard of a folder for its checksum, unless this machine has done that since they were changed.
 
         Those of a bucket are checked when they are fetched; before, whether they are there. Raises DataError.
         """
-        if is_remote(self.root):
+        if self._train_cache:
             check_bucket(self.index, Bucket(self.root))
+            if not self._train_cache.fits:
+                self._room_of_worker()
             return
         root = Path(self.root)
         check_sizes(self.index, root)
@@ -235,9 +250,9 @@ class Stream(ImageDataModule):
     def _first(self, split: str, count: int) -> Iterator[LabelledImages]:
         if count == 0:
             return
-        with self._cache_of(split) as cache:
+        with self._cache_of(split) as (cache, room):
             records: list[bytes] = []
-            for number, record in enumerate(self._stream(split, shuffle=False, cache=cache), start=1):
+            for number, record in enumerate(self._stream(split, cache, room, shuffle=False), start=1):
                 records.append(record)
                 if len(records) == AT_ONCE or number == count:
                     yield from_records(records, self.image_shape)
@@ -246,13 +261,16 @@ class Stream(ImageDataModule):
                     return
 
     @contextmanager
-    def _cache_of(self, split: str) -> Iterator[Path | None]:
-        """Where a bucket's shards lie while they are read: val's and test's for no longer, once they are held."""
+    def _cache_of(self, split: str) -> Iterator[tuple[Path | None, int | None]]:
+        """Where a bucket's shards lie while they are held, and how many bytes of them at a time.
+
+        They go when that is done, but for train's, if there is room for all of it.
+        """
         cache = self._train_cache
         if cache is None:
-            yield None
-        elif split == "train":
-            yield cache.folder
+            yield None, None
+        elif split == "train" and cache.fits:
+            yield cache.folder, None
         else:
             with TemporaryDirectory(dir=cache.folder.parent) as folder:
-                yield Path(folder)
+                yield Path(folder), AHEAD * self._largest_shard(split)
