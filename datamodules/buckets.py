@@ -37,6 +37,10 @@ class MissingFileError(FetchError):
     """There is no such file in a bucket, which itself is there."""
 
 
+class UnreachableError(FetchError):
+    """A bucket's server does not answer, or not as it should, which may pass."""
+
+
 class Bucket:
     """The files below the URL of a bucket's folder. Safe to use in several threads, and after a fork."""
 
@@ -48,7 +52,7 @@ class Bucket:
         _check(self.root)
 
     def fetch(self, name: str, path: Path) -> None:
-        """Copy one file to `path`. Raises MissingFileError, FetchError, and DiskFullError."""
+        """Copy one file to `path`. Raises MissingFileError, UnreachableError, another FetchError, or DiskFullError."""
         try:
             with path.open("wb") as file:
                 self._read(name, file)
@@ -58,7 +62,8 @@ class Bucket:
             url = f"{self.root}/{name}"
             if self._is_missing(error):
                 raise MissingFileError(f"{url} is not there") from error
-            raise FetchError(without_passwords(f"{url} can't be fetched: {self._reason(error)}")) from error
+            kind = UnreachableError if self._may_pass(error) else FetchError
+            raise kind(without_passwords(f"{url} can't be fetched: {self._reason(error)}")) from error
 
     def sizes(self, folder: str) -> dict[str, int] | None:
         """How many bytes each file of a folder has; None where that can't be asked for. Raises FetchError."""
@@ -122,6 +127,16 @@ class Bucket:
             return _status(error) != 404  # who may read files may not always ask for the bucket
         return True
 
+    def _may_pass(self, error: Exception) -> bool:
+        if not self.root.startswith(S3):
+            return isinstance(error, ConnectionError | TimeoutError)
+        from boto3.exceptions import RetriesExceededError
+        from botocore.exceptions import ConnectionError as NoConnectionError
+        from botocore.exceptions import HTTPClientError
+
+        no_answer = isinstance(error, HTTPClientError | NoConnectionError | RetriesExceededError)
+        return no_answer or (_status(error) or 0) >= 500
+
     def _reason(self, error: Exception) -> str:
         if not self.root.startswith(S3):
             return first_line(error)
@@ -133,7 +148,7 @@ class Bucket:
             return f"the server refuses to let it be read ({first_line(error)}); {CREDENTIALS}, of one who may read it"
         if isinstance(error, (of_s3.NoCredentialsError, of_s3.PartialCredentialsError, of_s3.ProfileNotFound)):
             return f"{first_line(error)}; {CREDENTIALS}"
-        if isinstance(error, of_s3.HTTPClientError | of_s3.ConnectionError):
+        if self._may_pass(error):
             return f"{first_line(error)}; check the network, {ELSEWHERE}"
         return f"{first_line(error)}; check the URL, the network and your rights"
 

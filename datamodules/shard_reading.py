@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from foundation.errors import UserError
 
-from .buckets import Bucket, FetchError
+from .buckets import Bucket, FetchError, UnreachableError
 from .shards import AGAIN, LITDATA_INDEX, Split, content_fault, from_records
 
 CHECKED = "checked:"  # before the URLs that litdata is given, so that it asks CheckedDownloader for what is there
+PATIENCE, PAUSE = 60.0, 2.0  # seconds: how long a server is asked again for a shard, and how often
 # One after another, in the order in which they are read: many at once are each slow, and the first one is waited for.
 os.environ.setdefault("LITDATA_ASYNC_CHUNK_PREFETCH", "0")
 PrepareChunksThread._report_crash = lambda self, error: None  # a traceback: the error itself is raised where it is read
@@ -78,7 +80,15 @@ class CheckedDownloader(Downloader):
 
     def _fetch(self, name: str, path: Path) -> None:
         (shard,) = (shard for shard in self._split.shards if shard.name == name)
-        self._bucket.fetch(name, path)
+        begun = time.monotonic()
+        while True:
+            try:
+                self._bucket.fetch(name, path)
+                break
+            except UnreachableError:
+                if time.monotonic() - begun > PATIENCE:
+                    raise
+                time.sleep(PAUSE)
         if fault := content_fault(path, shard):
             raise FetchError(f"{self._bucket.root}/{name} is damaged: {fault}. {AGAIN}")
 
