@@ -2,10 +2,10 @@
 
 import logging
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from foundation.errors import UserError
 from .buckets import Bucket, FetchError, UnreachableError
 from .shards import AGAIN, LITDATA_INDEX, Split, content_fault, from_records
 
-CHECKED = "checked:"  # before the URLs that litdata is given, so that it asks CheckedDownloader for what is there
+FETCHED = "fetched:"  # the URL that litdata is given, so that it asks CheckedDownloader for what is there
 PATIENCE, PAUSE = 60.0, 2.0  # seconds: how long a server is asked again for a shard, and how often
 # One after another, in the order in which they are read: many at once are each slow, and the first one is waited for.
 os.environ.setdefault("LITDATA_ASYNC_CHUNK_PREFETCH", "0")
@@ -54,13 +54,30 @@ class EvenShuffle(FullShuffle):
         return cut([(int(index), intervals[index]) for index in order], [sum(of_worker) for of_worker in sizes])
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """Shards of a split that are fetched from a bucket, and where to.
+
+    They come into the folder `cache`, which has litdata's index, and stay there. Where there is too little room for
+    all, each worker has a folder of its own in there, from which shards go once they are read: at most about `room`
+    bytes lie in each. What litdata offers for workers that share one counts in files who still needs what, and goes
+    wrong after the first that is killed, or that ends early.
+    """
+
+    bucket: Bucket
+    name: str
+    split: Split
+    cache: Path
+    room: int | None
+    token: str  # of this process and its workers, that no other has: their folders begin with it
+
+
 class CheckedDownloader(Downloader):
     """Fetches shards for litdata, and hands over those alone that are, byte for byte, what the index lists."""
 
     def __init__(self, remote_dir: str, cache_dir: str, chunks: list, storage_options: dict, **_: Any) -> None:
         super().__init__(remote_dir, cache_dir, chunks, storage_options)
-        self._bucket = Bucket(remote_dir.removeprefix(CHECKED))
-        self._split: Split = storage_options["split"]
+        self._source: Fetched = storage_options["source"]
 
     def download_file(self, remote_filepath: str, local_filepath: str) -> None:
         """Raises FetchError and DiskFullError."""
@@ -79,71 +96,58 @@ class CheckedDownloader(Downloader):
                 lock.unlink(missing_ok=True)  # who waits for it finds the shard
 
     def _fetch(self, name: str, path: Path) -> None:
-        (shard,) = (shard for shard in self._split.shards if shard.name == name)
+        bucket, of_split = self._source.bucket, self._source.split
+        (shard,) = (shard for shard in of_split.shards if shard.name == name)
         begun = time.monotonic()
         while True:
             try:
-                self._bucket.fetch(name, path)
+                bucket.fetch(f"{self._source.name}/{name}", path)
                 break
             except UnreachableError:
                 if time.monotonic() - begun > PATIENCE:
                     raise
                 time.sleep(PAUSE)
         if fault := content_fault(path, shard):
-            raise FetchError(f"{self._bucket.root}/{name} is damaged: {fault}. {AGAIN}")
+            raise FetchError(f"{bucket.root}/{self._source.name}/{name} is damaged: {fault}. {AGAIN}")
 
 
-register_downloader(CHECKED, CheckedDownloader)
+register_downloader(FETCHED, CheckedDownloader)
 
 
 class ShardStream(StreamingDataset):
     """The records of one split's shards: those of one process among several, and of one loader's worker in it."""
 
     def __init__(
-        self,
-        folder: str,
-        split: Split,
-        cache: Path | None,
-        room: int | None,
-        shuffle: bool,
-        seed: int,
-        batch_size: int,
-        rank: int,
-        world_size: int,
+        self, source: str | Fetched, shuffle: bool, seed: int, batch_size: int, rank: int, world_size: int
     ) -> None:
-        """Shards of a URL are fetched to the folder `cache`, which has litdata's index, and stay there.
-
-        Where there is too little room for all, each worker has a folder of its own in there, from which shards go once
-        they are read: at most about `room` bytes lie in each. What litdata offers for workers that share one counts
-        in files who still needs what, and goes wrong after the first that is killed, or that ends early.
-        """
-        self._url = f"{CHECKED}{folder}"
+        """`source`: the folder of a split, or where its shards are fetched from and to."""
+        fetched = source if isinstance(source, Fetched) else None
         super().__init__(
-            Dir(str(cache), self._url) if cache else folder,
-            max_cache_size=room or 4 * split.bytes,  # it counts what it has, and now and then something twice
+            Dir(str(fetched.cache), FETCHED) if fetched else source,
+            # litdata counts what it keeps, and now and then something twice
+            max_cache_size=(fetched.room or 4 * fetched.split.bytes) if fetched else None,
             shuffle=shuffle,
             drop_last=False,
             seed=seed,
-            storage_options={"split": split} if cache else None,  # what CheckedDownloader is given
+            storage_options={"source": fetched} if fetched else None,  # what CheckedDownloader is given
             item_shuffle_window=0,  # all images of a shard change places
             batch_decode=0,  # in the shuffled order neighbours in the file are not read together
         )
-        if cache:
+        self._fetched = fetched
+        if fetched:
             self.posix_fast = None  # litdata takes what it does not know for a folder of this machine
-        self._shared = cache
-        self._own = f"{rank}-{secrets.token_hex(4)}" if cache and room else None
         self.set_batch_size(batch_size)
         # What litdata finds out by itself depends on environment variables, and on when it is asked.
         self.distributed_env = _DistributedEnv(world_size, rank, num_nodes=1)
 
     def __iter__(self) -> "ShardStream":
-        if self._own and self._shared:
+        if self._fetched and self._fetched.room:
             worker = get_worker_info()
-            folder = self._shared / f"{self._own}-{worker.id if worker else 0}"
+            folder = self._fetched.cache / f"{self._fetched.token}-{worker.id if worker else 0}"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            shutil.copyfile(self._shared / LITDATA_INDEX, folder / LITDATA_INDEX)
-            self.input_dir = Dir(str(folder), self._url)
+            shutil.copyfile(self._fetched.cache / LITDATA_INDEX, folder / LITDATA_INDEX)
+            self.input_dir = Dir(str(folder), FETCHED)
         super().__iter__()
         return self
 
@@ -152,7 +156,8 @@ class ShardStream(StreamingDataset):
         try:
             return super().__next__()
         except ChunkWaitTimeoutError as error:
-            where = f"{self._url}/{Path(error.path).name}".removeprefix(CHECKED)
+            name = Path(error.path).name
+            where = f"{self._fetched.bucket.root}/{self._fetched.name}/{name}" if self._fetched else error.path
             raise FetchError(f"{where} was waited for {error.waited_s:.0f} seconds, in vain") from error
         except RuntimeError as error:
             if isinstance(error.__cause__, UserError):

@@ -99,16 +99,16 @@ def write_index(index: ShardIndex, root: Path) -> None:
     write_atomically(root / INDEX, write)
 
 
-def read_index(root: str) -> ShardIndex:
-    """The index of a folder or a URL. Raises DataError, and ConfigError of a URL that can't be read at all."""
-    if is_remote(root):
+def read_index(root: str | Bucket) -> ShardIndex:
+    """The index of a folder, or of a bucket. Raises DataError."""
+    if isinstance(root, Bucket):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, INDEX)
             try:
-                Bucket(root).fetch(INDEX, path)
+                root.fetch(INDEX, path)
             except MissingFileError as error:
-                raise DataError(_no_index(root)) from error
-            return _parsed(path, root)
+                raise DataError(_no_index(root.root)) from error
+            return _parsed(path, root.root)
     if not Path(root, INDEX).is_file():
         raise DataError(_no_index(root))
     return _parsed(Path(root, INDEX), root)

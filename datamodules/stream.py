@@ -1,6 +1,7 @@
 """Images of any number, streamed from shards that prepare.py has written, in a folder or behind a URL."""
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -78,7 +79,12 @@ class Stream(ImageDataModule):
     def index(self) -> ShardIndex:
         """Raises DataError, and ConfigError where litdata is not installed."""
         require("data=stream", "stream", "litdata")
-        return read_index(self.root)
+        return read_index(self.root if self._bucket is None else self._bucket)
+
+    @cached_property
+    def _bucket(self) -> Bucket | None:
+        """None: the shards are in a folder. Raises ConfigError where such a URL can't be read at all."""
+        return Bucket(self.root) if is_remote(self.root) else None
 
     @cached_property
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -150,16 +156,14 @@ class Stream(ImageDataModule):
     def _stream(
         self, split: str, cache: Path | None, room: int | None, shuffle: bool, rank: int = 0, world_size: int = 1
     ) -> "ShardStream":
-        from .shard_reading import ShardStream
+        from .shard_reading import Fetched, ShardStream
 
-        of_split = self.index.splits[split]
-        if cache:
-            fetch_litdata_index(Bucket(self.root), split, of_split, cache)
+        source = None
+        if cache and self._bucket:
+            source = Fetched(self._bucket, split, self.index.splits[split], cache, room, self._token)
+            fetch_litdata_index(self._bucket, split, source.split, cache)
         return ShardStream(
-            f"{self.root.rstrip('/')}/{split}",
-            split=of_split,
-            cache=cache,
-            room=room,
+            f"{self.root}/{split}" if source is None else source,
             shuffle=shuffle,
             seed=self.seed,
             batch_size=self.batch_size,
@@ -180,21 +184,25 @@ class Stream(ImageDataModule):
             )
         return int(self.cache_gb * 1e9) // readers
 
+    @cached_property
+    def _token(self) -> str:
+        return secrets.token_hex(4)
+
     def _largest_shard(self, split: str) -> int:
         return max(shard.bytes for shard in self.index.splits[split].shards)
 
     @cached_property
     def _train_cache(self) -> ShardCache | None:
         """Where a bucket's shards of train lie, from their first use to the end of this object."""
-        return ShardCache(self.index.splits["train"], int(self.cache_gb * 1e9)) if is_remote(self.root) else None
+        return ShardCache(self.index.splits["train"], int(self.cache_gb * 1e9)) if self._bucket else None
 
     def _check(self) -> None:
         """Read every shard of a folder for its checksum, unless this machine has done that since they were changed.
 
         Those of a bucket are checked when they are fetched; before, whether they are there. Raises DataError.
         """
-        if self._train_cache:
-            check_bucket(self.index, Bucket(self.root))
+        if self._bucket and self._train_cache:
+            check_bucket(self.index, self._bucket)
             if not self._train_cache.fits:
                 self._room_of_worker()
             return

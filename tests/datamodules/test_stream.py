@@ -57,12 +57,15 @@ def keys(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images]
 
 
+def in_epoch(epoch: int, rank: int = 0, world_size: int = 1) -> Any:
+    """What is asked of a Trainer that is in this epoch."""
+    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
+    return SimpleNamespace(global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress))
+
+
 def part_of_epoch(datamodule: Stream, epoch: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:
     """The batches of one process, as a Trainer in this epoch asks for them."""
-    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
-    datamodule.trainer = SimpleNamespace(  # type: ignore[assignment]
-        global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress)
-    )
+    datamodule.trainer = in_epoch(epoch, rank, world_size)
     loader = datamodule.train_dataloader()
     batches = [images for images, _ in loader]
     assert len(batches) == len(loader)
