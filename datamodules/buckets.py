@@ -30,7 +30,7 @@ ELSEWHERE = "and AWS_ENDPOINT_URL=<its server's address> if the bucket is not Am
 
 
 class FetchError(DataError):
-    """A file of a bucket can't be had; the message names it, the reason, and what to do."""
+    """What is read while training can't be had, such as a file of a bucket; the message says why, and what to do."""
 
 
 class MissingFileError(FetchError):

@@ -31,6 +31,7 @@ from .shards import AGAIN, LITDATA_INDEX, Split, content_fault, from_records
 
 FETCHED = "fetched:"  # the URL that litdata is given, so that it asks CheckedDownloader for what is there
 PATIENCE, PAUSE = 60.0, 2.0  # seconds: how long a server is asked again for a shard, and how often
+STALLED = 300  # seconds that a batch may take, which is longer than any server is waited for
 # One after another, in the order in which they are read: many at once are each slow, and the first one is waited for.
 os.environ.setdefault("LITDATA_ASYNC_CHUNK_PREFETCH", "0")
 PrepareChunksThread._report_crash = lambda self, error: None  # a traceback: the error itself is raised where it is read
@@ -209,6 +210,8 @@ class EpochLoader(DataLoader):
             batches,
             batch_size=None,
             num_workers=num_workers,
+            # A worker that is forked at a wrong moment hangs before it begins (Python 3.11, beside threads of DDP's).
+            timeout=STALLED if num_workers else 0,
             generator=torch.Generator(),  # of its own, so that making a loader draws from no other
         )
         self.trainer, self._begun = trainer, 0
@@ -223,15 +226,20 @@ class EpochLoader(DataLoader):
         fit_loop = getattr(self.trainer, "fit_loop", None)
         self.dataset.epoch = self._begun if fit_loop is None else fit_loop.epoch_progress.current.processed
         self._begun += 1
-        return _raised(super().__iter__())
+        return _raised(super().__iter__(), self.num_workers)
 
 
-def _raised(batches: Iterator[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a loader's workers, until one of them has sent an error."""
-    for batch in batches:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+def _raised(batches: Iterator[Any], num_workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a loader's workers, until one of them has sent an error, or none has sent anything for long."""
+    try:
+        for batch in batches:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "timed out" not in str(error):
+            raise
+        raise FetchError(f"data.num_workers={num_workers}: no batch has come for {STALLED} seconds") from error
 
 
 def batch_sizes(total: int, batch_size: int, world_size: int, num_workers: int) -> list[list[int]]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,8 @@ from small_data import PLAIN, write_image, write_images, write_mnist_format
 from torch import Tensor
 
 from benchmarks.streaming import Noise
-from datamodules import shard_writing
+from datamodules import shard_reading, shard_writing
+from datamodules.buckets import FetchError
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError
 from datamodules.shard_reading import batch_sizes
@@ -268,6 +270,13 @@ def test_two_processes_of_two_workers_see_every_image_once_in_as_many_batches(ba
     assert len(parts[0]) == len(parts[1])
     again = part_of_epoch(stream(shards, num_workers=2, batch_size=batch_size), 3, 1, world_size=2)
     assert [keys(batch) for batch in again] == [keys(batch) for batch in parts[1]]
+
+
+def test_worker_that_hangs_ends_the_epoch(shards: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shard_reading, "STALLED", 1)
+    monkeypatch.setattr(shard_reading.ShardBatches, "__iter__", lambda self: iter([time.sleep(3)]))
+    with pytest.raises(FetchError, match=r"data\.num_workers=1: no batch has come for 1 seconds"):
+        part_of_epoch(stream(shards, num_workers=1), 0)
 
 
 @given(total=st.integers(8, 5000), batch_size=st.integers(2, 300), world=st.integers(1, 8), workers=st.integers(1, 5))

@@ -132,7 +132,7 @@ def test_hosts_stream_from_a_folder_and_from_a_bucket_on_one_of_them(in_bucket: 
     assert all_ended(mark) and not existing(f"test-{mark}")
     first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
     assert first == second and first["world"] == 2
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["images_seen"] == 2 * 137
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["images_seen"] == 2 * 2 * 69
     if in_bucket:
         asked = (tmp_path / "server").read_text()
         assert all(f"{host.address} - - " in asked for host in hosts) and "GET /bucket/shards/train/chunk-0-" in asked
