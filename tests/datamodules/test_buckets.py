@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from botocore.exceptions import ClientError
+from botocore.paginate import Paginator
 from s3_servers import Server, environment, s3_server
 from small_data import write_images
 from test_stream import SPLITS, flip, in_epoch, keys, part_of_epoch, stream, write
@@ -120,6 +122,20 @@ def test_bucket_that_cant_be_read_is_named_with_what_to_do(
     with pytest.raises(kind, match=message) as raised:
         stream(root).prepare_data()
     assert "swordfish" not in str(raised.value)
+
+
+def test_refusal_names_credentials_and_a_bucket_that_cant_be_listed_is_read(url: str, monkeypatch: pytest.MonkeyPatch):
+    answer = {"Error": {"Code": "403", "Message": "Forbidden"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError(answer, "HeadObject")
+
+    with monkeypatch.context() as patch, pytest.raises(FetchError, match=r"Forbidden.*; set AWS_ACCESS_KEY_ID"):
+        patch.setattr(Bucket, "_read", refuse)
+        stream(url).prepare_data()
+    monkeypatch.setattr(Paginator, "paginate", refuse)
+    assert Bucket(url).sizes("train") is None
+    stream(url).prepare_data()
 
 
 def test_google_buckets_need_their_library():
