@@ -68,7 +68,9 @@ class ShardCache:
 
     def _tell_of_others(self) -> None:
         others = [path for path in self.folder.parent.iterdir() if path.is_dir() and path != self.folder]
-        size = sum(path.stat().st_size for folder in others for path in folder.glob("*.bin"))
+        size = 0
+        with suppress(OSError):  # others come and go
+            size = sum(path.stat().st_size for folder in others for path in folder.glob("*.bin"))
         if size:
             say(
                 f"{self.folder.parent} also holds {size / 1e9:.2g} GB of other shards, in {len(others)} folders. Any "
