@@ -1,6 +1,8 @@
 """Where data is: in a folder of this machine, or behind the URL of a bucket."""
 
-REMOTE = ("s3://", "gs://", "r2://", "azure://", "hf://", "local:")  # what litdata fetches shards from
+S3, GOOGLE, LOCAL = "s3://", "gs://", "local:"
+READ_HERE = (S3, GOOGLE, LOCAL)  # what shards are fetched from
+REMOTE = (*READ_HERE, "r2://", "azure://", "hf://")  # the others are no folders either, and refused by name
 
 
 def is_remote(root: str) -> bool:

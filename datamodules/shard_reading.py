@@ -1,21 +1,40 @@
 """Reading shards with litdata: every image once an epoch, in an order of the seed and the epoch alone."""
 
 import logging
+import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from litdata import StreamingDataset
+from litdata.exceptions import ChunkWaitTimeoutError
 from litdata.streaming import Cache
+from litdata.streaming.downloader import Downloader, register_downloader
 from litdata.streaming.item_loader import Interval
+from litdata.streaming.reader import PrepareChunksThread
+from litdata.streaming.resolver import Dir
 from litdata.streaming.shuffle import FullShuffle, NoShuffle, Shuffle
 from litdata.utilities.env import _DistributedEnv
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from .shards import from_records
+from foundation.errors import UserError
 
+from .buckets import Bucket, FetchError, UnreachableError
+from .shards import AGAIN, LITDATA_INDEX, Split, content_fault, from_records
+
+FETCHED = "fetched:"  # the URL that litdata is given, so that it asks CheckedDownloader for what is there
+PATIENCE, PAUSE = 60.0, 2.0  # seconds: how long a server is asked again for a shard, and how often
+STALLED = 300  # seconds that a batch may take, which is longer than any server is waited for
+# One after another, in the order in which they are read: many at once are each slow, and the first one is waited for.
+os.environ.setdefault("LITDATA_ASYNC_CHUNK_PREFETCH", "0")
+PrepareChunksThread._report_crash = lambda self, error: None  # a traceback: the error itself is raised where it is read
 logging.getLogger("litdata").setLevel(logging.ERROR)  # it tells how it reads, and that a small cache is small
 
 
@@ -36,34 +55,115 @@ class EvenShuffle(FullShuffle):
         return cut([(int(index), intervals[index]) for index in order], [sum(of_worker) for of_worker in sizes])
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """Shards of a split that are fetched from a bucket, and where to.
+
+    They come into the folder `cache`, which has litdata's index, and stay there. Where there is too little room for
+    all, each worker has a folder of its own in there, from which shards go once they are read: at most about `room`
+    bytes lie in each. What litdata offers for workers that share one counts in files who still needs what, and goes
+    wrong after the first that is killed, or that ends early.
+    """
+
+    bucket: Bucket
+    name: str
+    split: Split
+    cache: Path
+    room: int | None
+    token: str  # of this process and its workers, that no other has: their folders begin with it
+
+
+class CheckedDownloader(Downloader):
+    """Fetches shards for litdata, and hands over those alone that are, byte for byte, what the index lists."""
+
+    def __init__(self, remote_dir: str, cache_dir: str, chunks: list, storage_options: dict, **_: Any) -> None:
+        super().__init__(remote_dir, cache_dir, chunks, storage_options)
+        self._source: Fetched = storage_options["source"]
+
+    def download_file(self, remote_filepath: str, local_filepath: str) -> None:
+        """Raises FetchError and DiskFullError."""
+        path, lock = Path(local_filepath), Path(f"{local_filepath}.lock")
+        if path.exists():
+            return
+        with FileLock(lock):  # of several processes that need it one fetches it
+            if path.exists():
+                return
+            fetched = Path(self._temp_download_path(local_filepath))
+            try:
+                self._fetch(path.name, fetched)
+                fetched.replace(path)
+            finally:
+                fetched.unlink(missing_ok=True)
+                lock.unlink(missing_ok=True)  # who waits for it finds the shard
+
+    def _fetch(self, name: str, path: Path) -> None:
+        bucket, of_split = self._source.bucket, self._source.split
+        (shard,) = (shard for shard in of_split.shards if shard.name == name)
+        begun = time.monotonic()
+        while True:
+            try:
+                bucket.fetch(f"{self._source.name}/{name}", path)
+                break
+            except UnreachableError:
+                if time.monotonic() - begun > PATIENCE:
+                    raise
+                time.sleep(PAUSE)
+        if fault := content_fault(path, shard):
+            raise FetchError(f"{bucket.root}/{self._source.name}/{name} is damaged: {fault}. {AGAIN}")
+
+
+register_downloader(FETCHED, CheckedDownloader)
+
+
 class ShardStream(StreamingDataset):
     """The records of one split's shards: those of one process among several, and of one loader's worker in it."""
 
     def __init__(
-        self,
-        folder: str,
-        cache: str | None,
-        cache_bytes: int,
-        shuffle: bool,
-        seed: int,
-        batch_size: int,
-        rank: int,
-        world_size: int,
+        self, source: str | Fetched, shuffle: bool, seed: int, batch_size: int, rank: int, world_size: int
     ) -> None:
-        """`folder` may be a URL: then at most about `cache_bytes` of its shards lie in the folder `cache` at a time."""
+        """`source`: the folder of a split, or where its shards are fetched from and to."""
+        fetched = source if isinstance(source, Fetched) else None
         super().__init__(
-            folder,
-            cache_dir=cache,
-            max_cache_size=cache_bytes,
+            Dir(str(fetched.cache), FETCHED) if fetched else source,
+            # litdata counts what it keeps, and now and then something twice
+            max_cache_size=(fetched.room or 4 * fetched.split.bytes) if fetched else None,
             shuffle=shuffle,
             drop_last=False,
             seed=seed,
+            storage_options={"source": fetched} if fetched else None,  # what CheckedDownloader is given
             item_shuffle_window=0,  # all images of a shard change places
             batch_decode=0,  # in the shuffled order neighbours in the file are not read together
         )
+        self._fetched = fetched
+        if fetched:
+            self.posix_fast = None  # litdata takes what it does not know for a folder of this machine
         self.set_batch_size(batch_size)
         # What litdata finds out by itself depends on environment variables, and on when it is asked.
         self.distributed_env = _DistributedEnv(world_size, rank, num_nodes=1)
+
+    def __iter__(self) -> "ShardStream":
+        if self._fetched and self._fetched.room:
+            worker = get_worker_info()
+            folder = self._fetched.cache / f"{self._fetched.token}-{worker.id if worker else 0}"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            shutil.copyfile(self._fetched.cache / LITDATA_INDEX, folder / LITDATA_INDEX)
+            self.input_dir = Dir(str(folder), FETCHED)
+        super().__iter__()
+        return self
+
+    def __next__(self) -> Any:
+        """Raises FetchError and DiskFullError, of which litdata makes other errors."""
+        try:
+            return super().__next__()
+        except ChunkWaitTimeoutError as error:
+            name = Path(error.path).name
+            where = f"{self._fetched.bucket.root}/{self._fetched.name}/{name}" if self._fetched else error.path
+            raise FetchError(f"{where} was waited for {error.waited_s:.0f} seconds, in vain") from error
+        except RuntimeError as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            raise
 
     def _create_shuffler(self, cache: Cache) -> Shuffle:
         return (
@@ -79,16 +179,21 @@ class ShardBatches(IterableDataset):
         self.stream, self.image_shape, self.total = stream, image_shape, total
         self.epoch = 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor] | UserError]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         env = self.stream.distributed_env
         sizes = batch_sizes(self.total, self.stream.batch_size, env.world_size, workers)
         self.stream.set_epoch(self.epoch + 1)  # litdata counts from 1
         records = iter(self.stream)
-        for size in sizes[env.global_rank * workers + number]:
-            # Not islice: it asks for an iterator again, and with that the epoch begins anew.
-            yield from_records([next(records) for _ in range(size)], self.image_shape)
+        try:
+            for size in sizes[env.global_rank * workers + number]:
+                # Not islice: it asks for an iterator again, and with that the epoch begins anew.
+                yield from_records([next(records) for _ in range(size)], self.image_shape)
+        except UserError as error:
+            if worker is None:
+                raise
+            yield error  # raised in a worker, it would arrive with its traceback for a message
 
 
 class EpochLoader(DataLoader):
@@ -105,6 +210,8 @@ class EpochLoader(DataLoader):
             batches,
             batch_size=None,
             num_workers=num_workers,
+            # A worker that is forked at a wrong moment hangs before it begins (Python 3.11, beside threads of DDP's).
+            timeout=STALLED if num_workers else 0,
             generator=torch.Generator(),  # of its own, so that making a loader draws from no other
         )
         self.trainer, self._begun = trainer, 0
@@ -119,7 +226,20 @@ class EpochLoader(DataLoader):
         fit_loop = getattr(self.trainer, "fit_loop", None)
         self.dataset.epoch = self._begun if fit_loop is None else fit_loop.epoch_progress.current.processed
         self._begun += 1
-        return super().__iter__()
+        return _raised(super().__iter__(), self.num_workers)
+
+
+def _raised(batches: Iterator[Any], num_workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a loader's workers, until one of them has sent an error, or none has sent anything for long."""
+    try:
+        for batch in batches:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "timed out" not in str(error):
+            raise
+        raise FetchError(f"data.num_workers={num_workers}: no batch has come for {STALLED} seconds") from error
 
 
 def batch_sizes(total: int, batch_size: int, world_size: int, num_workers: int) -> list[list[int]]:

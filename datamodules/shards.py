@@ -25,6 +25,7 @@ from foundation.checksums import CHECKSUM, PLACE, damage, seal
 from foundation.given_files import read_text
 from foundation.programs import typed
 
+from .buckets import Bucket, MissingFileError
 from .image_datamodule import DataError, LabelledImages
 from .places import is_remote
 
@@ -61,6 +62,10 @@ class Split(BaseModel):
         return sum(shard.images for shard in self.shards)
 
     @property
+    def bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
+
+    @property
     def sha256(self) -> str:
         """Of the shards' own: what the split's images are known again by."""
         return hashlib.sha256(" ".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
@@ -94,36 +99,29 @@ def write_index(index: ShardIndex, root: Path) -> None:
     write_atomically(root / INDEX, write)
 
 
-def read_index(root: str) -> ShardIndex:
-    """The index of a folder or a URL. Raises DataError."""
-    if is_remote(root):
+def read_index(root: str | Bucket) -> ShardIndex:
+    """The index of a folder, or of a bucket. Raises DataError."""
+    if isinstance(root, Bucket):
         with tempfile.TemporaryDirectory() as folder:
-            return _parsed(_fetched(root, Path(folder)), root)
+            path = Path(folder, INDEX)
+            try:
+                root.fetch(INDEX, path)
+            except MissingFileError as error:
+                raise DataError(_no_index(root.root)) from error
+            return _parsed(path, root.root)
     if not Path(root, INDEX).is_file():
         raise DataError(_no_index(root))
     return _parsed(Path(root, INDEX), root)
 
 
 def _no_index(root: str) -> str:
+    wanted = f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished."
+    if is_remote(root):
+        return f"{wanted} Copy all of that folder there, as in: aws s3 sync shards {root}"
     return (
-        f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished. A folder of image files "
-        f"becomes that by: python prepare.py {typed('images', root)} out=<new folder>; or use it with data=folder"
+        f"{wanted} A folder of image files becomes that by: python prepare.py {typed('images', root)} "
+        "out=<new folder>; or use it with data=folder"
     )
-
-
-def _fetched(root: str, folder: Path) -> Path:
-    from litdata.streaming.downloader import get_downloader
-
-    path = folder / INDEX
-    try:
-        get_downloader(root, str(folder), []).download_file(f"{root.rstrip('/')}/{INDEX}", str(path))
-    except FileNotFoundError as error:
-        raise DataError(_no_index(root)) from error
-    except Exception as error:  # each cloud's library raises errors of its own kinds
-        raise DataError(
-            f"{root}: {INDEX} can't be fetched ({error}); check the URL, the network and your rights"
-        ) from error
-    return path
 
 
 def _parsed(path: Path, root: str) -> ShardIndex:
@@ -151,26 +149,68 @@ def check_sizes(index: ShardIndex, root: Path) -> None:
                 found = path.stat().st_size
             except OSError as error:
                 raise DataError(f"{path} is missing or can't be read ({error.strerror}). {AGAIN}") from error
-            if found != shard.bytes:
-                raise DataError(f"{path} is damaged: it has {found:,} bytes, not {shard.bytes:,}. {AGAIN}")
-        path = root / name / LITDATA_INDEX
-        try:
-            listed = [(chunk["filename"], chunk["chunk_size"]) for chunk in json.loads(path.read_text())["chunks"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} can't be read ({error}). {AGAIN}") from error
-        if listed != [(shard.name, shard.images) for shard in split.shards]:
-            raise DataError(f"{path} lists other shards than {root / INDEX}. {AGAIN}")
+            _check_size(str(path), found, shard)
+        _check_litdata_index(root / name / LITDATA_INDEX, split, str(root / name))
+
+
+def check_bucket(index: ShardIndex, bucket: Bucket) -> None:
+    """Raise DataError unless every shard is in a bucket, whole by its size, as far as it lets its files be listed."""
+    for name, split in index.splits.items():
+        sizes = bucket.sizes(name)
+        if sizes is None:
+            return
+        for shard in split.shards:
+            if shard.name not in sizes:
+                raise DataError(f"{bucket.root}/{name}/{shard.name} is missing. {AGAIN}")
+            _check_size(f"{bucket.root}/{name}/{shard.name}", sizes[shard.name], shard)
+
+
+def fetch_litdata_index(bucket: Bucket, name: str, split: Split, folder: Path) -> None:
+    """Have litdata's index of a split in a folder, where it is as ours. Raises DataError."""
+    path = folder / LITDATA_INDEX
+    if not path.is_file():
+
+        def fetch(partial: Path) -> None:
+            bucket.fetch(f"{name}/{LITDATA_INDEX}", partial)
+            _check_litdata_index(partial, split, f"{bucket.root}/{name}")
+
+        write_atomically(path, fetch)
+
+
+def _check_size(where: str, found: int, shard: Shard) -> None:
+    if found != shard.bytes:
+        raise DataError(f"{where} is damaged: it has {found:,} bytes, not {shard.bytes:,}. {AGAIN}")
+
+
+def _check_litdata_index(path: Path, split: Split, where: str) -> None:
+    try:
+        listed = [(chunk["filename"], chunk["chunk_size"]) for chunk in json.loads(path.read_text())["chunks"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}/{LITDATA_INDEX} can't be read ({error}). {AGAIN}") from error
+    if listed != [(shard.name, shard.images) for shard in split.shards]:
+        raise DataError(f"{where}/{LITDATA_INDEX} lists other shards than {INDEX}. {AGAIN}")
 
 
 def check_content(path: Path, shard: Shard) -> None:
     """Raise DataError unless a shard's bytes are those that were written."""
     try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        fault = content_fault(path, shard)
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror})") from error
-    if found != shard.sha256:
-        raise DataError(f"{path} is damaged: its sha256 is {found[:12]}…, not {shard.sha256[:12]}…")
+    if fault:
+        raise DataError(f"{path} is damaged: {fault}")
+
+
+def content_fault(path: Path, shard: Shard) -> str | None:
+    """In what a file differs from the shard that was written; None: in nothing. Raises OSError."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found == shard.sha256:
+        return None
+    size = path.stat().st_size
+    if size != shard.bytes:
+        return f"it has {size:,} bytes, not {shard.bytes:,}"
+    return f"its sha256 is {found[:12]}…, not {shard.sha256[:12]}…"
 
 
 def to_record(image: Tensor, label: int) -> bytes:

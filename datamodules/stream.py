@@ -1,9 +1,12 @@
 """Images of any number, streamed from shards that prepare.py has written, in a folder or behind a URL."""
 
 import hashlib
+import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -17,16 +20,29 @@ from foundation.extras import require
 from foundation.progress import task
 from foundation.ranges import Images, Seed, Size
 
+from .buckets import Bucket
 from .decoding import for_each
-from .disk_cache import load_bytes, store_bytes, user_caches
+from .disk_cache import load_bytes, store_bytes
 from .image_datamodule import ImageDataModule, LabelledImages, SplitHash
 from .places import is_remote
-from .shards import AGAIN, LABEL_BYTES, ShardIndex, check_content, check_sizes, from_records, read_index
+from .shard_cache import ShardCache
+from .shards import (
+    AGAIN,
+    LABEL_BYTES,
+    ShardIndex,
+    check_bucket,
+    check_content,
+    check_sizes,
+    fetch_litdata_index,
+    from_records,
+    read_index,
+)
 
 if TYPE_CHECKING:
     from .shard_reading import ShardStream
 
 AT_ONCE = 1000  # records
+AHEAD = 4  # shards that one who reads has at least: the one that is read, those that are fetched, and one that goes
 HELD = ("train", "val", "test")  # in this order in the file of what is held
 
 
@@ -63,7 +79,12 @@ class Stream(ImageDataModule):
     def index(self) -> ShardIndex:
         """Raises DataError, and ConfigError where litdata is not installed."""
         require("data=stream", "stream", "litdata")
-        return read_index(self.root)
+        return read_index(self.root if self._bucket is None else self._bucket)
+
+    @cached_property
+    def _bucket(self) -> Bucket | None:
+        """None: the shards are in a folder. Raises ConfigError where such a URL can't be read at all."""
+        return Bucket(self.root) if is_remote(self.root) else None
 
     @cached_property
     def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -126,17 +147,23 @@ class Stream(ImageDataModule):
         total = self.num_images("train")
         if self.batch_size == 1 and total % world_size:
             raise ConfigError(f"data.batch_size: with 1, {world_size} processes can't share {total:,} images; give 2")
-        stream = self._stream("train", shuffle=True, rank=rank, world_size=world_size)
+        cache = self._train_cache
+        room = None if cache is None or cache.fits else self._room_of_worker()
+        folder = cache.folder if cache else None
+        stream = self._stream("train", folder, room, shuffle=True, rank=rank, world_size=world_size)
         return EpochLoader(ShardBatches(stream, self.image_shape, total), self.num_workers, self.trainer)
 
-    def _stream(self, split: str, shuffle: bool, rank: int = 0, world_size: int = 1) -> "ShardStream":
-        from .shard_reading import ShardStream
+    def _stream(
+        self, split: str, cache: Path | None, room: int | None, shuffle: bool, rank: int = 0, world_size: int = 1
+    ) -> "ShardStream":
+        from .shard_reading import Fetched, ShardStream
 
-        caches = user_caches()
+        source = None
+        if cache and self._bucket:
+            source = Fetched(self._bucket, split, self.index.splits[split], cache, room, self._token)
+            fetch_litdata_index(self._bucket, split, source.split, cache)
         return ShardStream(
-            f"{self.root.rstrip('/')}/{split}",
-            cache=str(caches[0] / "shards") if caches else None,
-            cache_bytes=int(self.cache_gb * 1e9),
+            f"{self.root}/{split}" if source is None else source,
             shuffle=shuffle,
             seed=self.seed,
             batch_size=self.batch_size,
@@ -144,12 +171,40 @@ class Stream(ImageDataModule):
             world_size=world_size,
         )
 
+    def _room_of_worker(self) -> int:
+        """Bytes of a bucket's shards that each of this machine's workers may have. Raises ConfigError if too few."""
+        _, world_size = self._rank_and_world_size
+        processes = -(-world_size // getattr(self.trainer, "num_nodes", 1))
+        readers = processes * max(1, self.num_workers)
+        needed = readers * AHEAD * self._largest_shard("train") / 1e9
+        if self.cache_gb < needed:
+            raise ConfigError(
+                f"data.cache_gb: of {readers} that read on this machine each has up to {AHEAD} shards at a time; give "
+                f"at least {needed:.2g}, not {self.cache_gb:g}"
+            )
+        return int(self.cache_gb * 1e9) // readers
+
+    @cached_property
+    def _token(self) -> str:
+        return secrets.token_hex(4)
+
+    def _largest_shard(self, split: str) -> int:
+        return max(shard.bytes for shard in self.index.splits[split].shards)
+
+    @cached_property
+    def _train_cache(self) -> ShardCache | None:
+        """Where a bucket's shards of train lie, from their first use to the end of this object."""
+        return ShardCache(self.index.splits["train"], int(self.cache_gb * 1e9)) if self._bucket else None
+
     def _check(self) -> None:
         """Read every shard of a folder for its checksum, unless this machine has done that since they were changed.
 
-        Those of a URL are not fetched for that. Raises DataError.
+        Those of a bucket are checked when they are fetched; before, whether they are there. Raises DataError.
         """
-        if is_remote(self.root):
+        if self._bucket and self._train_cache:
+            check_bucket(self.index, self._bucket)
+            if not self._train_cache.fits:
+                self._room_of_worker()
             return
         root = Path(self.root)
         check_sizes(self.index, root)
@@ -201,13 +256,29 @@ class Stream(ImageDataModule):
                     progress.advance(len(read.images))
 
     def _first(self, split: str, count: int) -> Iterator[LabelledImages]:
-        records: list[bytes] = []
         if count == 0:
             return
-        for number, record in enumerate(self._stream(split, shuffle=False), start=1):
-            records.append(record)
-            if len(records) == AT_ONCE or number == count:
-                yield from_records(records, self.image_shape)
-                records = []
-            if number == count:
-                return
+        with self._cache_of(split) as (cache, room):
+            records: list[bytes] = []
+            for number, record in enumerate(self._stream(split, cache, room, shuffle=False), start=1):
+                records.append(record)
+                if len(records) == AT_ONCE or number == count:
+                    yield from_records(records, self.image_shape)
+                    records = []
+                if number == count:
+                    return
+
+    @contextmanager
+    def _cache_of(self, split: str) -> Iterator[tuple[Path | None, int | None]]:
+        """Where a bucket's shards lie while they are held, and how many bytes of them at a time.
+
+        They go when that is done, but for train's, if there is room for all of it.
+        """
+        cache = self._train_cache
+        if cache is None:
+            yield None, None
+        elif split == "train" and cache.fits:
+            yield cache.folder, None
+        else:
+            with TemporaryDirectory(dir=cache.folder.parent) as folder:
+                yield Path(folder), AHEAD * self._largest_shard(split)

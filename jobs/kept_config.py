@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.places import is_remote
 from foundation.errors import ConfigError
 from run_folder.choices import CONF, check_named, check_unresolved, shortened
 from run_folder.kept_config import read_plain
@@ -83,7 +84,14 @@ def weights_of(target: str | None) -> tuple[str, dict[str, Any]]:
 
 def check_source(source: str, root: str | None, path: Path) -> None:
     """Raise ConfigError if a run's data would have to be fetched to where it says, unless that is where conf/ says."""
-    if root is not None and root not in default_roots() and not Path(source).is_dir():
+    if root is None or root in default_roots():
+        return
+    if is_remote(root):
+        raise ConfigError(
+            f"{path}: data.root is {shortened(root)}. Nothing is fetched from where a run folder says: say it "
+            "yourself, data.root=<URL>"
+        )
+    if not Path(source).is_dir():
         raise ConfigError(
             f"{path}: data.root is {shortened(root)}, and there is no folder {source}. Nothing is fetched to where "
             "a run folder says: say yourself where the data is, data.root=<folder>"

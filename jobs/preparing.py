@@ -5,8 +5,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from datamodules.places import is_remote
 from datamodules.shard_writing import write_shards
 from datamodules.sources import source_of
+from foundation.errors import ConfigError
 from foundation.extras import require
 from foundation.programs import override, program
 
@@ -18,6 +20,11 @@ def prepare(cfg: DictConfig) -> None:
     """What `prepare.py` does. Raises UserError."""
     check(cfg)
     require("prepare.py", "stream", "litdata")
+    if is_remote(cfg.out):
+        raise ConfigError(
+            f"out: shards are written to a folder, not to {cfg.out}; give one, and copy it when it is finished, as in: "
+            f"aws s3 sync <folder> {cfg.out}"
+        )
     out = Path(cfg.out).expanduser()
     source = source_of(
         cfg.images, Path(cfg.root), cfg.image_size, cfg.channels, cfg.background, cfg.num_val, cfg.num_test,

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from callbacks.checkpoints import best_val_score
 from callbacks.trainer_facts import callbacks_of
+from datamodules.buckets import FetchError
 from datamodules.image_datamodule import ImageDataModule
 from foundation.atomic import DiskFullError, disk_full, no_room
 from foundation.memory import is_out_of_memory
@@ -90,6 +91,8 @@ class Run:
                     raise
                 what = str(error) if isinstance(error, DiskFullError) else disk_full(self.folder)
                 raise DiskFullError(what, self.advice()) from error
+            except FetchError as error:
+                raise FetchError(f"{error}; {self.advice()}") from error
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise out_of_memory(error, self.cfg, self.advice()) from error

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,8 @@ from small_data import PLAIN, write_image, write_images, write_mnist_format
 from torch import Tensor
 
 from benchmarks.streaming import Noise
-from datamodules import shard_writing
+from datamodules import shard_reading, shard_writing
+from datamodules.buckets import FetchError
 from datamodules.folder import Folder
 from datamodules.image_datamodule import DataError
 from datamodules.shard_reading import batch_sizes
@@ -57,12 +59,15 @@ def keys(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images]
 
 
+def in_epoch(epoch: int, rank: int = 0, world_size: int = 1) -> Any:
+    """What is asked of a Trainer that is in this epoch."""
+    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
+    return SimpleNamespace(global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress))
+
+
 def part_of_epoch(datamodule: Stream, epoch: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:
     """The batches of one process, as a Trainer in this epoch asks for them."""
-    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
-    datamodule.trainer = SimpleNamespace(  # type: ignore[assignment]
-        global_rank=rank, world_size=world_size, fit_loop=SimpleNamespace(epoch_progress=progress)
-    )
+    datamodule.trainer = in_epoch(epoch, rank, world_size)
     loader = datamodule.train_dataloader()
     batches = [images for images, _ in loader]
     assert len(batches) == len(loader)
@@ -265,6 +270,13 @@ def test_two_processes_of_two_workers_see_every_image_once_in_as_many_batches(ba
     assert len(parts[0]) == len(parts[1])
     again = part_of_epoch(stream(shards, num_workers=2, batch_size=batch_size), 3, 1, world_size=2)
     assert [keys(batch) for batch in again] == [keys(batch) for batch in parts[1]]
+
+
+def test_worker_that_hangs_ends_the_epoch(shards: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shard_reading, "STALLED", 1)
+    monkeypatch.setattr(shard_reading.ShardBatches, "__iter__", lambda self: iter([time.sleep(3)]))
+    with pytest.raises(FetchError, match=r"data\.num_workers=1: no batch has come for 1 seconds"):
+        part_of_epoch(stream(shards, num_workers=1), 0)
 
 
 @given(total=st.integers(8, 5000), batch_size=st.integers(2, 300), world=st.integers(1, 8), workers=st.integers(1, 5))

@@ -1,5 +1,6 @@
 """Two processes on the CPU (gloo): one model, the noise and the images of each its own, scores as of one process."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,7 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import PROJECT, RICH, SMALL_PICTURES, TinyImages
+from s3_servers import environment, s3_server
+from small_data import write_images
 
+from datamodules.pixels import to_unit_range
+from datamodules.shard_writing import write_shards
+from datamodules.sources import FolderSource
 from foundation.errors import ConfigError
 from jobs import machine
 from jobs.composition import composed
@@ -92,6 +98,41 @@ def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str],
             "model=vae" in choices and name != "test/loss"
         ):  # a GAN's depend on fakes, which each process draws for itself
             assert alone["test"][name] == pytest.approx(value, rel=0.02, abs=0.05), name
+
+
+@pytest.mark.slow
+def test_two_processes_stream_every_image_once_and_resume_exactly_from_a_bucket(
+    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+):
+    """From the bucket both read by way of one cache, which has room for half of it."""
+    files = FolderSource(write_images(tmp_path / "images", ["a", "b"], count=80), 8, 3, "white", 11, 12, 0)
+    write_shards(files, tmp_path / "shards", (3, 8, 8), 0.002, {})
+    expected = sorted(  # as the processes see them
+        hashlib.md5(to_unit_range(files.read(key)[0]).numpy().tobytes()).hexdigest() for key in files.splits["train"]
+    )
+    common = [
+        "data=stream", "data.num_workers=0", "trainer=ddp", "network=mlp", "network.encoder.width=8",
+        "network.decoder.width=8", "data.batch_size=16", "data.cache_gb=2e-5", "scores=none",
+    ]  # fmt: skip
+
+    def trained(name: str, root: Path | str, epochs: int, *overrides: str) -> dict[str, float]:
+        result = start(
+            PROBE, tmp_path, *common, f"data.root={root}", f"trainer.max_epochs={epochs}",
+            f"hydra.run.dir={tmp_path / name}", *overrides,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
+        assert first["weights"] == second["weights"]
+        assert overrides or sorted(first["seen"] + second["seen"]) == expected
+        return first["weights"]
+
+    whole = trained("near", tmp_path / "shards", 2)
+    with s3_server(free_port, tmp_path) as server:
+        url = server.put("bucket", tmp_path / "shards")
+        for variable, value in environment(server.endpoint).items():
+            monkeypatch.setenv(variable, value)
+        trained("far", url, 1)
+        assert trained("far", url, 2, f"ckpt_path={tmp_path / 'far'}/checkpoints/last.ckpt") == whole
 
 
 def test_process_that_has_lost_another_says_so_and_how_to_go_on(tmp_path: Path):

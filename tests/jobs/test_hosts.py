@@ -5,14 +5,19 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from conftest import PROJECT, SMALL_PICTURES
 from engines import MARK, all_ended, processes, wait_until
+from s3_servers import SERVE, environment
+from small_data import write_images
 
 from benchmarks.hosts import Host, existing, several_hosts, why_not
+from datamodules.shard_writing import write_shards
+from datamodules.sources import FolderSource
 
 REASON = why_not()
 needs_hosts = pytest.mark.skipif(REASON is not None, reason=f"hosts: {REASON}")
@@ -45,7 +50,14 @@ def mark() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def begin(hosts: Sequence[Host], nodes: str, folder: Path, mark: str, *overrides: str) -> list[subprocess.Popen]:
+def begin(
+    hosts: Sequence[Host],
+    nodes: str,
+    folder: Path,
+    mark: str,
+    *overrides: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> list[subprocess.Popen]:
     """torchrun on each host, one process on each; what they say is in a file with the name of the host."""
     script = folder / "witness.py"
     script.write_text(WITNESS.format(project=str(PROJECT)))
@@ -59,7 +71,7 @@ def begin(hosts: Sequence[Host], nodes: str, folder: Path, mark: str, *overrides
         with (folder / host.name).open("a") as output:
             process = host.start(
                 [*torchrun, str(script), *SMALL, *overrides], cwd=folder, stdout=output, stderr=output,
-                env=os.environ | {"OMP_NUM_THREADS": "1", MARK: mark},
+                env=os.environ | {"OMP_NUM_THREADS": "1", MARK: mark, **variables},
             )  # fmt: skip
             begun.append(process)
     return begun
@@ -90,6 +102,40 @@ def test_hosts_train_one_model_which_scores_as_of_one_process(model: str, tmp_pa
     alone = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
     for name, score in record["scores"].items():
         assert alone["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-4, abs=1e-6), name
+
+
+@needs_hosts
+@pytest.mark.engines
+@pytest.mark.parametrize("in_bucket", [False, True], ids=["folder", "bucket"])
+def test_hosts_stream_from_a_folder_and_from_a_bucket_on_one_of_them(in_bucket: bool, tmp_path: Path, mark: str):
+    write_shards(
+        FolderSource(write_images(tmp_path / "images", ["a", "b"], count=80), 8, 3, "white", 11, 12, 0),
+        tmp_path / "shards", (3, 8, 8), 0.002, {},
+    )  # fmt: skip
+    root: Path | str = tmp_path / "shards"
+    variables = environment("http://host0:5000")
+    with several_hosts(2, f"test-{mark}") as hosts:
+        if in_bucket:
+            serving = os.environ | {MARK: mark}
+            with (tmp_path / "server").open("w") as output:
+                hosts[0].start([*SERVE, "-H", "0.0.0.0", "-p", "5000"], env=serving, stdout=output, stderr=output)
+            copy = [sys.executable, str(PROJECT / "tests" / "s3_servers.py"), "http://host0:5000", "bucket", str(root)]
+            copying = hosts[1].start(copy, stdout=subprocess.PIPE, text=True)
+            root, _ = copying.communicate(timeout=120)
+            assert copying.returncode == 0
+        options = [
+            "model=vae", "data=stream", f"data.root={str(root).strip()}", "trainer.max_epochs=2", "data.batch_size=16"
+        ]  # fmt: skip
+        begun = begin(hosts, "2", tmp_path, mark, *options, "data.cache_gb=2e-5", variables=variables)
+        for process, host in zip(begun, hosts, strict=True):
+            assert process.wait(300) == 0, told(tmp_path, host)
+    assert all_ended(mark) and not existing(f"test-{mark}")
+    first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second and first["world"] == 2
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["images_seen"] == 2 * 2 * 69
+    if in_bucket:
+        asked = (tmp_path / "server").read_text()
+        assert all(f"{host.address} - - " in asked for host in hosts) and "GET /bucket/shards/train/chunk-0-" in asked
 
 
 @needs_hosts

@@ -1,12 +1,14 @@
 """prepare.py, and what train.py makes of what it has written: from images to a resumed run."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import composed
 from run_results import weights
+from s3_servers import SECRET, environment, s3_server
 from small_data import write_images
 
 from foundation.errors import ConfigError
@@ -28,25 +30,38 @@ def shards(tmp_path: Path, capsys: pytest.CaptureFixture) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "in_bucket"), [(0, False), (2, True)])
 def test_streaming_run_that_is_resumed_ends_with_the_weights_of_one_that_was_not(
-    workers: int, shards: Path, train_in: Callable[..., Path]
-):
-    options = ["data=stream", f"data.root={shards}", f"data.num_workers={workers}", *SMALL]
-    whole = train_in("whole", *options, "trainer.max_epochs=3")
-    train_in("first", *options, "trainer.max_epochs=1")
-    train_in(
-        "first", *options, "trainer.max_epochs=3", f"ckpt_path={shards.parent / 'first' / 'checkpoints' / 'last.ckpt'}"
-    )
-    ours, theirs = weights(shards.parent / "first", "last.ckpt"), weights(whole, "last.ckpt")
+    workers: int, in_bucket: bool, shards: Path, train_in: Callable[..., Path], free_port: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    options = ["data=stream", f"data.num_workers={workers}", *SMALL]
+    whole = train_in("whole", *options, f"data.root={shards}", "trainer.max_epochs=3")
+    with s3_server(free_port, tmp_path) if in_bucket else nullcontext() as server:
+        root: Path | str = shards
+        if server:
+            root = server.put("bucket", shards)
+            for name, value in environment(server.endpoint).items():
+                monkeypatch.setenv(name, value)
+        first = train_in("first", *options, f"data.root={root}", "trainer.max_epochs=1")
+        last = first / "checkpoints" / "last.ckpt"
+        train_in("first", *options, f"data.root={root}", "trainer.max_epochs=3", f"ckpt_path={last}")
+    ours, theirs = weights(first, "last.ckpt"), weights(whole, "last.ckpt")
     assert ours.keys() == theirs.keys()
     for key, weight in ours.items():
         assert torch.equal(weight, theirs[key]), key
+    assert not [path for path in first.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("image_size=0", "image_size: "), ("channels=2", "channels: "), ("num_val=1", "num_val: "), ("out=''", "out: ")],
+    [
+        ("image_size=0", "image_size: "),
+        ("channels=2", "channels: "),
+        ("num_val=1", "num_val: "),
+        ("out=''", "out: "),
+        ("out=s3://bucket/shards", "aws s3 sync <folder> s3://bucket/shards"),
+    ],
 )
 def test_settings_out_of_range_are_refused(override: str, message: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=message):
