@@ -142,8 +142,13 @@ def test_run_of_several_processes_may_be_resumed_on_another_number_of_them(tmp_p
     assert resumption.other_processes == []
     resumption.check_same_run(as_dict(composed("trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2")))
     assert resumption.other_processes == ["trainer.devices=2, before 3", "trainer.num_nodes=2, before 1"]
-    with pytest.raises(CheckpointError, match=r"trainer\.strategy="):
+    with pytest.raises(CheckpointError, match=r"trainer\.devices="):
         resumption.check_same_run(as_dict(composed("trainer.devices=1")))
+    with pytest.raises(CheckpointError, match=r"trainer\.strategy="):
+        resumption.check_same_run(as_dict(composed("trainer.devices=3", "+trainer.use_distributed_sampler=false")))
+    pytorchs_own = ("~trainer.strategy", "+trainer.strategy=ddp_find_unused_parameters_true")  # as earlier versions had
+    save_config(composed("trainer=ddp", *pytorchs_own), tmp_path)
+    resumption.check_same_run(as_dict(composed("trainer=ddp")))
 
 
 def test_processes_of_torchrun_are_as_many_as_it_has_started(monkeypatch: pytest.MonkeyPatch):
