@@ -238,12 +238,13 @@ def memory(given: argparse.Namespace, cfg: DictConfig, work: Work) -> list[str]:
     state = work.state_bytes / 1e9
     needs_sharding = state > SHARDED_FROM * given.gpu_memory
     strategy = "FSDP: state takes much of the memory" if needs_sharding else "DDP: sharding saves nothing"
-    gathered = 3 * sum(work.gradients) / 1e6
+    copies = 4 * (sum(work.networks.values()) + work.averaged)  # whole weights and averages, which every GPU keeps
     return [
         f"**Memory, and which strategy**: weights ({weights}), gradients, Adam's moments and the average are "
         f"{state:.2f} GB of {given.gpu_memory:g}, the same on every GPU; all tensors at a batch of {given.batch} "
-        f"{work.peak_bytes / 1e9:.1f} GB; {largest_batch(given, cfg, work)} images fit. FSDP would leave "
-        f"{state / gpus:.3f} GB of state, and send about {gathered:,.0f} MB a step to gather and scatter. {strategy}."
+        f"{work.peak_bytes / 1e9:.1f} GB; {largest_batch(given, cfg, work)} images fit. trainer=fsdp would leave "
+        f"{copies / 1e9 + (work.state_bytes - 4 * work.averaged) / gpus / 1e9:.2f} GB of state, and send as much to "
+        f"scatter gradients and gather weights. {strategy}."
     ]
 
 

@@ -10,6 +10,7 @@ from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 BUCKET_BYTES = 25 * 2**20  # as many as DDP sends at once
@@ -58,7 +59,12 @@ class GradientAveraging(DDPStrategy):
         optimizer = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         if optimizer not in self._means:
             self._means[optimizer] = GradientMean(
-                [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                [
+                    parameter
+                    for group in optimizer.param_groups
+                    for parameter in group["params"]
+                    if not isinstance(parameter, DTensor)  # of which FSDP has averaged them
+                ]
             )
         self._means[optimizer]()
 

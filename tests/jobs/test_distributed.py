@@ -41,7 +41,8 @@ class Witness(Callback):
         self.noise = torch.randn(4).tolist()
         torch.set_rng_state(state)
     def on_train_epoch_end(self, trainer, module):
-        told = {{name: value.double().sum().item() for name, value in module.state_dict().items()}}
+        weights = [*module.named_parameters(), *module.named_buffers()]
+        told = {{name: value.double().sum().item() for name, value in weights}}
         with open(f"rank_{{trainer.global_rank}}.json", "w") as file:
             json.dump({{"weights": told, "noise": self.noise, "seen": self.seen}}, file)
 
@@ -60,10 +61,16 @@ def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("choices", [["model=vae"], ["model=gan"], *RICH.values()], ids=" ".join)
+FSDP = [
+    ["model=vae", "trainer=fsdp"],
+    ["model=gan", "trainer=fsdp", "model/penalty=r1", "model/constraint=spectral_norm", "model.ema_half_life=1000"],
+]
+
+
+@pytest.mark.parametrize("choices", [*FSDP, *([*choices, "trainer=ddp"] for choices in RICH.values())], ids=" ".join)
 def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str], tmp_path: Path):
     result = start(
-        PROBE, tmp_path, *choices, "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
+        PROBE, tmp_path, *choices, "trainer.max_epochs=2", "network.encoder.width=4",
         "network.decoder.width=4", "hydra.run.dir=run",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
