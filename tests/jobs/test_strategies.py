@@ -36,6 +36,7 @@ sys.path.insert(0, {project!r})
 import torch
 import torch.distributed as dist
 from lightning import Trainer
+from lightning_modules.clippings import NormClipping
 from callbacks.epoch_seed import EpochSeed
 from callbacks.profiler import NoProfiler
 from jobs.building import build_datamodule, build_model, shorten_steps
@@ -86,6 +87,10 @@ def kept(trainer):
     states = [state["exp_avg"] for optimizer in trainer.optimizers for state in optimizer.state.values()]
     return sum(local.to_local().numel() if hasattr(local, "to_local") else local.numel() for local in states)
 
+def gradients(trainer):
+    found = [p.grad for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]]
+    return [gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient for gradient in found]
+
 def mean_of_partial_gradients() -> list[list[float] | None]:
     parameters = [torch.nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype in (torch.float32,) * 4 + (torch.bfloat16,)]
     rank = dist.get_rank()
@@ -113,13 +118,18 @@ for name, choices in models.items():
         "optimizers": [sum(each) + len(each) for each in sizes],
     }}
     if name in sharded:
-        whole = kept(trainer)
+        whole, norms = kept(trainer), sorted(float(gradient.norm()) for gradient in gradients(trainer))
         ours, trainer = trained(choices, Sharding())
+        norms_of_shares = sorted(float(gradient.norm()) for gradient in gradients(trainer))
+        for optimizer in trainer.optimizers:
+            NormClipping(0.01)([parameter for group in optimizer.param_groups for parameter in group["params"]])
         dist.all_gather_object(gathered, {{key: value.double().sum().item() for key, value in ours.items()}})
         found[name] |= {{
             "sharded close": close(ours, theirs, 1e-4),
             "sharded same": gathered[0] == gathered[1],
             "share of moments": kept(trainer) / whole,
+            "norms": [norms, norms_of_shares],
+            "clipped": float(torch.stack([gradient.norm() for gradient in gradients(trainer)]).norm()),
         }}
 for name in sharded[:2]:
     uninterrupted, _ = trained(models[name], Sharding(), epochs=2)
@@ -134,6 +144,8 @@ for name in sharded[:2]:
 found["partial"] = mean_of_partial_gradients()
 with open(f"rank_{{dist.get_rank()}}.json", "w") as file:
     json.dump(found, file)
+dist.barrier()  # before one of them, or what it is connected by, ends
+dist.destroy_process_group()
 """
 
 
@@ -185,6 +197,11 @@ def test_weights_are_the_same_where_moments_are_shared_out(name: str, folder: Pa
         assert process[name]["sharded same"]
         assert all(process[name]["sharded close"].values()), process[name]["sharded close"]
         assert process[name]["share of moments"] == pytest.approx(0.5, abs=0.1)
+        # What a generator's step left of its discriminator's gradients, too: it adds none to them.
+        whole, shares = process[name]["norms"]
+        assert shares == pytest.approx(whole, rel=1e-3, abs=1e-5)
+        optimizers = len(process[name]["optimizers"])
+        assert process[name]["clipped"] == pytest.approx(0.01 * optimizers**0.5, rel=1e-3)
 
 
 @pytest.mark.slow
