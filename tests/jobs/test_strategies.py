@@ -145,7 +145,7 @@ found["partial"] = mean_of_partial_gradients()
 with open(f"rank_{{dist.get_rank()}}.json", "w") as file:
     json.dump(found, file)
 dist.barrier()  # before one of them, which the other may still wait for, ends
-os._exit(0)  # leaving PyTorch's threads of two dozen trainings alone: once in thirty times one aborts as Python ends
+os._exit(0)  # twice in sixty times a process of these two dozen trainings aborted, probably as Python ended
 """
 
 
