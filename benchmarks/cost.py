@@ -6,7 +6,7 @@ computes. Kernels follow one another, and so does what processes send, so those 
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class Work:
     kernels: Mapping[tuple[int, int], int]  # (operations, bytes read and written) of a kernel: how often it runs
     networks: Mapping[str, int]  # trained weights by role
     averaged: int  # weights that a moving average is kept of
-    backwards: int  # backward passes, in each of which gradients are summed over the processes
+    gradients: Sequence[int]  # bytes of those that each optimizer's step averages over the processes, in float32
     peak_bytes: int  # of all tensors that are alive at once
 
     @property
@@ -53,13 +53,9 @@ class Work:
         """How many kernels run."""
         return sum(self.kernels.values())
 
-    @property
-    def gradient_bytes(self) -> int:
-        """Gradients in float32 that DDP sums in one backward pass: all of them.
-
-        Under ddp_find_unused_parameters_true those of networks that had no part in it are summed too, as zeros.
-        """
-        return 4 * sum(self.networks.values())
+    def bytes_sent(self, processes: int) -> float:
+        """By each of so many processes, to average gradients."""
+        return sum(ring_bytes(size, processes) for size in self.gradients)
 
     @property
     def state_bytes(self) -> int:
@@ -128,7 +124,7 @@ def cost_of(work: Work, machine: Machine, network: Network | None = None) -> Cos
         starting = max(0.0, starting - compute - memory)
     sent = 0.0
     if network and network.processes > 1:
-        sent = work.backwards * network.all_reduce_seconds(work.gradient_bytes)
+        sent = sum(map(network.all_reduce_seconds, work.gradients))
     return Cost(compute, memory, starting, sent)
 
 
@@ -139,8 +135,8 @@ def work_of(cfg: DictConfig, facts: Mapping[str, Any], batch_size: int, precisio
     averaged = sum(p.numel() for p in getattr(model, "averages", nn.Module()).parameters())
     mode = FakeTensorMode()
     empty(model, mode)
-    stepped: list[Optimizer] = []
-    hook = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: stepped.append(optimizer))
+    stepped: list[int] = []
+    hook = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: stepped.append(weights_of(optimizer)))
     with mode, StepCounter() as counter:
         step = loops.bare_step(model, precision)
         for _ in range(2):  # in the first round optimizers make what they keep
@@ -151,7 +147,12 @@ def work_of(cfg: DictConfig, facts: Mapping[str, Any], batch_size: int, precisio
                 step(Batch(images, torch.zeros(batch_size, dtype=torch.long)))
     hook.remove()
     images_seen = batch_size * model.optimizers_period
-    return Work(images_seen, counter.kernels, weights, averaged, len(stepped), counter.peak_bytes)
+    gradients = [4 * count for count in stepped]
+    return Work(images_seen, counter.kernels, weights, averaged, gradients, counter.peak_bytes)
+
+
+def weights_of(optimizer: Optimizer) -> int:
+    return sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
 
 
 def trained(network: nn.Module) -> Iterator[nn.Parameter]:

@@ -54,7 +54,7 @@ def main() -> None:
     work = work_of(cfg, facts_of(datamodule), cfg.data.batch_size, cfg.trainer.precision)
     dist.barrier()  # all measure at the same time, as they train
     machine = measured_machine(device, cfg.trainer.precision)
-    network = measured_network(device, work.gradient_bytes)
+    network = measured_network(device, max(work.gradients))
     steps = loops.steps_of_an_epoch(cfg, datamodule, WARM_UP, arguments.steps)
     watcher = SentBytes(WARM_UP, steps)
     seconds = loops.project(cfg, datamodule, WARM_UP, steps, [watcher]) / steps

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from benchmarks.cost import Cost, Machine, Network, Work, cost_of, ring_bytes, work_of
+from benchmarks.cost import Cost, Machine, Network, Work, cost_of, work_of
 from jobs.composition import composed
 from scoring.fidelity import KERNEL_ROWS, RADII_ROWS
 
@@ -155,14 +155,14 @@ def step_seconds(given: argparse.Namespace, work: Work, machine: Machine) -> flo
 def step_parts(given: argparse.Namespace, work: Work, machine: Machine) -> list[Part]:
     cost, network = cost_of(work, machine, network_of(given)), network_of(given)
     read = given.gpus * work.images * image_bytes(given)
-    sent = work.backwards * ring_bytes(work.gradient_bytes, network.processes)
+    sizes = " + ".join(f"{size / 1e6:,.0f}" for size in work.gradients)
     return [
         Part("arithmetic-bound kernels", f"{work.flops / 1e12:,.2f} TFLOP in all kernels", cost.compute),
         Part("memory-bound kernels", f"{work.bytes_moved / 1e9:,.1f} GB moved by all kernels", cost.memory),
         Part("starts that nothing hides", f"{work.starts:,} kernels", cost.starting),
         Part(
             "gradients",
-            f"{sent / 1e6:,.0f} MB sent by each GPU: {work.backwards} x {work.gradient_bytes / 1e6:,.0f} MB x 2(n-1)/n",
+            f"{work.bytes_sent(network.processes) / 1e6:,.0f} MB sent by each GPU: ({sizes}) MB x 2(n-1)/n",
             cost.network,
         ),
         Part("reading, beside the rest", f"{read / 1e6:,.1f} MB by each node", reading_seconds(given, work)),
@@ -238,12 +238,13 @@ def memory(given: argparse.Namespace, cfg: DictConfig, work: Work) -> list[str]:
     state = work.state_bytes / 1e9
     needs_sharding = state > SHARDED_FROM * given.gpu_memory
     strategy = "FSDP: state takes much of the memory" if needs_sharding else "DDP: sharding saves nothing"
-    gathered = 3 * work.backwards / 2 * work.gradient_bytes / 1e6
+    copies = 4 * (sum(work.networks.values()) + work.averaged)  # whole weights and averages, which every GPU keeps
     return [
         f"**Memory, and which strategy**: weights ({weights}), gradients, Adam's moments and the average are "
         f"{state:.2f} GB of {given.gpu_memory:g}, the same on every GPU; all tensors at a batch of {given.batch} "
-        f"{work.peak_bytes / 1e9:.1f} GB; {largest_batch(given, cfg, work)} images fit. FSDP would leave "
-        f"{state / gpus:.3f} GB of state, and send about {gathered:,.0f} MB a step to gather and scatter. {strategy}."
+        f"{work.peak_bytes / 1e9:.1f} GB; {largest_batch(given, cfg, work)} images fit. trainer=fsdp would leave "
+        f"{copies / 1e9 + (work.state_bytes - 4 * work.averaged) / gpus / 1e9:.2f} GB of state, and send as much to "
+        f"scatter gradients and gather weights. {strategy}."
     ]
 
 
@@ -278,8 +279,7 @@ def limits_of_steps(given: argparse.Namespace, work: Work, machine: Machine) -> 
     sending = cost_of(work, machine, network_of(given)).network / seconds
     yield (
         sending,
-        "The network: the share of a step that gradients take. A GAN sends those of both players after each one's "
-        "backward pass, half of them zeros",
+        "The network: the share of a step that gradients take",
     )
     yield (
         8 / work.images,

@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks import loops
-from benchmarks.cost import Cost, Machine, Network, StepCounter, Work, cost_of, ring_bytes, work_of
+from benchmarks.cost import Cost, Machine, Network, StepCounter, Work, cost_of, work_of
 from benchmarks.hosts import several_hosts, why_not
 from benchmarks.machine import measured_machine
 from benchmarks.throughput import WARM_UP, ready
@@ -171,7 +171,7 @@ def loader_rates(images: torch.Tensor, at_most: int) -> tuple[float, float]:
     dataset = TensorImageDataset(LabelledImages(images, torch.zeros(len(images), dtype=torch.long)))
     with StepCounter() as counter:
         dataset.__getitems__(list(range(64)))
-    work = Work(64, counter.kernels, {}, averaged=0, backwards=0, peak_bytes=0)
+    work = Work(64, counter.kernels, {}, averaged=0, gradients=(), peak_bytes=0)
     predicted = 64 / cost_of(work, measured_machine(torch.device("cpu"), "32-true")).seconds
     sampler = RandomSampler(dataset, num_samples=min(at_most, len(images)))
     loader = DataLoader(dataset, batch_size=64, sampler=sampler, collate_fn=lambda batch: batch)
@@ -240,7 +240,7 @@ def of_group(arguments: argparse.Namespace, out: Path, interface: str | None = N
     row = compared(rate, work, machine, network)
     if network.processes > 1:
         steps = work.images / cfg.data.batch_size
-        sent = work.backwards * ring_bytes(work.gradient_bytes, network.processes) / steps
+        sent = work.bytes_sent(network.processes) / steps
         row |= {"network MB/s": network.bytes_per_second / 1e6, "latency ms": 1000 * network.latency}
         row["MB a step by the model"] = sent / 1e6
         if interface:

@@ -34,7 +34,9 @@ def without_finite_moments(optimizers: Sequence[Optimizer], model: ImageModel) -
 
 
 def tensors_in(state: Mapping[str, Any]) -> list[Tensor]:
-    return [value for value in state.values() if isinstance(value, Tensor)]
+    """Of those that processes share out, this one's share: the others may not be asking."""
+    found = [value for value in state.values() if isinstance(value, Tensor)]
+    return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in found]
 
 
 def networks_of(optimizer: Optimizer, model: ImageModel) -> dict[str, nn.Module]:

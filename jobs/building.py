@@ -29,6 +29,7 @@ from .command_line import command_of_run, quiet_libraries
 from .identity import identity_of
 from .machine import check_images_are_dealt_out
 from .memory import model_within_memory
+from .sharding import Sharding, check_can_be_sharded
 
 OF_LIGHTNING = "2.6."  # versions that `TrainingLoop` was held against; others train by their own loop
 
@@ -88,6 +89,8 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback])
         enable_progress_bar=cfg.callbacks.progress_bar is not None,
     )
     check_images_are_dealt_out(trainer, cfg.trainer)
+    if isinstance(trainer.strategy, Sharding):
+        check_can_be_sharded(model, trainer.precision, cfg.compile)
     shorten_steps(trainer)
     return trainer
 

@@ -282,7 +282,6 @@ def quiet_libraries() -> None:
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*when logging on epoch level in distributed setting.*",  # what is logged there is the same in all processes
-        ".*find_unused_parameters=True was specified.*",  # not by a VAE, but by the GAN that shares the strategy
         ".*will save all extracted features in buffer.*",  # they are at hand anyway
         ".*You requested to overfit but enabled.*shuffling.*",  # debug=overfit asks for it
     ):

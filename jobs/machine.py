@@ -84,7 +84,7 @@ def check_processes(trainer: DictConfig) -> None:
     hydra = HydraConfig.get()
     if trainer.get("strategy", "auto") != "auto" and hydra.mode == RunMode.MULTIRUN:
         raise ConfigError(
-            f"trainer.strategy={trainer.strategy}: in a sweep (-m) each of its processes would start the sweep again. "
+            "trainer: in a sweep (-m) each of several processes would start the sweep again. "
             "Start the jobs one by one, or let a launcher for clusters start them (docs/scale.md)"
         )
     if started_together() > 1 and not any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):

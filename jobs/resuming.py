@@ -27,6 +27,7 @@ from .run_data import check_same_data
 MAY_GROW = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 LENGTHS = MAY_GROW[:2]  # that learning rates may depend on
 PROCESSES = ("trainer.devices", "trainer.num_nodes")
+STRATEGY = "trainer.strategy"  # of several processes: all average the same gradients, by whatever name
 OWN_LAST = "last"  # ckpt_path=last: the last checkpoint of the run's own folder, where there is one
 
 
@@ -65,7 +66,7 @@ class Resumption:
         """Raise CheckpointError unless every setting that decides the weights is as in the resumed run.
 
         But for the run's length, `MAY_GROW`: a run may be resumed to be made longer; and for the number of processes of
-        trainer=ddp: it may be resumed on as many as there are, which is said.
+        trainer=ddp: it may be resumed on as many as there are, which is said. Their strategy is no such setting.
         """
 
     def check_same_data(self, datamodule: ImageDataModule) -> None:
@@ -115,10 +116,11 @@ class ResumptionFrom(Resumption):
             for name in PROCESSES
             if before.get(name) != now.get(name)
         ]
-        several = before.get("trainer.strategy", "auto") != "auto"
+        several = all(settings.get(STRATEGY, "auto") != "auto" for settings in (before, now))
+        may_differ = (*PROCESSES, STRATEGY) if several else ()
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
-            if old != new and decides_weights(name) and not may_grow(name) and not (several and name in PROCESSES):
+            if old != new and decides_weights(name) and not may_grow(name) and name not in may_differ:
                 raise CheckpointError(
                     f"{self.path} is of a run with {name}={old}, not {new}. A run is resumed with its own choices; "
                     f"repeat them (they are in {stored}), or start a new run"

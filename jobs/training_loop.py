@@ -17,6 +17,8 @@ from callbacks.profiler import NoProfiler
 from callbacks.trainer_facts import STEP_HOOKS, callbacks_of, datamodule_of, has_hook
 from lightning_modules.image_model import ImageModel
 
+from .strategies import GradientAveraging
+
 # Methods that a step of Lightning's goes through: a model that has its own of one of these is stepped by Lightning.
 OPTIMIZATION = (
     "optimizer_step", "optimizer_zero_grad", "backward", "configure_gradient_clipping", "clip_gradients",
@@ -32,7 +34,8 @@ class TrainingLoop(_TrainingEpochLoop):
 
     Lightning looks up every hook of every callback, asks for signatures and overridden methods, and wraps each call for
     a profiler, in each batch anew: a tenth of a step of 8 ms. Here they are found once an epoch. Where more is asked
-    for than one device, one step of one optimizer a batch or a model's own, and hooks, the batch is Lightning's.
+    for than a device for each process, one step of one optimizer a batch or a model's own, and hooks, the batch is
+    Lightning's.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -122,6 +125,8 @@ class TrainingLoop(_TrainingEpochLoop):
             optimizer.zero_grad()
             counts.zero_grad.increment_completed()
             terms["loss"].backward()
+            if isinstance(trainer.strategy, GradientAveraging):
+                trainer.strategy.average_gradients(optimizer)
             outputs.update({name: term.detach() for name, term in terms.items()})
             self._call("on_before_optimizer_step", optimizer)
             return outputs["loss"]
@@ -140,7 +145,7 @@ def is_plain(trainer: Trainer) -> bool:
         isinstance(module, ImageModel)
         and not any(overrides(module, LightningModule, name) for name in OPTIMIZATION)
         and all(not has_hook(each, name) for each in callbacks_of(trainer) for name in WITHIN_BACKWARD)
-        and type(trainer.strategy) is SingleDeviceStrategy
+        and type(trainer.strategy) in (SingleDeviceStrategy, GradientAveraging)
         and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
         and isinstance(trainer.profiler, NoProfiler)  # type: ignore[attr-defined]
         and trainer.accumulate_grad_batches == 1

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
+import torch
 from annotated_types import Gt
-from torch import nn
-from torch.nn.utils import clip_grad_norm_
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
 class Clipping(ABC):
@@ -33,4 +35,15 @@ class NormClipping(Clipping):
         self.max_norm = max_norm
 
     def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
-        clip_grad_norm_(parameters, self.max_norm)
+        with_gradients = [parameter for parameter in parameters if parameter.grad is not None]
+        shares = [parameter for parameter in with_gradients if isinstance(parameter, DTensor)]  # of trainer=fsdp
+        others = [parameter for parameter in with_gradients if not isinstance(parameter, DTensor)]
+        kinds = [kind for kind in (shares, others) if kind]  # of which PyTorch takes no list together
+        norms = [whole(get_total_norm([cast(Tensor, parameter.grad) for parameter in kind])) for kind in kinds]
+        for kind in kinds:
+            clip_grads_with_norm_(kind, self.max_norm, norms[0] if len(norms) == 1 else torch.stack(norms).norm())
+
+
+def whole(norm: Tensor) -> Tensor:
+    """Over all processes, where each has a share of the tensors that it is of."""
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

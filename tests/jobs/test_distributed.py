@@ -47,7 +47,8 @@ class Witness(Callback):
         self.noise = torch.randn(4).tolist()
         torch.set_rng_state(state)
     def on_train_epoch_end(self, trainer, module):
-        told = {{name: value.double().sum().item() for name, value in module.state_dict().items()}}
+        weights = [*module.named_parameters(), *module.named_buffers()]
+        told = {{name: value.double().sum().item() for name, value in weights}}
         with open(f"rank_{{trainer.global_rank}}.json", "w") as file:
             json.dump({{"weights": told, "noise": self.noise, "seen": self.seen}}, file)
 
@@ -66,10 +67,16 @@ def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("choices", [["model=vae"], ["model=gan"], *RICH.values()], ids=" ".join)
+FSDP = [
+    ["model=vae", "trainer=fsdp"],
+    ["model=gan", "trainer=fsdp", "model/penalty=r1", "model/constraint=spectral_norm", "model.ema_half_life=1000"],
+]
+
+
+@pytest.mark.parametrize("choices", [*FSDP, *([*choices, "trainer=ddp"] for choices in RICH.values())], ids=" ".join)
 def test_two_processes_train_one_model_each_on_its_own_share(choices: list[str], tmp_path: Path):
     result = start(
-        PROBE, tmp_path, *choices, "trainer=ddp", "trainer.max_epochs=2", "network.encoder.width=4",
+        PROBE, tmp_path, *choices, "trainer.max_epochs=2", "network.encoder.width=4",
         "network.decoder.width=4", "hydra.run.dir=run",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -183,8 +190,13 @@ def test_run_of_several_processes_may_be_resumed_on_another_number_of_them(tmp_p
     assert resumption.other_processes == []
     resumption.check_same_run(as_dict(composed("trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2")))
     assert resumption.other_processes == ["trainer.devices=2, before 3", "trainer.num_nodes=2, before 1"]
-    with pytest.raises(CheckpointError, match=r"trainer\.strategy="):
+    with pytest.raises(CheckpointError, match=r"trainer\.devices="):
         resumption.check_same_run(as_dict(composed("trainer.devices=1")))
+    with pytest.raises(CheckpointError, match=r"trainer\.strategy="):
+        resumption.check_same_run(as_dict(composed("trainer.devices=3", "+trainer.use_distributed_sampler=false")))
+    pytorchs_own = ("~trainer.strategy", "+trainer.strategy=ddp_find_unused_parameters_true")  # as earlier versions had
+    save_config(composed("trainer=ddp", *pytorchs_own), tmp_path)
+    resumption.check_same_run(as_dict(composed("trainer=ddp")))
 
 
 def test_processes_of_torchrun_are_as_many_as_it_has_started(monkeypatch: pytest.MonkeyPatch):
