@@ -1,6 +1,7 @@
 """Sharing out among processes what optimizers need: the strategy of trainer=fsdp."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -161,18 +162,21 @@ class ShardedNetwork:
 
 
 def let_toggles_reach(module: LightningModule, networks: Sequence[ShardedNetwork]) -> None:
-    """Have whole weights need gradients as their shares do, which are what Lightning toggles: an optimizer's."""
+    """Have whole weights need gradients as their shares do, which are what is toggled: an optimizer's."""
+    toggled = module.toggled_optimizer
 
-    def then_follow(toggle: Callable[[Any], None]) -> Callable[[Any], None]:
-        def toggle_all(optimizer: Any) -> None:
-            toggle(optimizer)
+    @contextmanager
+    def toggled_with_whole_weights(optimizer: Any) -> Iterator[None]:
+        try:
+            with toggled(optimizer):
+                for network in networks:
+                    network.follow_toggles()
+                yield
+        finally:
             for network in networks:
                 network.follow_toggles()
 
-        return toggle_all
-
-    for name in ("toggle_optimizer", "untoggle_optimizer"):
-        setattr(module, name, then_follow(getattr(module, name)))
+    setattr(module, "toggled_optimizer", toggled_with_whole_weights)  # noqa: B010
 
 
 class ParameterOrder:
