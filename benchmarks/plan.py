@@ -235,16 +235,18 @@ def largest_batch(given: argparse.Namespace, cfg: DictConfig, work: Work) -> int
 def memory(given: argparse.Namespace, cfg: DictConfig, work: Work) -> list[str]:
     gpus = given.nodes * given.gpus
     weights = ", ".join(f"{role} {count / 1e6:.1f} M" for role, count in work.networks.items())
-    state = work.state_bytes / 1e9
+    sent = 4 * sum(work.networks.values())  # the copy of gradients that trainer=ddp sends
+    state = (work.state_bytes + sent) / 1e9
     needs_sharding = state > SHARDED_FROM * given.gpu_memory
     strategy = "FSDP: state takes much of the memory" if needs_sharding else "DDP: sharding saves nothing"
     copies = 4 * (sum(work.networks.values()) + work.averaged)  # whole weights and averages, which every GPU keeps
+    shared_out = copies / 1e9 + (work.state_bytes - 4 * work.averaged) / gpus / 1e9
     return [
-        f"**Memory, and which strategy**: weights ({weights}), gradients, Adam's moments and the average are "
-        f"{state:.2f} GB of {given.gpu_memory:g}, the same on every GPU; all tensors at a batch of {given.batch} "
-        f"{work.peak_bytes / 1e9:.1f} GB; {largest_batch(given, cfg, work)} images fit. trainer=fsdp would leave "
-        f"{copies / 1e9 + (work.state_bytes - 4 * work.averaged) / gpus / 1e9:.2f} GB of state, and send as much to "
-        f"scatter gradients and gather weights. {strategy}."
+        f"**Memory, and which strategy**: weights ({weights}), gradients, a copy of them to send, Adam's moments and "
+        f"the average are {state:.2f} GB of {given.gpu_memory:g}, the same on every GPU; all tensors at a batch of "
+        f"{given.batch} {work.peak_bytes / 1e9:.1f} GB; {largest_batch(given, cfg, work)} images fit. trainer=fsdp "
+        f"would leave {shared_out:.2f} GB of state, and send as much to scatter gradients and gather weights. "
+        f"{strategy}."
     ]
 
 

@@ -34,7 +34,7 @@ def without_finite_moments(optimizers: Sequence[Optimizer], model: ImageModel) -
 
 
 def tensors_in(state: Mapping[str, Any]) -> list[Tensor]:
-    """Of those that processes share out, this one's share: the others may not be asking."""
+    """An optimizer's tensors for one parameter; this process's share of those that trainer=fsdp shares out."""
     found = [value for value in state.values() if isinstance(value, Tensor)]
     return [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in found]
 

@@ -95,7 +95,7 @@ class Bucket:
                 shutil.copyfileobj(source, file)
         elif self.root.startswith(S3):
             bucket, key = self._place(name)
-            self._own_client().download_fileobj(bucket, key, file)
+            self._own_client().download_fileobj(bucket, key, file, Config=_as_one_transfer())
         else:
             self._own_client().download_fileobj(f"{self.root}/{name}", file)
 
@@ -181,6 +181,13 @@ def _s3_client() -> Any:
     from botocore.config import Config
 
     return boto3.Session().client("s3", config=Config(connect_timeout=CONNECT, read_timeout=READ))
+
+
+def _as_one_transfer() -> Any:
+    """Without threads of its own, which Python waits for at its end, and without tries besides those of the client."""
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(use_threads=False, num_download_attempts=1)
 
 
 def _google_client(root: str) -> Any:

@@ -47,7 +47,8 @@ class TensorImageDataset(Dataset):
         index = torch.as_tensor(indices)
         if self.data.images.is_cuda:
             index = index.pin_memory().to(self.data.images.device, non_blocking=True)  # nothing waits for the GPU
-        # Copies whole images, where images[index] goes pixel by pixel: seven times as quick on a CPU.
+            return self.data.images[index], self.data.labels[index]
+        # Copies whole images, where images[index] goes pixel by pixel: seven times as quick.
         return self.data.images.index_select(0, index), self.data.labels.index_select(0, index)
 
 

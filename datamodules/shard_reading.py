@@ -159,7 +159,10 @@ class ShardStream(StreamingDataset):
         except ChunkWaitTimeoutError as error:
             name = Path(error.path).name
             where = f"{self._fetched.bucket.root}/{self._fetched.name}/{name}" if self._fetched else error.path
-            raise FetchError(f"{where} was waited for {error.waited_s:.0f} seconds, in vain") from error
+            raise FetchError(
+                f"{where} was waited for {error.waited_s:.0f} seconds, in vain. On a slow line smaller shards come "
+                "sooner (prepare.py shard_mb=), and so does each for fewer readers (data.num_workers=)"
+            ) from error
         except RuntimeError as error:
             if isinstance(error.__cause__, UserError):
                 raise error.__cause__ from None

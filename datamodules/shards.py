@@ -27,7 +27,7 @@ from foundation.programs import typed
 
 from .buckets import Bucket, MissingFileError
 from .image_datamodule import DataError, LabelledImages
-from .places import is_remote
+from .places import by_s3_tool, is_remote
 
 INDEX = "images.json"
 LITDATA_INDEX = "index.json"
@@ -117,7 +117,7 @@ def read_index(root: str | Bucket) -> ShardIndex:
 def _no_index(root: str) -> str:
     wanted = f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished."
     if is_remote(root):
-        return f"{wanted} Copy all of that folder there, as in: aws s3 sync shards {root}"
+        return f"{wanted} Copy all of that folder there{by_s3_tool('shards', root)}"
     return (
         f"{wanted} A folder of image files becomes that by: python prepare.py {typed('images', root)} "
         "out=<new folder>; or use it with data=folder"

@@ -14,13 +14,13 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from foundation.atomic import write_atomically
+from foundation.atomic import DiskFullError, write_atomically
 from foundation.errors import ConfigError
 from foundation.extras import require
 from foundation.progress import task
 from foundation.ranges import Images, Seed, Size
 
-from .buckets import Bucket
+from .buckets import Bucket, FetchError
 from .decoding import for_each
 from .disk_cache import load_bytes, store_bytes
 from .image_datamodule import ImageDataModule, LabelledImages, SplitHash
@@ -233,13 +233,20 @@ class Stream(ImageDataModule):
         total, width = sum(counts.values()), self.index.record_bytes
         name = f"held-{hashlib.sha256(repr((counts, sorted(self.split_hashes.items()))).encode()).hexdigest()[:16]}.npy"
         flat = load_bytes(name, self.cache_folders, (total * width,), mapped=True)
-        if flat is None and store_bytes(name, self.cache_folders, (total * width,), partial(self._fill, counts)):
+        if flat is None and store_bytes(name, self.cache_folders, (total * width,), partial(self._fill_file, counts)):
             flat = load_bytes(name, self.cache_folders, (total * width,), mapped=True)
         if flat is None:
             flat = torch.empty(total * width, dtype=torch.uint8)
             self._fill(counts, flat)
         pixels = total * (width - LABEL_BYTES)
         return LabelledImages(flat[:pixels].view(total, *self.image_shape), flat[pixels:].clone().view(torch.int64))
+
+    def _fill_file(self, counts: dict[str, int], flat: Tensor) -> None:
+        """Raises FetchError where the disk has no room for shards: an OSError would say that it takes no such file."""
+        try:
+            self._fill(counts, flat)
+        except DiskFullError as error:
+            raise FetchError(f"{error}. Make room, or take another disk: XDG_CACHE_HOME=<folder>") from error
 
     def _fill(self, counts: dict[str, int], flat: Tensor) -> None:
         """Read the first images of each split, which lie in a drawn order: all pixels, then all labels."""
@@ -280,5 +287,5 @@ class Stream(ImageDataModule):
         elif split == "train" and cache.fits:
             yield cache.folder, None
         else:
-            with TemporaryDirectory(dir=cache.folder.parent) as folder:
+            with TemporaryDirectory(dir=cache.folder, ignore_cleanup_errors=True) as folder:
                 yield Path(folder), AHEAD * self._largest_shard(split)

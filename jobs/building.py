@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from inspect import signature
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -92,7 +93,25 @@ def build_trainer(cfg: DictConfig, model: ImageModel, callbacks: list[Callback])
     if isinstance(trainer.strategy, Sharding):
         check_can_be_sharded(model, trainer.precision, cfg.compile)
     shorten_steps(trainer)
+    end_alone_by_signals(trainer)
     return trainer
+
+
+def end_alone_by_signals(trainer: Trainer) -> None:
+    """Have Lightning's handler of SIGTERM pass it on to the processes that this one has started, and do no more.
+
+    It would also broadcast it: from within whatever it interrupts, and so for ever, where the other processes wait for
+    another operation. The handler that comes after it (`ended_by_signals`) ends this process, and so the others.
+    """
+    connector = trainer._signal_connector  # type: ignore[attr-defined]
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        launcher = trainer.strategy.launcher
+        if launcher is not None and not connector.received_sigterm:
+            launcher.kill(signum)
+        connector.received_sigterm = True
+
+    connector._sigterm_notifier_fn = pass_on
 
 
 def shorten_steps(trainer: Trainer) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from datamodules.places import is_remote
+from datamodules.places import by_s3_tool, is_remote
 from datamodules.shard_writing import write_shards
 from datamodules.sources import source_of
 from foundation.errors import ConfigError
@@ -22,8 +22,8 @@ def prepare(cfg: DictConfig) -> None:
     require("prepare.py", "stream", "litdata")
     if is_remote(cfg.out):
         raise ConfigError(
-            f"out: shards are written to a folder, not to {cfg.out}; give one, and copy it when it is finished, as in: "
-            f"aws s3 sync <folder> {cfg.out}"
+            f"out: shards are written to a folder, not to {cfg.out}; give one, and copy it when it is finished"
+            f"{by_s3_tool('<folder>', cfg.out)}"
         )
     out = Path(cfg.out).expanduser()
     source = source_of(

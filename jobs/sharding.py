@@ -162,7 +162,7 @@ class ShardedNetwork:
 
 
 def let_toggles_reach(module: LightningModule, networks: Sequence[ShardedNetwork]) -> None:
-    """Have whole weights need gradients as their shares do, which are what is toggled: an optimizer's."""
+    """Have `toggled_optimizer`, which changes an optimizer's parameters, so shares, change whole weights with them."""
     toggled = module.toggled_optimizer
 
     @contextmanager

@@ -39,7 +39,7 @@ class ExponentialMovingAverage(nn.Module):
 
 
 class Followed(NamedTuple):
-    """What of two networks of one kind an update goes through: found once, since of a small network the search takes
+    """The tensors of an average and of what it follows, in pairs. Found once: of a small network the search takes
     a twentieth of a step. Moving a network to a device leaves its parameters the same objects, and replaces buffers.
     """
 

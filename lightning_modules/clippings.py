@@ -39,11 +39,12 @@ class NormClipping(Clipping):
         shares = [parameter for parameter in with_gradients if isinstance(parameter, DTensor)]  # of trainer=fsdp
         others = [parameter for parameter in with_gradients if not isinstance(parameter, DTensor)]
         kinds = [kind for kind in (shares, others) if kind]  # of which PyTorch takes no list together
-        norms = [whole(get_total_norm([cast(Tensor, parameter.grad) for parameter in kind])) for kind in kinds]
+        gradients = [[cast(Tensor, parameter.grad) for parameter in kind] for kind in kinds]
+        norms = [over_all_processes(get_total_norm(of_kind)) for of_kind in gradients]
         for kind in kinds:
             clip_grads_with_norm_(kind, self.max_norm, norms[0] if len(norms) == 1 else torch.stack(norms).norm())
 
 
-def whole(norm: Tensor) -> Tensor:
-    """Over all processes, where each has a share of the tensors that it is of."""
+def over_all_processes(norm: Tensor) -> Tensor:
+    """The norm of tensors of which each process may have a share."""
     return norm.full_tensor() if isinstance(norm, DTensor) else norm

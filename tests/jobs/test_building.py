@@ -1,6 +1,8 @@
 """Building from a config: facts that exist only at run time reach every constructor that names them."""
 
+import signal
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 
 from callbacks.trainer_facts import STEP_HOOKS
 from foundation.errors import ConfigError
-from jobs.building import build_model, leave_out_empty_hooks, offer
+from jobs.building import build_model, end_alone_by_signals, leave_out_empty_hooks, offer
 
 FACTS = {"image_shape": (1, 2, 3), "num_classes": 5}
 
@@ -102,6 +104,26 @@ def test_weights_lie_in_the_layout_in_which_convolutions_are_fastest():
     model = build_model(composed("network=conv").model, TinyImages((3, 16, 16)))
     kernels = [p for p in model.parameters() if p.dim() == 4 and p.shape[1] > 1]
     assert kernels and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_a_signal_goes_to_the_processes_that_were_started_and_is_no_collective_operation(monkeypatch):
+    """A broadcast from within a handler waits for ever for others that wait in another operation."""
+    trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    told: list[int] = []
+    monkeypatch.setattr(trainer.strategy, "_launcher", SimpleNamespace(kill=told.append))
+    monkeypatch.setattr(type(trainer), "world_size", 2)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: pytest.fail("broadcast in a handler"))
+    end_alone_by_signals(trainer)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(trainer._signal_connector, "_has_already_handler", lambda _: False)
+    trainer._signal_connector.register_signal_handlers()
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [signal.SIGTERM] and trainer.received_sigterm
 
 
 def test_hooks_of_a_step_that_do_nothing_are_left_out_and_no_other():
