@@ -25,7 +25,7 @@ FEATURES = 2048  # of Inception
 INCEPTION = 11.4e9  # operations that it takes for an image of 299x299
 DRAWN = 50_000  # training images that data=stream holds for neighbours and floors
 LARGEST_BATCH = 2048  # of BigGAN on ImageNet (Brock et al. 2019, arXiv:1809.11096)
-READ_BYTES = 403e6  # a second of a CPU core, from shards: docs/scale.md, 32,770 images of 64x64 a CPU second
+READ_BYTES = 323e6  # a second of a CPU core, from shards: docs/scale.md, 26,293 images of 64x64 a CPU second
 MEASURED = [  # docs/speed.md, one H200: model, batch, precision, images a second
     ("vae", 64, "32-true", 5_982),
     ("gan", 64, "32-true", 4_094),
@@ -115,7 +115,7 @@ def measured(cells: Iterable[Cell]) -> list[str]:
         "**Measured**: one H200 (docs/speed.md), at 4 to 6 % of its limit",
         "", "| cell | batch, precision | images/s | step | kernels | for each |", "|---|---|---|---|---|---|", *rows,
         "",
-        f"A CPU core reads {READ_BYTES / 1e6:,.0f} MB/s of shards (docs/scale.md, a machine in use).",
+        f"A CPU core reads {READ_BYTES / 1e6:,.0f} MB/s of shards (docs/scale.md).",
     ]  # fmt: skip
 
 
