@@ -103,7 +103,7 @@ def end_alone_by_signals(trainer: Trainer) -> None:
     It would also broadcast it: from within whatever it interrupts, and so for ever, where the other processes wait for
     another operation. The handler that comes after it (`ended_by_signals`) ends this process, and so the others.
     """
-    connector = trainer._signal_connector  # type: ignore[attr-defined]
+    connector = trainer._signal_connector
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
         launcher = trainer.strategy.launcher
@@ -111,7 +111,7 @@ def end_alone_by_signals(trainer: Trainer) -> None:
             launcher.kill(signum)
         connector.received_sigterm = True
 
-    connector._sigterm_notifier_fn = pass_on
+    setattr(connector, "_sigterm_notifier_fn", pass_on)  # noqa: B010
 
 
 def shorten_steps(trainer: Trainer) -> None:
