@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -144,9 +145,10 @@ class ShardStream(StreamingDataset):
     def __iter__(self) -> "ShardStream":
         if self._fetched and self._fetched.room:
             worker = get_worker_info()
-            folder = self._fetched.cache / f"{self._fetched.token}-{worker.id if worker else 0}"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+            own = f"{self._fetched.token}-{worker.id if worker else 0}-"
+            for earlier in self._fetched.cache.glob(f"{own}*"):
+                shutil.rmtree(earlier, ignore_errors=True)  # a thread of an abandoned epoch may still write there
+            folder = Path(mkdtemp(prefix=own, dir=self._fetched.cache))
             shutil.copyfile(self._fetched.cache / LITDATA_INDEX, folder / LITDATA_INDEX)
             self.input_dir = Dir(str(folder), FETCHED)
         super().__iter__()
