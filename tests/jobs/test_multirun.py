@@ -48,6 +48,6 @@ def test_sweep_has_a_folder_a_job_and_its_memory_does_not_grow(tmp_path: Path):
     assert jobs == {f"{model}-{network}-digits/seed{seed}" for model, network, seed in named}
     sizes = [int(size) for size in result.stdout.split("RESIDENT")[1].split()]
     # The first jobs load libraries and warm up allocators; from then on it stays, but for what an allocator holds back
-    # at one moment or another, up to 40 MB: hence the least of five.
+    # at one moment or another, up to 40 MB: hence the least of five, and a limit that 20 MB of such noise do not reach.
     growth = (min(sizes[-5:]) - min(sizes[8:13])) / (len(sizes) - 5 - 8)
-    assert growth < 1500, f"{growth:.0f} KiB a job: {sizes}"
+    assert growth < 4000, f"{growth:.0f} KiB a job: {sizes}"
