@@ -27,7 +27,7 @@ from .run_data import check_same_data
 MAY_GROW = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 LENGTHS = MAY_GROW[:2]  # that learning rates may depend on
 PROCESSES = ("trainer.devices", "trainer.num_nodes")
-STRATEGY = "trainer.strategy"
+STRATEGY = "trainer.strategy"  # of several processes: all average the same gradients, by whatever name
 OWN_LAST = "last"  # ckpt_path=last: the last checkpoint of the run's own folder, where there is one
 
 
@@ -117,7 +117,7 @@ class ResumptionFrom(Resumption):
             if before.get(name) != now.get(name)
         ]
         several = all(settings.get(STRATEGY, "auto") != "auto" for settings in (before, now))
-        may_differ = PROCESSES if several else ()
+        may_differ = (*PROCESSES, STRATEGY) if several else ()
         for name in sorted(before | now, key=lambda name: name.count(".")):  # a class before its settings
             old, new = before.get(name), now.get(name)
             if old != new and decides_weights(name) and not may_grow(name) and name not in may_differ:

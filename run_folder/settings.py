@@ -18,7 +18,7 @@ DECIDES_NOTHING = (
     "trainer.enable_autolog_hparams",
     # How the same numbers are computed, but for the last digits. Precisions decide, and so does the number of
     # processes: a step's batch grows with it.
-    "compile", "trainer.accelerator", "trainer.strategy", "data.device", "data.memory_share",
+    "compile", "trainer.accelerator", "data.device", "data.memory_share",
     # How the finished model is looked at. Val is scored with one draw and no training images.
     "scores.repeats", "scores.batch_size", "scores.num_train", "trainer.num_sanity_val_steps",
     "run", "background", "folder", "checkpoint", "accelerator", "samples", "out",
