@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from botocore.paginate import Paginator
 from s3_servers import Server, environment, s3_server
 from small_data import write_images
-from test_stream import SPLITS, flip, in_epoch, keys, part_of_epoch, stream, write
+from test_stream import check_same_splits, flip, in_epoch, keys, part_of_epoch, stream, write
 
 from benchmarks.streaming import Noise
 from datamodules import shard_reading
@@ -55,12 +55,7 @@ def settings(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_bucket_has_the_images_and_epochs_of_its_folder(shards: Path, url: str):
     near, far = stream(shards), stream(url)
-    for datamodule in (near, far):
-        datamodule.prepare_data()
-        datamodule.setup()
-    assert near.split_hashes == far.split_hashes
-    for split in SPLITS:
-        assert torch.equal(near.split(split).images, far.split(split).images)
+    check_same_splits(near, far)
     for epoch in (0, 1):
         ours, theirs = (part_of_epoch(datamodule, epoch) for datamodule in (far, near))
         assert [keys(batch) for batch in ours] == [keys(batch) for batch in theirs]

@@ -59,6 +59,16 @@ def keys(images: Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in images]
 
 
+def check_same_splits(near: Stream, far: Stream) -> None:
+    """Read both, and hold their splits to the same images."""
+    for datamodule in (near, far):
+        datamodule.prepare_data()
+        datamodule.setup()
+    assert near.split_hashes == far.split_hashes
+    for split in SPLITS:
+        assert torch.equal(near.split(split).images, far.split(split).images)
+
+
 def in_epoch(epoch: int, rank: int = 0, world_size: int = 1) -> Any:
     """What is asked of a Trainer that is in this epoch."""
     progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
@@ -294,12 +304,7 @@ def test_batches_share_out_all_images(total: int, batch_size: int, world: int, w
 def test_shards_behind_a_url_are_fetched_and_are_the_same(shards: Path, tmp_path: Path):
     near, far = stream(shards), stream(f"local:{shards}")
     assert far.source == f"local:{shards}"
-    for datamodule in (near, far):
-        datamodule.prepare_data()
-        datamodule.setup()
-    assert near.split_hashes == far.split_hashes
-    for split in SPLITS:
-        assert torch.equal(near.split(split).images, far.split(split).images)
+    check_same_splits(near, far)
     assert [keys(batch) for batch in part_of_epoch(near, 1)] == [keys(batch) for batch in part_of_epoch(far, 1)]
     with pytest.raises(DataError, match=r"has no images\.json"):
         stream(f"local:{tmp_path}").prepare_data()
