@@ -197,14 +197,17 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
     """SIGTERM and Ctrl-C end what is inside at once, with advice what to do next.
 
     Lightning only notes the first, looks at its note between batches, and then ends with 0, as if all were done; at
-    the second it ends with 1, and without a word.
+    the second it ends with 1, and without a word. Here a second one changes nothing: it would cut short what is
+    still to be written or removed.
     """
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
         yield
         return
     first: list[int] = []
 
-    def end(signum: int, frame: FrameType | None) -> NoReturn:
+    def end(signum: int, frame: FrameType | None) -> None:
+        if first and REPETITION and signum not in REPETITION:
+            return
         first.append(signum)
         if REPETITION:  # compiled code, in whose call the signal may arrive, can swallow an exception
             signal.setitimer(signal.ITIMER_REAL, REPEAT_AFTER)

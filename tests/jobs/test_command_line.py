@@ -453,6 +453,19 @@ def test_signal_whose_exception_is_swallowed_ends_the_program_all_the_same(
         signal.signal(signal.SIGINT, before)
 
 
+def test_second_signal_does_not_cut_short_what_the_first_leaves_to_be_done():
+    done = []
+    with pytest.raises(Stopped) as caught, ended_by_signals(lambda: "resume"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            done.append("cleaned up")
+    assert done == ["cleaned up"] and caught.value.code == 128 + signal.SIGTERM
+
+
 def test_ctrl_c_that_a_library_turns_into_an_error_is_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
