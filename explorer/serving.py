@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shutil
 import socket
 import sys
 import tempfile
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from omegaconf import DictConfig, ListConfig
 
 from foundation.errors import ConfigError
 from foundation.extras import require
-from jobs.command_line import ended_by_signals
+from jobs.command_line import Stopped, end_with_threads, ended_by_signals
 from jobs.config_check import check
 from jobs.hub import is_on_hub, local_folder
 from jobs.machine import device_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import gradio
 
 ADDRESS = "127.0.0.1"
+REMOVALS = 5  # of its folder at the end, into which what is still being computed may write
 LARGEST_UPLOAD = 50_000_000  # bytes
 # Read by Gradio as it is imported, or later by what it imports.
 WITHOUT_NETWORK = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
@@ -37,11 +40,15 @@ def explore(cfg: DictConfig) -> None:
     check_port(cfg.port)
     views = open_runs(cfg)  # a run of the hub is fetched here, and nothing is asked of the network after this
     stay_offline()
-    with tempfile.TemporaryDirectory(prefix="explorer-") as folder, ended_by_signals(lambda: "nothing is lost"):
+    with ended_by_signals(lambda: "nothing is lost"), tempfile.TemporaryDirectory(prefix="explorer-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # pictures and uploads, which nobody else is to read, and none stays
-        page = launch(views, cfg.seed, cfg.port, cfg.browser)
-        print(f"explore at {page.local_url}    (this machine alone; Ctrl-C ends it)", flush=True)
-        page.block_thread()
+        page = None
+        try:
+            page = launch(views, cfg.seed, cfg.port, cfg.browser)
+            print(f"explore at {page.local_url}    (this machine alone; Ctrl-C ends it)", flush=True)
+            page.block_thread()
+        except Stopped as end:
+            end_with_threads(end, partial(leave_nothing, page, folder))
 
 
 def require_gradio() -> None:
@@ -109,6 +116,16 @@ def launch(views: list[RunView], seed: int, port: int | None, browser: bool) -> 
         max_file_size=LARGEST_UPLOAD,
     )
     return page
+
+
+def leave_nothing(page: "gradio.Blocks | None", folder: str) -> None:
+    """Close the page, whoever looks at it or waits for it, and remove its folder."""
+    logging.disable()  # uvicorn would show a traceback of each request that this cuts off
+    if page is not None:
+        page.server.force_exit = True  # or uvicorn waits until browsers close their connections
+        page.close(verbose=False)  # waits for what is being computed, but 5 s at most
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:

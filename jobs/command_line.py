@@ -59,6 +59,8 @@ REPETITION = [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []  # not on Wi
 class Stopped(SystemExit):
     """The program was ended by a signal; its exit code is a shell's for that."""
 
+    code: int
+
     def __init__(self, number: int, advice: str) -> None:
         super().__init__(number, advice)
         self.code = 128 + number
@@ -155,11 +157,30 @@ def run(main: Callable[[], None], config: str = "config") -> None:
             end_at_ctrl_c()
         end_with(unwritable(error) if is_of_hydras_folder(error) else spelt(error, config))
     except Stopped as end:
-        if is_first_process():  # the others are stopped by the same key
-            print(f"{end}; {end.advice}", file=sys.stderr)
+        print_stopped(end)
         raise
     except KeyboardInterrupt:  # before anything was done that could be lost, or after all was
         end_at_ctrl_c()
+
+
+def print_stopped(end: Stopped) -> None:
+    if is_first_process():  # the others are stopped by the same key
+        print(f"{end}; {end.advice}", file=sys.stderr)
+
+
+def end_with_threads(end: Stopped, clean_up: Callable[[], object]) -> NoReturn:
+    """End a stopped program whose other threads may still compute, once it has cleaned up.
+
+    Python itself, before 3.14, would end a thread that is in the middle of a tensor operation by unwinding its stack,
+    which C++ answers by aborting the program.
+    """
+    if REPETITION:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # or the signal would cut cleaning up short
+    clean_up()
+    print_stopped(end)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code)
 
 
 def end_at_ctrl_c() -> NoReturn:

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -321,25 +323,80 @@ def test_page_is_served_to_this_machine_alone_and_asks_no_other(page, address: s
     assert asked_elsewhere == []
 
 
+@contextmanager
+def started(folder: Path, port: int, *program: str | Path) -> Iterator[subprocess.Popen]:
+    """A program with the command's arguments as a shell starts it, for which Ctrl-C is not ignored, once it serves."""
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(PROJECT)}
+    arguments = [f"run={PROJECT / 'zoo/gan_digits'}", f"port={port}", "browser=false", "accelerator=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", *program, *arguments], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in a job in the background it is ignored
+    )  # fmt: skip
+    try:
+        assert has_printed(process, f"explore at http://127.0.0.1:{port}/")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def has_printed(process: subprocess.Popen, words: str) -> bool:
+    assert process.stdout is not None
+    return any(line.startswith(words) for line in process.stdout)
+
+
+def errors_of_end(process: subprocess.Popen) -> str:
+    """What a program that was sent a signal has written to standard error; of one that goes on, what it does."""
+    try:
+        return process.communicate(timeout=60)[1]  # as long as other tests leave a core no time
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # at which faulthandler prints the stack of each thread
+        pytest.fail(f"not ended after a minute:\n{process.communicate()[1]}")
+
+
 @pytest.mark.slow
 @needs_browser
 def test_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path: Path, free_port: int):
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    arguments = [f"run={PROJECT / 'zoo/gan_digits'}", f"port={free_port}", "browser=false", "accelerator=cpu"]
-    started = subprocess.Popen(
-        [sys.executable, PROJECT / "explore.py", *arguments], cwd=tmp_path, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert started.stdout is not None
-        assert any(line.startswith(f"explore at http://127.0.0.1:{free_port}/") for line in started.stdout)
+    with started(tmp_path, free_port, PROJECT / "explore.py") as process:
         with pytest.raises(ConfigError, match=f"port: {free_port} can't be used"):
             serving.check_port(free_port)
-        started.send_signal(signal.SIGINT)
-        _, errors = started.communicate(timeout=180)  # as long as other tests leave a core no time
-    finally:
-        started.kill()
-    assert started.returncode == 128 + signal.SIGINT and "Traceback" not in errors and "stopped by Ctrl-C" in errors
+        process.send_signal(signal.SIGINT)
+        errors = errors_of_end(process)
+    assert process.returncode == 128 + signal.SIGINT and "Traceback" not in errors, errors
+    assert errors.endswith("stopped by Ctrl-C; nothing is lost\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+COMPUTES_FOR_EVER = """
+import torch
+from explore import command
+from explorer.explored_run import ExploredRun
+
+def images(self, latents):
+    print("computing", flush=True)
+    while True:
+        torch.ones(100, 100) @ torch.ones(100, 100)
+
+ExploredRun.images = images
+command()
+"""
+
+
+@pytest.mark.slow
+@needs_browser
+def test_command_ends_as_quietly_while_it_computes_for_a_browser(browser, tmp_path: Path, free_port: int):
+    with started(tmp_path, free_port, "-c", COMPUTES_FOR_EVER) as process:
+        tab = browser.new_page()
+        tab.goto(f"http://127.0.0.1:{free_port}/")
+        assert has_printed(process, "computing")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)  # of a person who waits
+        errors = errors_of_end(process)
+        tab.close()
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in errors, errors
+    assert errors.endswith("stopped by SIGTERM; nothing is lost\n")
     assert list(tmp_path.iterdir()) == []
 
 

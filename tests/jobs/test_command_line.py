@@ -466,6 +466,37 @@ def test_second_signal_does_not_cut_short_what_the_first_leaves_to_be_done():
     assert done == ["cleaned up"] and caught.value.code == 128 + signal.SIGTERM
 
 
+COMPUTING = """
+import os, signal, threading, time, torch
+from jobs.command_line import Stopped, end_with_threads, ended_by_signals
+
+def compute():
+    while True:
+        torch.ones(200, 200) @ torch.ones(200, 200)
+
+def clean_up():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.5)  # longer than until the signal is repeated
+    print("cleaned up")
+
+with ended_by_signals(lambda: "nothing is lost"):
+    try:
+        threading.Thread(target=compute, daemon=True).start()
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except Stopped as end:
+        end_with_threads(end, clean_up)
+"""
+
+
+def test_stopped_program_whose_threads_compute_cleans_up_and_ends_with_its_code():
+    program = f"import jobs.command_line; jobs.command_line.REPEAT_AFTER = 0.2\n{COMPUTING}"
+    result = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (128 + signal.SIGTERM, "cleaned up\n"), result.stderr
+    assert result.stderr == "stopped by SIGTERM; nothing is lost\n"
+
+
 def test_ctrl_c_that_a_library_turns_into_an_error_is_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
