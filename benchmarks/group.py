@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import loops
 from benchmarks.cost import work_of
 from benchmarks.machine import measured_machine, measured_network
-from benchmarks.throughput import WARM_UP, ready
+from benchmarks.throughput import WARM_UP
 from jobs.building import facts_of
 from jobs.composition import composed
 
@@ -50,7 +50,7 @@ def main() -> None:
     cfg = composed(*arguments.overrides)
     device = loops.device_of(cfg)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    datamodule = ready(cfg)
+    datamodule = loops.ready(cfg)
     work = work_of(cfg, facts_of(datamodule), cfg.data.batch_size, cfg.trainer.precision)
     dist.barrier()  # all measure at the same time, as they train
     machine = measured_machine(device, cfg.trainer.precision)

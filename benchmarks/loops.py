@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from datamodules.image_datamodule import DataError, ImageDataModule, LabelledImages
 from datamodules.pixels import to_unit_range
+from foundation.allocator import keep_freed_memory
 from jobs.building import build_callbacks, build_loggers, build_model, shorten_steps
 from jobs.processes import started_together
 from lightning_modules.gan import GAN, signed
@@ -31,6 +32,17 @@ from lightning_modules.vaegan import VAEGAN
 from lightning_modules.values import Batch
 
 LOOPS = ("project", "bare", "notebook")
+
+
+def ready(cfg: DictConfig) -> ImageDataModule:
+    """The data, read; ends the program with a message if it is not there."""
+    datamodule = instantiate(cfg.data)
+    try:
+        datamodule.prepare_data()
+        datamodule.setup()
+    except DataError as error:
+        raise SystemExit(f"error: {error}") from error
+    return datamodule
 
 
 class Stopwatch(Callback):
@@ -57,6 +69,7 @@ def project(
     cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int, watchers: Sequence[Callback] = ()
 ) -> float:
     """Seconds for `steps` of train.py's training: its callbacks, loggers and progress bar, nothing scored or drawn."""
+    keep_freed_memory()  # as train.py does
     stopwatch = Stopwatch(warm_up, steps_of_an_epoch(cfg, datamodule, warm_up, steps))
     with (
         tempfile.TemporaryDirectory() as folder,

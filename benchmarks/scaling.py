@@ -27,7 +27,7 @@ from benchmarks import loops
 from benchmarks.cost import Cost, Machine, Network, StepCounter, Work, cost_of, work_of
 from benchmarks.hosts import several_hosts, why_not
 from benchmarks.machine import measured_machine
-from benchmarks.throughput import WARM_UP, ready
+from benchmarks.throughput import WARM_UP
 from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset
 from jobs.building import facts_of
@@ -97,7 +97,7 @@ def choices(arguments: argparse.Namespace) -> list[str]:
 def trained(arguments: argparse.Namespace, *overrides: str) -> Row:
     """Cost of the project's training step under these overrides, in this process."""
     cfg = composed(*choices(arguments), *overrides)
-    datamodule = ready(cfg)
+    datamodule = loops.ready(cfg)
     work = work_of(cfg, facts_of(datamodule), cfg.data.batch_size, arguments.precision)
     machine = measured_machine(loops.device_of(cfg), arguments.precision)
     steps, warm_up = (max(2, number * USUAL_BATCH // cfg.data.batch_size) for number in (arguments.steps, WARM_UP))
@@ -235,7 +235,7 @@ def of_group(arguments: argparse.Namespace, out: Path, interface: str | None = N
     found = json.loads(out.read_text())
     machine, network = Machine(**found["machine"]), Network(**found["network"])
     cfg = composed(*choices(arguments))
-    work = work_of(cfg, facts_of(ready(cfg)), cfg.data.batch_size, arguments.precision)
+    work = work_of(cfg, facts_of(loops.ready(cfg)), cfg.data.batch_size, arguments.precision)
     rate = network.processes * cfg.data.batch_size / found["step_seconds"]
     row = compared(rate, work, machine, network)
     if network.processes > 1:

@@ -1,12 +1,13 @@
 """Images per second of training: this project, a bare PyTorch loop, a notebook's loop, and the arithmetic's limit.
 
+Each loop runs in a process of its own, in turns.
+
 python benchmarks/throughput.py             # every cell of {vae, gan} × {mlp, conv} × {mnist, imagenette}
 python benchmarks/throughput.py vae mlp mnist --peers pythae --variants compiled_step fused_backward
 python benchmarks/throughput.py gan mnist --precision bf16-mixed --overrides data.batch_size=512
 """
 
 import argparse
-import gc
 import itertools
 import json
 import platform
@@ -17,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from benchmarks import loops, peers, variants
+from benchmarks.apart import timed_apart
 from benchmarks.cost import StepCounter
-from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
-from datamodules.image_datamodule import DataError, ImageDataModule
+from datamodules.image_datamodule import ImageDataModule
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
@@ -85,20 +85,17 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
         f"trainer.precision={arguments.precision}", f"trainer.accelerator={arguments.accelerator}",
         "every_n_epochs=1000000", *arguments.overrides,
     )  # fmt: skip
-    datamodule = ready(cfg)
+    datamodule = loops.ready(cfg)
     batch_size = min(cfg.data.batch_size, len(datamodule.split("train").images))
     steps = max(1, arguments.images // batch_size)
-    chosen = {name: getattr(loops, name) for name in loops.LOOPS}
-    chosen |= {name: getattr(peers, name) for name in arguments.peers}
-    chosen |= {name: getattr(variants, name) for name in arguments.variants}
+    chosen = (*loops.LOOPS, *arguments.peers, *arguments.variants)
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
     memory = dict.fromkeys(chosen, 0)
-    for _, (name, loop) in itertools.product(range(arguments.repeats), chosen.items()):
-        gc.collect()
-        reset_peak_memory()
-        if (taken := loop(cfg, datamodule, WARM_UP, steps)) is not None:
+    for _, name in itertools.product(range(arguments.repeats), chosen):
+        taken, peak = timed_apart(name, cfg, WARM_UP, steps, arguments.threads)
+        if taken is not None:
             seconds[name].append(taken)
-        memory[name] = max(memory[name], peak_memory_bytes())
+        memory[name] = max(memory[name], peak)
     seconds = {name: taken for name, taken in seconds.items() if taken}  # without what can't train this model
     flops = flops_per_image(cfg, datamodule)
     rate = matrix_product_rate(loops.device_of(cfg), arguments.precision)
@@ -129,17 +126,6 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
         "peak_memory_bytes": memory,
         "seconds": seconds,
     }
-
-
-def ready(cfg: DictConfig) -> ImageDataModule:
-    """The data, read; ends the program with a message if it is not there."""
-    datamodule = instantiate(cfg.data)
-    try:
-        datamodule.prepare_data()
-        datamodule.setup()
-    except DataError as error:
-        raise SystemExit(f"error: {error}") from error
-    return datamodule
 
 
 def median_ratio(theirs: list[float], ours: list[float]) -> float:

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from foundation.allocator import keep_freed_memory
 from foundation.atomic import no_room
 from foundation.errors import ConfigError, UserError
 from foundation.memory import asked_for, is_out_of_memory
@@ -105,6 +106,7 @@ def reporting() -> Iterator[None]:
     Hydra raises the error of the first job that failed when the sweep ends.
     """
     print_anywhere()  # a launcher's other processes come in here
+    keep_freed_memory()
     leave_allocation_alone()
     try:
         with progress_of(this_job()):
