@@ -69,6 +69,7 @@ def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedPro
 
 FSDP = [
     ["model=vae", "trainer=fsdp"],
+    ["model=vqvae", "trainer=fsdp"],
     ["model=gan", "trainer=fsdp", "model/penalty=r1", "model/constraint=spectral_norm", "model.ema_half_life=1000"],
 ]
 
