@@ -55,6 +55,7 @@ WANTS_TRACEBACK = (GIVEN or os.environ.get(TRACEBACK_SWITCH)) == "1"
 REPEAT_AFTER = 5.0  # seconds
 ENDING = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}  # what a person calls them
 REPETITION = [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []  # not on Windows
+LOSS_OF_CHILDREN = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []
 
 
 class Stopped(SystemExit):
@@ -234,6 +235,8 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
         first.append(signum)
         if REPETITION:  # compiled code, in whose call the signal may arrive, can swallow an exception
             signal.setitimer(signal.ITIMER_REAL, REPEAT_AFTER)
+        for number in LOSS_OF_CHILDREN:  # PyTorch raises where a loader's worker is lost: who ends a group ends it, too
+            signal.signal(number, lambda signum, frame: None)  # until the program has ended
         raise Stopped(first[0], advice())
 
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # a background job's

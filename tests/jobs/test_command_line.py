@@ -466,6 +466,35 @@ def test_second_signal_does_not_cut_short_what_the_first_leaves_to_be_done():
     assert done == ["cleaned up"] and caught.value.code == 128 + signal.SIGTERM
 
 
+LOADING = """
+import signal, time, torch
+from jobs.command_line import ended_by_signals
+from torch.utils.data import DataLoader
+
+with ended_by_signals(lambda: "resume"):
+    batches = iter(DataLoader(torch.zeros(10**6), num_workers=2))
+    try:
+        for batch in batches:
+            print("a batch", flush=True)
+            time.sleep(0.1)
+    finally:
+        time.sleep(1)  # while the workers are lost
+        print("cleaned up", flush=True)
+"""
+
+
+def test_end_of_a_process_group_is_not_taken_for_the_loss_of_workers():
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADING], cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "a batch\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert output.endswith("cleaned up\n") and "killed by signal" not in errors, errors
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 COMPUTING = """
 import os, signal, threading, time, torch
 from jobs.command_line import Stopped, end_with_threads, ended_by_signals
