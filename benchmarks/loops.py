@@ -41,7 +41,7 @@ def ready(cfg: DictConfig) -> ImageDataModule:
         datamodule.prepare_data()
         datamodule.setup()
     except DataError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {error} (benchmarks take data.root from --data-root)") from error
     return datamodule
 
 

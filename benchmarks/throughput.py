@@ -175,14 +175,14 @@ def loader_rate(datamodule: ImageDataModule) -> float:
 def show(row: dict[str, Any], with_header: bool) -> None:
     if with_header:
         print(f"{'images a second':<20}{'project':>24}{'bare':>24}{'notebook':>24}{'of bare':>9}{'of nb':>7}"
-              f"{'limit':>8}{'of it':>7}{'loader':>9}{'MiB':>6}")  # fmt: skip
+              f"{'limit':>8}{'of it':>7}{'loader':>11}{'MiB':>7}")  # fmt: skip
     speeds = {name: row["images_per_second"][name] for name in loops.LOOPS}
     cells = [f"{s['median']:,.0f} ({s['lowest']:,.0f}–{s['highest']:,.0f})" for s in speeds.values()]
     print(
         f"{row['cell']:<20}" + "".join(f"{cell:>24}" for cell in cells)
         + f"{row['of_bare']:>9.2f}{row['of_notebook']:>7.2f}{row['limit_images_per_second']:>8,.0f}"
         f"{speeds['project']['median'] / row['limit_images_per_second']:>7.2f}"
-        f"{row['loader_images_per_second']:>9,.0f}{row['peak_memory_bytes']['project'] / 2**20:>6,.0f}",
+        f"{row['loader_images_per_second']:>11,.0f}{row['peak_memory_bytes']['project'] / 2**20:>7,.0f}",
         flush=True,
     )  # fmt: skip
     for word, ratios in (("the project is {:.2f} of it", row["of_peers"]), ("{:.2f} of bare", row["variants_of_bare"])):
