@@ -143,6 +143,7 @@ def sample_run(cfg: DictConfig, out: Path) -> None:
         if not model.module.latents_are_fitted:
             fit_to_data(model.module, config, run_dir, cfg)
         latents = model.draw(count, labels, cfg.seed)
+    say(f"{count:,} samples go to {out}; nothing is scored")
     write_samples(model, latents, out)
 
 
