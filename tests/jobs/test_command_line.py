@@ -466,6 +466,19 @@ def test_second_signal_does_not_cut_short_what_the_first_leaves_to_be_done():
     assert done == ["cleaned up"] and caught.value.code == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [(train, ["ckpt_path=nowhere.ckpt"]), (evaluate, ["run=nowhere"]), (export, ["run=nowhere", "out=mine"])],
+    ids=["train", "evaluate", "export"],
+)
+def test_programs_keep_the_memory_that_they_free(program, arguments: list[str], call, monkeypatch: pytest.MonkeyPatch):
+    kept = []
+    monkeypatch.setattr("jobs.command_line.keep_freed_memory", lambda: kept.append(program))
+    code, message = call(*arguments, of=program)
+    assert code == 1 and "nowhere" in message
+    assert kept == [program]
+
+
 LOADING = """
 import signal, time, torch
 from jobs.command_line import ended_by_signals
