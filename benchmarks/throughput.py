@@ -88,11 +88,13 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
     datamodule = loops.ready(cfg)
     batch_size = min(cfg.data.batch_size, len(datamodule.split("train").images))
     steps = max(1, arguments.images // batch_size)
-    chosen = (*loops.LOOPS, *arguments.peers, *arguments.variants)
+    chosen = {name: getattr(loops, name) for name in loops.LOOPS}
+    chosen |= {name: getattr(peers, name) for name in arguments.peers}
+    chosen |= {name: getattr(variants, name) for name in arguments.variants}
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
     memory = dict.fromkeys(chosen, 0)
-    for _, name in itertools.product(range(arguments.repeats), chosen):
-        taken, peak = timed_apart(name, cfg, WARM_UP, steps, arguments.threads)
+    for _, (name, loop) in itertools.product(range(arguments.repeats), chosen.items()):
+        taken, peak = timed_apart(loop, cfg, WARM_UP, steps, arguments.threads)
         if taken is not None:
             seconds[name].append(taken)
         memory[name] = max(memory[name], peak)
