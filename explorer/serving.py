@@ -6,8 +6,10 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import gradio
 
 ADDRESS = "127.0.0.1"
-REMOVALS = 5  # of its folder at the end, into which what is still being computed may write
+REMOVING = 1.0  # seconds for its folder at the end, into which what is still being computed may write
 LARGEST_UPLOAD = 50_000_000  # bytes
 # Read by Gradio as it is imported, or later by what it imports.
 WITHOUT_NETWORK = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
@@ -124,8 +126,10 @@ def leave_nothing(page: "gradio.Blocks | None", folder: str) -> None:
     if page is not None:
         page.server.force_exit = True  # or uvicorn waits until browsers close their connections
         page.close(verbose=False)  # waits for what is being computed, but 5 s at most
-    for _ in range(REMOVALS):
+    until = time.monotonic() + REMOVING
+    while Path(folder).exists() and time.monotonic() < until:
         shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
 
 
 def free_port() -> int:

@@ -221,8 +221,9 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
     """SIGTERM and Ctrl-C end what is inside at once, with advice what to do next.
 
     Lightning only notes the first, looks at its note between batches, and then ends with 0, as if all were done; at
-    the second it ends with 1, and without a word. Here a second one changes nothing: it would cut short what is
-    still to be written or removed.
+    the second it ends with 1, and without a word. Here a second one changes nothing, since it would cut short what
+    is still to be written or removed; what hangs there is cut short by the repetition of the first. Where there is no
+    alarm to repeat it (Windows), the second one does that.
     """
     if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
         yield
@@ -236,7 +237,7 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
         if REPETITION:  # compiled code, in whose call the signal may arrive, can swallow an exception
             signal.setitimer(signal.ITIMER_REAL, REPEAT_AFTER)
         for number in LOSS_OF_CHILDREN:  # PyTorch raises where a loader's worker is lost: who ends a group ends it, too
-            signal.signal(number, lambda signum, frame: None)  # until the program has ended
+            signal.signal(number, lambda signum, frame: None)  # until Lightning puts its own back
         raise Stopped(first[0], advice())
 
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # a background job's

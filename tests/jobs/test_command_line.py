@@ -58,6 +58,13 @@ SHORT = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def children_are_heard_of_as_before():
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, before)  # which a stopped program need not put back
+
+
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Call a program as from the command line, in an empty folder: (exit code, standard error)."""
