@@ -13,8 +13,9 @@ OWN_SETTINGS = ("MALLOC_", "GLIBC_TUNABLES")  # how the environment of a process
 def keep_freed_memory() -> None:
     """Have freed memory kept, unless the environment sets glibc's allocator itself; elsewhere do nothing.
 
-    By default glibc gives large blocks back at once. Each step of training frees its activations, and the next had to
-    have the same memory, page by page, zeroed by the system again: up to a tenth of a step, and a third of scoring.
+    By default glibc gives large blocks, and a large free end of its heap, back to the system. Each step of training
+    frees its activations, and the next one got the same memory, page by page, zeroed by the system again
+    (docs/speed.md). Threads but the main one have heaps of their own, of at most 64 MiB, which are given back still.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith(OWN_SETTINGS) for name in os.environ):
         return

@@ -122,10 +122,10 @@ class ResumptionFrom(Resumption):
             old, new = before.get(name), now.get(name)
             if old != new and decides_weights(name) and not may_grow(name) and name not in may_differ:
                 was_together = name in PROCESSES and before.get(STRATEGY, "auto") != "auto"
-                on_fewer = ", or trainer=ddp trainer.devices=1 to go on in one process" if was_together else ""
+                in_one_process = ", or go on in one process by trainer=ddp trainer.devices=1" if was_together else ""
                 raise CheckpointError(
                     f"{self.path} is of a run with {name}={old}, not {new}. A run is resumed with its own choices; "
-                    f"repeat them (they are in {stored}){on_fewer}, or start a new run"
+                    f"repeat them (they are in {stored}){in_one_process}, or start a new run"
                 )
 
     def check_same_data(self, datamodule: ImageDataModule) -> None:

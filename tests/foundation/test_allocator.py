@@ -1,9 +1,13 @@
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 from conftest import PROJECT
+
+from foundation import allocator
+from foundation.allocator import OWN_SETTINGS
 
 FREE_AND_ALLOCATE_AGAIN = """
 import resource
@@ -17,9 +21,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def pages_fetched_again(**environment: str) -> int:
+def pages_fetched_again() -> int:
     command = [sys.executable, "-c", FREE_AND_ALLOCATE_AGAIN]
-    result = subprocess.run(command, env={"PYTHONPATH": str(PROJECT), **environment}, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
+    result = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return int(result.stdout)
 
@@ -27,12 +32,13 @@ def pages_fetched_again(**environment: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's allocator")
 def test_freed_memory_is_there_for_the_next_block():
     assert pages_fetched_again() < 100
-    assert pages_fetched_again(MALLOC_TOP_PAD_="0") > 20_000  # who sets the allocator is left alone
 
 
-def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch):
-    from foundation import allocator
-
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+@pytest.mark.parametrize(("library", "setting"), [("", "ANYTHING"), ("glibc", "MALLOC_ARENA_MAX")])
+def test_other_c_libraries_and_the_environments_own_settings_are_left_alone(
+    library: str, setting: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(platform, "libc_ver", lambda: (library, "2.36"))
+    monkeypatch.setenv(setting, "1")
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: pytest.fail("asked for a C library"))
     allocator.keep_freed_memory()
