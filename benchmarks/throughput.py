@@ -27,7 +27,6 @@ from datamodules.image_datamodule import ImageDataModule
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
 from jobs.composition import composed
-from jobs.machine import without_driver_checks
 from lightning_modules.values import Batch
 
 MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
@@ -37,7 +36,6 @@ WARM_UP = 5  # steps
 def main() -> None:
     arguments = parse()
     peers.check_installed(arguments.peers)
-    without_driver_checks()  # as in a run
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     table = []

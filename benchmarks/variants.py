@@ -18,7 +18,7 @@ from .loops import OneOptimizerStep, bare, bare_step, device_of, shuffled, timed
 VARIANTS = ("kept_memory", "compiled_step", "fused_backward")
 
 
-def kept_memory(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
+def kept_memory(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
     """Seconds of the bare loop with freed memory kept, as this project's programs keep it."""
     keep_freed_memory()
     return bare(cfg, datamodule, warm_up, steps)
