@@ -92,6 +92,15 @@ def switches_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(switch, "0")
 
 
+@pytest.fixture(autouse=True)
+def freed_memory_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program sets for its process, for good, is not set for that of all tests: its heap would grow over all of
+    them, and the system once refused to fork it.
+    """
+    for user in ("jobs.command_line", "benchmarks.loops", "benchmarks.variants"):
+        monkeypatch.setattr(f"{user}.keep_freed_memory", lambda: None)
+
+
 @pytest.fixture
 def train_in(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Run train.py's train on digits, short and small unless overridden; returns the run folder."""
