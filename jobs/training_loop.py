@@ -1,17 +1,18 @@
 """Lightning's loop over the batches of an epoch, without the calls in it that do nothing in the run at hand."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.core.hooks import DataHooks
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
+from torch.optim import Optimizer
 
 from callbacks.profiler import NoProfiler
 from callbacks.trainer_facts import STEP_HOOKS, callbacks_of, datamodule_of, has_hook
@@ -95,11 +96,12 @@ class TrainingLoop(_TrainingEpochLoop):
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a hook of the callbacks, then the model's, and return what that says."""
         trainer, module = self.trainer, self.trainer.lightning_module
+        caller = module.__dict__["_current_fx_name"]
         module.__dict__["_current_fx_name"] = name  # by which `self.log` knows where it is called
         for hook in self._hooks[name]:
             hook(trainer, module, *arguments)
         answer = getattr(module, name)(*arguments)
-        module.__dict__["_current_fx_name"] = None
+        module.__dict__["_current_fx_name"] = caller
         return answer
 
     def _on_device(self, batch: Any) -> Any:
@@ -110,8 +112,7 @@ class TrainingLoop(_TrainingEpochLoop):
 
     def _optimize(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
         if not self.trainer.lightning_module.automatic_optimization:
-            self.trainer.lightning_module.__dict__["_current_fx_name"] = "training_step"
-            return self.manual_optimization.run(OrderedDict(batch=batch, batch_idx=batch_idx))
+            return self._optimize_by_hand(batch, batch_idx)
         trainer, module, optimization = self.trainer, self.trainer.lightning_module, self.automatic_optimization
         (optimizer,) = trainer.optimizers
         counts = optimization.optim_progress.optimizer
@@ -124,17 +125,38 @@ class TrainingLoop(_TrainingEpochLoop):
             counts.zero_grad.increment_started()
             optimizer.zero_grad()
             counts.zero_grad.increment_completed()
-            terms["loss"].backward()
-            if isinstance(trainer.strategy, GradientAveraging):
-                trainer.strategy.average_gradients(optimizer)
+            self._backward(terms["loss"], optimizer)
             outputs.update({name: term.detach() for name, term in terms.items()})
-            self._call("on_before_optimizer_step", optimizer)
             return outputs["loss"]
 
         counts.step.increment_ready()
         optimizer.step(closure)  # type: ignore[arg-type]  # a loss as a tensor is what PyTorch takes
         counts.step.increment_completed()
         return outputs
+
+    def _optimize_by_hand(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
+        """A step of a model that steps its optimizers itself."""
+        module = self.trainer.lightning_module
+        self.manual_optimization.on_run_start()  # has the optimizers count their steps
+        module.__dict__.update(_current_fx_name="training_step", descent=self._descend)
+        try:
+            terms = cast(dict[str, Tensor], self.trainer.strategy.training_step(batch, batch_idx))
+        finally:
+            module.__dict__.update(_current_fx_name=None, descent=None)
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        optimizer.optimizer.zero_grad()
+        self._backward(loss, optimizer.optimizer)
+        optimizer._on_before_step()
+        optimizer.optimizer.step()
+        optimizer._on_after_step()
+
+    def _backward(self, loss: Tensor, optimizer: Optimizer) -> None:
+        loss.backward()
+        if isinstance(self.trainer.strategy, GradientAveraging):
+            self.trainer.strategy.average_gradients(optimizer)
+        self._call("on_before_optimizer_step", optimizer)
 
 
 def is_plain(trainer: Trainer) -> bool:

@@ -1,7 +1,7 @@
 """What models share that have a discriminator judge their images (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -30,6 +30,7 @@ class AdversarialModel(GenerativeModel, ABC):
     augmentation: Augmentation
     loss: AdversarialLoss
     penalty: Penalty
+    descent: Callable[[LightningOptimizer, Tensor], None] | None = None  # the same without Lightning's idle calls
 
     @property
     def terms(self) -> Terms:
@@ -57,13 +58,14 @@ class AdversarialModel(GenerativeModel, ABC):
     @contextmanager
     def toggled_optimizer(self, optimizer: Optimizer | LightningOptimizer) -> Iterator[None]:
         """Inside, the other players' weights need no gradients: Lightning's, without its table of all parameters."""
-        own = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        own = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         others = [
             parameter
             for player in self.trainer.optimizers
+            if player is not own
             for group in player.param_groups
             for parameter in group["params"]
-            if parameter.requires_grad and parameter not in own
+            if parameter.requires_grad
         ]
         for parameter in others:
             parameter.requires_grad_(False)
@@ -73,13 +75,20 @@ class AdversarialModel(GenerativeModel, ABC):
             for parameter in others:
                 parameter.requires_grad_(True)
 
+    def descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
+        """One step of a player's optimizer down a loss."""
+        if self.descent is not None:
+            self.descent(optimizer, loss)
+            return
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
     def discriminator_step(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         *_, optimizer = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
             terms = self.discriminator_objective(real, fake)
-            optimizer.zero_grad()
-            self.manual_backward(terms["loss_discriminator"] + terms["penalty"])
-            optimizer.step()
+            self.descend(optimizer, terms["loss_discriminator"] + terms["penalty"])
         self.constraint.project(self.discriminator)
         return terms
 

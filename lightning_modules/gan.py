@@ -92,9 +92,7 @@ class GAN(AdversarialModel):
         optimizer, _ = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
             terms = self.generator_objective(real, fake)
-            optimizer.zero_grad()
-            self.manual_backward(terms["loss_generator"])
-            optimizer.step()
+            self.descend(optimizer, terms["loss_generator"])
         return terms
 
     def fakes(self, latents: Latents) -> Batch:

@@ -91,7 +91,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
         self.encoder_optimizer = encoder_optimizer
         self.decoder_optimizer = decoder_optimizer
         self.discriminator_optimizer = discriminator_optimizer
-        self._gradient_at_fakes: Tensor | None = None  # while the decoder steps
+        self._fakes: Tensor | None = None  # while the decoder steps
         self.keep_averages("encoder", "decoder", "likelihood", "prior")
 
     @property
@@ -121,9 +121,7 @@ class VAEGAN(VariationalModel, AdversarialModel):
         optimizer, _, _ = cast(list[LightningOptimizer], self.optimizers())
         with self.toggled_optimizer(optimizer):
             z, terms = self.encoder_objective(real)
-            optimizer.zero_grad()
-            self.manual_backward(terms["loss_encoder"])
-            optimizer.step()
+            self.descend(optimizer, terms["loss_encoder"])
         return z, terms
 
     def decoder_step(self, real: Batch, z: Tensor) -> tuple[Batch, dict[str, Tensor]]:
@@ -131,20 +129,18 @@ class VAEGAN(VariationalModel, AdversarialModel):
         with self.toggled_optimizer(optimizer):
             fake, terms = self.decoder_objective(real, z)
             fake.images.retain_grad()  # only the adversarial loss comes through here
-            optimizer.zero_grad()
-            self.manual_backward(terms["loss_decoder"])
-            self._gradient_at_fakes = fake.images.grad
+            self._fakes = fake.images
             try:
-                optimizer.step()
+                self.descend(optimizer, terms["loss_decoder"])
             finally:
-                self._gradient_at_fakes = None
+                self._fakes = None
         return fake, terms
 
     def gradient_terms(self) -> dict[str, Tensor]:
         """In the decoder's step the norm of the adversarial gradient; else nothing."""
-        if self._gradient_at_fakes is None:
+        if self._fakes is None or self._fakes.grad is None:
             return {}
-        return {ADVERSARIAL_GRADIENT: self.unscaled_norm(self._gradient_at_fakes)}
+        return {ADVERSARIAL_GRADIENT: self.unscaled_norm(self._fakes.grad)}
 
     def unscaled_norm(self, gradient: Tensor) -> Tensor:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)

@@ -70,12 +70,16 @@ def trained(
     return recorder, checkpoint, trainer
 
 
+MODELS = ("vae", "gan", "wgan_gp", "vaegan", "vqvae")
 AMID_AN_EPOCH = [{"val_check_interval": 1}, {"val_check_interval": 0.5}, {"stops_after": 0}]
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [*((name, {}) for name in ("vae", "gan", "wgan_gp", "vqvae")), *(("vae", options) for options in AMID_AN_EPOCH)],
+    [
+        *((name, {}) for name in ("vae", "gan", "wgan_gp", "vaegan", "vqvae")),
+        *(("vae", options) for options in AMID_AN_EPOCH),
+    ],
 )
 def test_short_steps_are_lightning_s_steps(name: str, options: dict[str, Any], tmp_path: Path):
     (ours, our_file, trainer), (theirs, their_file, other) = (
@@ -88,6 +92,16 @@ def test_short_steps_are_lightning_s_steps(name: str, options: dict[str, Any], t
     assert trainer.callback_metrics == other.callback_metrics and "seen" in trainer.callback_metrics
     for key, weight in their_file["state_dict"].items():
         assert torch.equal(weight, our_file["state_dict"][key]), key
+
+
+def test_steps_of_several_optimizers_are_short_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[bool] = []
+    for shortened in (True, False):
+        monkeypatch.setattr(
+            LightningModule, "manual_backward", lambda _, loss, s=shortened: calls.append(s) or loss.backward()
+        )
+        trained("gan", tmp_path, shortened)
+    assert set(calls) == {False}
 
 
 def test_a_model_may_skip_the_rest_of_an_epoch_and_a_callback_may_be_handed_its_hooks(tmp_path: Path):
