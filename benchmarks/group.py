@@ -6,6 +6,7 @@ benchmarks/scaling.py starts it, for its axes `processes` and `hosts`.
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from benchmarks import loops
 from benchmarks.cost import work_of
 from benchmarks.machine import measured_machine, measured_network
-from benchmarks.throughput import WARM_UP
+from benchmarks.timing import WARM_UP, seconds_of
 from jobs.building import facts_of
 from jobs.composition import composed
 
@@ -55,9 +56,11 @@ def main() -> None:
     dist.barrier()  # all measure at the same time, as they train
     machine = measured_machine(device, cfg.trainer.precision)
     network = measured_network(device, max(work.gradients))
-    steps = loops.steps_of_an_epoch(cfg, datamodule, WARM_UP, arguments.steps)
+    steps = min(arguments.steps, loops.steps_of_an_epoch(cfg, datamodule) - WARM_UP - 2)  # that its watcher can count
+    if steps < 1:
+        raise SystemExit("error: an epoch has too few batches to time them: data.batch_size=")
     watcher = SentBytes(WARM_UP, steps)
-    seconds = loops.project(cfg, datamodule, WARM_UP, steps, [watcher]) / steps
+    seconds = seconds_of(partial(loops.project, watchers=[watcher]), cfg, datamodule, WARM_UP, steps) / steps
     if dist.get_rank() == 0:
         sent = {name: total / steps for name, total in watcher.sent.items()}
         found = {"step_seconds": seconds, "machine": asdict(machine), "network": asdict(network), "step_sent": sent}

@@ -1,12 +1,11 @@
 """Three ways to train the same model on the same data with the same mathematics: this project's, a bare PyTorch
-loop, and the loop of the widespread notebooks. Each runs `warm_up` steps untimed, then times `steps`.
+loop, and the loop of the widespread notebooks.
 """
 
 import contextlib
 import io
 import itertools
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from datamodules.image_datamodule import DataError, ImageDataModule, LabelledImages
+from datamodules.image_datamodule import DataError, ImageDataModule
 from datamodules.pixels import to_unit_range
 from foundation.allocator import keep_freed_memory
 from jobs.building import build_callbacks, build_loggers, build_model, shorten_steps
@@ -30,6 +29,8 @@ from lightning_modules.generative_model import GenerativeModel
 from lightning_modules.image_model import ImageModel
 from lightning_modules.vaegan import VAEGAN
 from lightning_modules.values import Batch
+
+from .timing import StepTimer
 
 LOOPS = ("project", "bare", "notebook")
 
@@ -46,16 +47,16 @@ def ready(cfg: DictConfig) -> ImageDataModule:
 
 
 class Stopwatch(Callback):
-    """Times whole cycles: from the start of step `warm_up` to the start of the step `steps` later."""
+    """Times the steps within epochs: not the last of one, after which it is validated and saved."""
 
-    def __init__(self, warm_up: int, steps: int) -> None:
-        self.warm_up, self.last = warm_up, warm_up + steps
-        self.seconds = 0.0
+    def __init__(self, timer: StepTimer) -> None:
+        self.timer = timer
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Tensor, batch_idx: int) -> None:
-        if batch_idx in (self.warm_up, self.last):
-            wait_for(pl_module.device)
-            self.seconds = time.perf_counter() - self.seconds
+        if trainer.is_last_batch:
+            self.timer.pause(pl_module.device)
+        elif not self.timer.begins_step(pl_module.device):
+            trainer.should_stop = True
 
 
 class Terminal(io.StringIO):
@@ -65,12 +66,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def project(
-    cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int, watchers: Sequence[Callback] = ()
-) -> float:
-    """Seconds for `steps` of train.py's training: its callbacks, loggers and progress bar, nothing scored or drawn."""
+def project(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer, watchers: Sequence[Callback] = ()) -> bool:
+    """train.py's training: its callbacks, loggers and progress bar, nothing scored or drawn."""
+    if steps_of_an_epoch(cfg, datamodule) < 2:
+        raise SystemExit("error: an epoch of one batch is too short to time: data.batch_size=")
     keep_freed_memory()  # as train.py does
-    stopwatch = Stopwatch(warm_up, steps_of_an_epoch(cfg, datamodule, warm_up, steps))
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(Terminal()),
@@ -78,43 +78,33 @@ def project(
     ):
         cfg = cfg.copy()
         cfg.run_dir = cfg.trainer.default_root_dir = folder
-        callbacks = [*build_callbacks(cfg, datamodule), *watchers, stopwatch]
+        callbacks = [*build_callbacks(cfg, datamodule), *watchers, Stopwatch(timer)]
         seed_everything(cfg.seed, verbose=False)
         model = build_model(cfg.model, datamodule)
         if cfg.compile:
             model.compile_networks()
         trainer = instantiate(
-            cfg.trainer,
-            max_epochs=1,
-            callbacks=callbacks,
-            logger=build_loggers(cfg.logger),
-            limit_train_batches=stopwatch.last + 1,
+            cfg.trainer, max_epochs=10_000, callbacks=callbacks, logger=build_loggers(cfg.logger),
             enable_progress_bar=True,
-        )
+        )  # fmt: skip
         shorten_steps(trainer)
         trainer.fit(model, datamodule=datamodule)
-    return stopwatch.seconds * steps / (stopwatch.last - stopwatch.warm_up)
+    return True
 
 
-def steps_of_an_epoch(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> int:
-    """So many steps, or as many as one epoch has after those that warm up."""
-    images = len(datamodule.split("train").images)
-    per_epoch = -(-images // (cfg.data.batch_size * started_together()))
-    if per_epoch < warm_up + 2:
-        raise SystemExit(f"error: an epoch of {per_epoch} batches is too short to time: data.batch_size=")
-    return min(steps, per_epoch - warm_up - 1)
+def steps_of_an_epoch(cfg: DictConfig, datamodule: ImageDataModule) -> int:
+    return -(-len(datamodule.split("train").images) // (cfg.data.batch_size * started_together()))
 
 
-def bare(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
-    """Seconds for `steps` of a plain loop on tensors in memory."""
+def bare(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
+    """A plain loop on tensors in memory."""
     seed_everything(cfg.seed, verbose=False)
     device = device_of(cfg)
     model = build_model(cfg.model, datamodule).to(device).train()
     if cfg.compile:
         model.compile_networks()
-    data = LabelledImages(*(tensor.to(device) for tensor in datamodule.split("train")))
     step = bare_step(model, cfg.trainer.precision)
-    return timed(step, shuffled(data, cfg.data.batch_size), warm_up, steps)
+    return train(step, shuffled(datamodule, device), timer, device)
 
 
 def bare_step(model: ImageModel, precision: str) -> Callable[[Batch], Tensor]:
@@ -128,8 +118,8 @@ def bare_step(model: ImageModel, precision: str) -> Callable[[Batch], Tensor]:
     raise ValueError(f"no bare loop is written for {type(model).__name__}")
 
 
-def notebook(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
-    """Seconds for `steps` as in most notebooks: transforms sample by sample, the loss read back from each step, another
+def notebook(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
+    """As in most notebooks: transforms sample by sample, the loss read back from each step, another
     generator forward for the generator's step, unfused Adam, the default memory layout.
     """
     seed_everything(cfg.seed, verbose=False)
@@ -141,20 +131,22 @@ def notebook(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: 
     model = build_model(cfg.model, datamodule).to(device, memory_format=torch.contiguous_format).train()
     precision = cfg.trainer.precision
     step = NotebookGANStep(model, precision) if isinstance(model, GAN) else bare_step(model, precision)
-    dataset = TransformedSamples(datamodule.split("train"), signed=isinstance(model, GAN))
+    dataset = TransformedSamples(datamodule, signed=isinstance(model, GAN))
     loader = DataLoader(dataset, batch_size=cfg.data.batch_size, shuffle=True)
     batches = (Batch(images.to(device), labels.to(device)) for _ in itertools.count() for images, labels in loader)
-    return timed(lambda batch: step(batch).detach().cpu(), batches, warm_up, steps)
+    return train(lambda batch: step(batch).detach().cpu(), batches, timer, device)
 
 
 class TransformedSamples(Dataset):
     """Samples as torchvision's data sets give them: each time a PIL image of the array, then its transforms."""
 
-    def __init__(self, data: LabelledImages, signed: bool) -> None:
+    def __init__(self, datamodule: ImageDataModule, signed: bool) -> None:
+        data = datamodule.split("train")
         self.arrays = data.images.permute(0, 2, 3, 1).squeeze(-1).numpy()  # (H, W) or (H, W, 3)
         self.labels = data.labels.tolist()
+        mirrored = [transforms.RandomHorizontalFlip()] if datamodule.horizontal_flip else []
         to_signed = [transforms.Normalize(0.5, 0.5)] if signed else []
-        self.transform = transforms.Compose([transforms.ToTensor(), *to_signed])
+        self.transform = transforms.Compose([*mirrored, transforms.ToTensor(), *to_signed])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -163,23 +155,18 @@ class TransformedSamples(Dataset):
         return self.transform(Image.fromarray(self.arrays[index])), self.labels[index]
 
 
-def shuffled(data: LabelledImages, batch_size: int) -> Iterator[Batch]:
+def shuffled(datamodule: ImageDataModule, device: torch.device) -> Iterator[Batch]:
     """Batches of float images in [0, 1], in a new order each epoch, without end."""
+    images, labels = (tensor.to(device) for tensor in datamodule.split("train"))
     while True:
-        for index in torch.randperm(len(data.images), device=data.images.device).split(batch_size):
-            yield Batch(to_unit_range(data.images[index]), data.labels[index])
+        for index in torch.randperm(len(images), device=device).split(datamodule.batch_size):
+            yield Batch(to_unit_range(datamodule.as_seen_in_training(images[index])), labels[index])
 
 
-def timed(step: Callable[[Batch], Tensor], batches: Iterator[Batch], warm_up: int, steps: int) -> float:
-    """Seconds for `steps`, after `warm_up` that don't count."""
-    for _ in range(warm_up):
-        loss = step(next(batches))
-    wait_for(loss.device)
-    start = time.perf_counter()
-    for _ in range(steps):
+def train(step: Callable[[Batch], Tensor], batches: Iterator[Batch], timer: StepTimer, device: torch.device) -> bool:
+    while timer.begins_step(device):
         step(next(batches))
-    wait_for(loss.device)
-    return time.perf_counter() - start
+    return True
 
 
 class OneOptimizerStep:
@@ -303,8 +290,3 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 def device_of(cfg: DictConfig) -> torch.device:
     return Trainer(accelerator=cfg.trainer.accelerator, devices=1, logger=False, barebones=True).strategy.root_device
-
-
-def wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.cost import Machine, Network, ring_bytes
-from benchmarks.loops import wait_for
 from benchmarks.throughput import matrix_product_rate
+from benchmarks.timing import wait_for
 
 TRIAD = 2**24  # numbers of each of its three arrays, 64 MiB: more than caches hold
 STARTS = 1000

@@ -3,9 +3,9 @@
 import contextlib
 import importlib.util
 import io
+import itertools
 import logging
 import tempfile
-import time
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from jobs.building import build_model
 from lightning_modules.vae import VAE
 from lightning_modules.values import Batch
 
+from .timing import StepTimer
+
 PEERS = ("pythae",)
 
 
@@ -28,8 +30,8 @@ def check_installed(peers: list[str]) -> None:
             raise SystemExit(f"error: --peers {peer}: it is not installed here; pip install {peer}")
 
 
-def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
-    """Seconds for `steps` of pythae's trainer, with its progress bar; None for models that it can't train.
+def pythae(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
+    """pythae's trainer, with its progress bar; not for models that it can't train.
 
     The networks, the loss and fused Adam are ours, so that trainers are compared. It keeps no average of weights, and
     its images lie in memory as floats, as it wants them.
@@ -45,7 +47,7 @@ def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: in
     seed_everything(cfg.seed, verbose=False)
     model = build_model(cfg.model, datamodule).train()
     if not isinstance(model, VAE):
-        return None
+        return False
     objective = model.objective
 
     class Wrapped(torch.nn.Module):
@@ -62,19 +64,20 @@ def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: in
         def update(self) -> None:
             pass
 
+    class Ended(Exception):
+        pass
+
     class Stopwatch(TrainingCallback):
-        batches, seconds = 0, 0.0
+        def on_train_step_begin(self, *_: Any, **__: Any) -> None:  # of an epoch: a step is one, to pythae
+            self.on_train_step_end()
 
         def on_train_step_end(self, *_: Any, **__: Any) -> None:
-            self.batches += 1
-            if self.batches in (warm_up, warm_up + steps):
-                self.seconds = time.perf_counter() - self.seconds
+            if not timer.begins_step(torch.device(trainer.device)):
+                raise Ended
 
     images, labels = datamodule.split("train")
-    count = (warm_up + steps) * cfg.data.batch_size
-    chosen = torch.arange(count) % len(images)
-    stopwatch = Stopwatch()
     with (
+        contextlib.suppress(Ended),
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
@@ -88,8 +91,9 @@ def pythae(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: in
             num_epochs=1,
             no_cuda=cfg.trainer.accelerator == "cpu",
         )
-        data = BaseDataset(to_unit_range(images[chosen]), labels[chosen])
-        trainer = BaseTrainer(Wrapped(), data, training_config=training, callbacks=[stopwatch])
+        data = BaseDataset(to_unit_range(images), labels)
+        trainer = BaseTrainer(Wrapped(), data, training_config=training, callbacks=[Stopwatch()])
         trainer.prepare_training()
-        trainer.train_step(1)
-    return stopwatch.seconds
+        for epoch in itertools.count(1):
+            trainer.train_step(epoch)
+    return True

@@ -27,7 +27,7 @@ from benchmarks import loops
 from benchmarks.cost import Cost, Machine, Network, StepCounter, Work, cost_of, work_of
 from benchmarks.hosts import several_hosts, why_not
 from benchmarks.machine import measured_machine
-from benchmarks.throughput import WARM_UP
+from benchmarks.timing import WARM_UP, seconds_of
 from callbacks.run_recorder import peak_memory_bytes, reset_peak_memory
 from datamodules.image_datamodule import LabelledImages, TensorImageDataset
 from jobs.building import facts_of
@@ -103,7 +103,7 @@ def trained(arguments: argparse.Namespace, *overrides: str) -> Row:
     steps, warm_up = (max(2, number * USUAL_BATCH // cfg.data.batch_size) for number in (arguments.steps, WARM_UP))
     steps, warm_up = min(steps, arguments.steps), min(warm_up, WARM_UP)  # large batches are timed by fewer steps
     reset_peak_memory()
-    seconds = loops.project(cfg, datamodule, warm_up, steps) / steps
+    seconds = seconds_of(loops.project, cfg, datamodule, warm_up, steps) / steps
     peak = peak_memory_bytes()
     return compared(cfg.data.batch_size / seconds, work, machine) | {"peak MiB": peak / 2**20}
 

@@ -1,6 +1,6 @@
 """Images per second of training: this project, a bare PyTorch loop, a notebook's loop, and the arithmetic's limit.
 
-Each loop runs in a process of its own, in turns.
+Each loop runs in a process of its own; they take turns, of some steps each, so that what slows the machine slows all.
 
 python benchmarks/throughput.py             # every cell of {vae, gan} × {mlp, conv} × {mnist, imagenette}
 python benchmarks/throughput.py vae mlp mnist --peers pythae --variants compiled_step fused_backward
@@ -21,8 +21,9 @@ import torch
 from omegaconf import DictConfig
 
 from benchmarks import loops, peers, variants
-from benchmarks.apart import timed_apart
+from benchmarks.apart import Timed, median_ratio, timed_in_turns
 from benchmarks.cost import StepCounter
+from benchmarks.timing import wait_for
 from datamodules.image_datamodule import ImageDataModule
 from datamodules.pixels import to_unit_range
 from jobs.building import build_model
@@ -30,7 +31,6 @@ from jobs.composition import composed
 from lightning_modules.values import Batch
 
 MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette")
-WARM_UP = 5  # steps
 
 
 def main() -> None:
@@ -52,8 +52,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("filters", nargs="*", help="only cells that have all these words: vae gan mlp conv mnist …")
-    parser.add_argument("--images", type=int, default=4000, help="images that each timed run trains on")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each loop, in turns; the table has medians")
+    parser.add_argument("--images", type=int, default=4000, help="images that each loop is timed on")
+    parser.add_argument("--turns", type=int, default=20, help="in which it trains on them; the table has medians")
+    parser.add_argument("--warm-up", type=int, default=20, help="steps before, which don't count")
     parser.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"])
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; default: one for each core")
@@ -61,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--overrides", nargs="*", default=[], help="further choices, as train.py takes them")
     parser.add_argument("--peers", nargs="+", default=[], choices=peers.PEERS, help="other projects' trainers too")
     parser.add_argument("--variants", nargs="+", default=[], choices=variants.VARIANTS, help="of the bare loop, too")
-    parser.add_argument("--json", type=Path, help="write every run's seconds to this file too")
+    parser.add_argument("--json", type=Path, help="write every turn's seconds to this file too")
     return parser.parse_args()
 
 
@@ -85,52 +86,40 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
     )  # fmt: skip
     datamodule = loops.ready(cfg)
     batch_size = min(cfg.data.batch_size, len(datamodule.split("train").images))
-    steps = max(1, arguments.images // batch_size)
+    steps = max(1, arguments.images // (batch_size * arguments.turns))
     chosen = {name: getattr(loops, name) for name in loops.LOOPS}
     chosen |= {name: getattr(peers, name) for name in arguments.peers}
     chosen |= {name: getattr(variants, name) for name in arguments.variants}
-    seconds: dict[str, list[float]] = {name: [] for name in chosen}
-    memory = dict.fromkeys(chosen, 0)
-    for _, (name, loop) in itertools.product(range(arguments.repeats), chosen.items()):
-        taken, peak = timed_apart(loop, cfg, WARM_UP, steps, arguments.threads)
-        if taken is not None:
-            seconds[name].append(taken)
-        memory[name] = max(memory[name], peak)
-    seconds = {name: taken for name, taken in seconds.items() if taken}  # without what can't train this model
+    timed = timed_in_turns(chosen, cfg, arguments.warm_up, steps, arguments.turns, arguments.threads)
     flops = flops_per_image(cfg, datamodule)
     rate = matrix_product_rate(loops.device_of(cfg), arguments.precision)
     return {
         "cell": " ".join(cell),
         "batch_size": batch_size,
         "precision": arguments.precision,
-        "images_per_second": {
-            name: {
-                "median": batch_size * steps / statistics.median(taken),
-                "lowest": batch_size * steps / max(taken),
-                "highest": batch_size * steps / min(taken),
-            }
-            for name, taken in seconds.items()
-        },
-        "of_bare": median_ratio(seconds["bare"], seconds["project"]),
-        "of_notebook": median_ratio(seconds["notebook"], seconds["project"]),
-        "of_peers": {
-            name: median_ratio(seconds[name], seconds["project"]) for name in arguments.peers if name in seconds
-        },
+        "images_per_second": {name: speeds(batch_size * steps, each) for name, each in timed.items()},
+        "of_bare": median_ratio(timed["bare"], timed["project"]),
+        "of_notebook": median_ratio(timed["notebook"], timed["project"]),
+        "of_peers": {name: median_ratio(timed[name], timed["project"]) for name in arguments.peers if name in timed},
         "variants_of_bare": {
-            name: median_ratio(seconds["bare"], seconds[name]) for name in arguments.variants if name in seconds
+            name: median_ratio(timed["bare"], timed[name]) for name in arguments.variants if name in timed
         },
         "loader_images_per_second": loader_rate(datamodule),
         "flops_per_image": flops,
         "matrix_product_flops_per_second": rate,
         "limit_images_per_second": rate / flops,
-        "peak_memory_bytes": memory,
-        "seconds": seconds,
+        "peak_memory_bytes": {name: each.peak_memory for name, each in timed.items()},
+        "seconds": {name: each.seconds for name, each in timed.items()},
     }
 
 
-def median_ratio(theirs: list[float], ours: list[float]) -> float:
-    """How many times as fast ours is, run beside run: what slows the machine for a while slows both."""
-    return statistics.median(their / our for their, our in zip(theirs, ours, strict=True))
+def speeds(images: int, timed: Timed) -> dict[str, float]:
+    """Of turns of so many images."""
+    return {
+        "median": images / statistics.median(timed.seconds),
+        "lowest": images / max(timed.seconds),
+        "highest": images / min(timed.seconds),
+    }
 
 
 def flops_per_image(cfg: DictConfig, datamodule: ImageDataModule) -> float:
@@ -157,10 +146,10 @@ def matrix_product_rate(
     factor = torch.randn(size, size, device=device, dtype=kind)
     taken = []
     for _ in range(repeats):
-        loops.wait_for(device)
+        wait_for(device)
         start = time.perf_counter()
         factor @ factor
-        loops.wait_for(device)
+        wait_for(device)
         taken.append(time.perf_counter() - start)
     return 2 * size**3 / of_repeats(taken)
 

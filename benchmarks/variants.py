@@ -9,44 +9,42 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datamodules.image_datamodule import ImageDataModule, LabelledImages
+from datamodules.image_datamodule import ImageDataModule
 from foundation.allocator import keep_freed_memory
 from jobs.building import build_model
 
-from .loops import OneOptimizerStep, bare, bare_step, device_of, shuffled, timed
+from .loops import OneOptimizerStep, bare, bare_step, device_of, shuffled, train
+from .timing import StepTimer
 
 VARIANTS = ("kept_memory", "compiled_step", "fused_backward")
 
 
-def kept_memory(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float:
-    """Seconds of the bare loop with freed memory kept, as this project's programs keep it."""
+def kept_memory(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
+    """The bare loop with freed memory kept, as this project's programs keep it."""
     keep_freed_memory()
-    return bare(cfg, datamodule, warm_up, steps)
+    return bare(cfg, datamodule, timer)
 
 
-def compiled_step(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
-    """Seconds of the bare loop with networks and loss compiled as one function, and the optimizer's step as another.
+def compiled_step(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
+    """The bare loop with networks and loss compiled as one function, and the optimizer's step as another.
 
-    None for models with more than one optimizer: the gradient of a penalty's gradient can't be compiled.
+    Not for models with more than one optimizer: the gradient of a penalty's gradient can't be compiled.
     """
-    return variant(with_compiled_step, cfg, datamodule, warm_up, steps)
+    return variant(with_compiled_step, cfg, datamodule, timer)
 
 
-def fused_backward(cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int) -> float | None:
-    """Seconds of the bare loop where every weight is stepped, and its gradient freed, as soon as that is known."""
-    return variant(with_fused_backward, cfg, datamodule, warm_up, steps)
+def fused_backward(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
+    """The bare loop where every weight is stepped, and its gradient freed, as soon as that is known."""
+    return variant(with_fused_backward, cfg, datamodule, timer)
 
 
-def variant(
-    change: Callable[[Any], bool], cfg: DictConfig, datamodule: ImageDataModule, warm_up: int, steps: int
-) -> float | None:
+def variant(change: Callable[[Any], bool], cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
     seed_everything(cfg.seed, verbose=False)
     device = device_of(cfg)
     step = bare_step(build_model(cfg.model, datamodule).to(device).train(), cfg.trainer.precision)
     if not change(step):
-        return None
-    data = LabelledImages(*(tensor.to(device) for tensor in datamodule.split("train")))
-    return timed(step, shuffled(data, cfg.data.batch_size), warm_up, steps)
+        return False
+    return train(step, shuffled(datamodule, device), timer, device)
 
 
 def with_compiled_step(step: Any) -> bool:
