@@ -16,10 +16,10 @@ from omegaconf import DictConfig, ListConfig
 
 from foundation.errors import ConfigError
 from foundation.extras import require
-from jobs.command_line import Stopped, end_with_threads, ended_by_signals
 from jobs.config_check import check
 from jobs.hub import is_on_hub, local_folder
 from jobs.machine import device_of
+from jobs.stopping import Stopped, end_with_threads, ended_by_signals
 
 from .explored_run import ExploredRun
 from .real_images import RealImages

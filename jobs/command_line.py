@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn, TypeGuard
 
 from hydra._internal.utils import get_args_parser
@@ -38,6 +37,7 @@ from .paths import expanded
 from .processes import is_first_process, leave_allocation_alone
 from .run_start import unwritable
 from .spelling import what_is_wrong
+from .stopping import Stopped, print_stopped
 from .sweep_jobs import has_several_values, left_to_jobs
 from .sweeps import register_folder_name, resumed
 
@@ -50,26 +50,6 @@ TRACEBACK_SWITCH = "HYDRA_FULL_ERROR"
 OWN_SWITCH = "VAE_VS_GAN_FULL_ERROR"  # what that was before `run` set it, for the processes that Lightning starts
 GIVEN = None if is_first_process() else os.environ.get(OWN_SWITCH)
 WANTS_TRACEBACK = (GIVEN or os.environ.get(TRACEBACK_SWITCH)) == "1"
-
-
-REPEAT_AFTER = 5.0  # seconds
-ENDING = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}  # what a person calls them
-REPETITION = [signal.SIGALRM] if hasattr(signal, "SIGALRM") else []  # not on Windows
-LOSS_OF_CHILDREN = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []
-
-
-class Stopped(SystemExit):
-    """The program was ended by a signal; its exit code is a shell's for that."""
-
-    code: int
-
-    def __init__(self, number: int, advice: str) -> None:
-        super().__init__(number, advice)
-        self.code = 128 + number
-        self.advice = advice
-
-    def __str__(self) -> str:
-        return f"stopped by {ENDING[signal.Signals(self.args[0])]}"
 
 
 def command_of_run() -> str | None:
@@ -166,26 +146,6 @@ def run(main: Callable[[], None], config: str = "config") -> None:
         end_at_ctrl_c()
 
 
-def print_stopped(end: Stopped) -> None:
-    if is_first_process():  # the others are stopped by the same key
-        print(f"{end}; {end.advice}", file=sys.stderr)
-
-
-def end_with_threads(end: Stopped, clean_up: Callable[[], object]) -> NoReturn:
-    """End a stopped program whose other threads may still compute, once it has cleaned up.
-
-    Python itself, before 3.14, would end a thread that is in the middle of a tensor operation by unwinding its stack,
-    which C++ answers by aborting the program.
-    """
-    if REPETITION:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # or the signal would cut cleaning up short
-    clean_up()
-    print_stopped(end)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(end.code)
-
-
 def end_at_ctrl_c() -> NoReturn:
     if is_first_process():
         print("stopped by Ctrl-C", file=sys.stderr)
@@ -214,41 +174,6 @@ def composing(overrides: Sequence[str], config: str) -> DictConfig:
     given = get_args_parser().parse_args(sys.argv[1:])
     places = [f"hydra.searchpath=[file://{Path(given.config_dir).resolve()}]"] if given.config_dir else []
     return load([*places, *overrides], given.config_name or config)
-
-
-@contextmanager
-def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C end what is inside at once, with advice what to do next.
-
-    Lightning only notes the first, looks at its note between batches, and then ends with 0, as if all were done; at
-    the second it ends with 1, and without a word. Here a second one changes nothing, since it would cut short what
-    is still to be written or removed; what hangs there is cut short by the repetition of the first. Where there is no
-    alarm to repeat it (Windows), the second one does that.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
-        yield
-        return
-    first: list[int] = []
-
-    def end(signum: int, frame: FrameType | None) -> None:
-        if first and REPETITION and signum not in REPETITION:
-            return
-        first.append(signum)
-        if REPETITION:  # compiled code, in whose call the signal may arrive, can swallow an exception
-            signal.setitimer(signal.ITIMER_REAL, REPEAT_AFTER)
-        for number in LOSS_OF_CHILDREN:  # PyTorch raises where a loader's worker is lost: who ends a group ends it, too
-            signal.signal(number, lambda signum, frame: None)  # until Lightning puts its own back
-        raise Stopped(first[0], advice())
-
-    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # a background job's
-    before = {number: signal.signal(number, end) for number in [*heard, *REPETITION]}
-    try:
-        yield
-    finally:
-        if REPETITION:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def end_with(error: Exception) -> NoReturn:

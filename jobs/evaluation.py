@@ -32,7 +32,6 @@ from run_folder.records import (
 )
 
 from .building import build_observers, check_makes_images
-from .command_line import ended_by_signals
 from .config_check import check
 from .given_images import complete, score_images
 from .hub import is_on_hub, local_folder
@@ -44,6 +43,7 @@ from .restoring import restored_model
 from .run_data import check_same_data
 from .run_start import sole_use
 from .samples import check_out, read_latents, write_samples
+from .stopping import ended_by_signals
 from .summary import score_table
 from .trained_model import trained_model
 

@@ -20,7 +20,7 @@ from run_folder.layout import CHECKPOINTS, LAST, tested_checkpoint
 from run_folder.settings import as_dict
 
 from .batch_check import check_batches
-from .command_line import command_to_resume, ended_by_signals
+from .command_line import command_to_resume
 from .config_check import check
 from .machine import (
     LostProcessError,
@@ -39,6 +39,7 @@ from .processes import started_by_engine
 from .resuming import OWN_LAST, Resumption
 from .run_data import save_data
 from .run_start import claim, save_config
+from .stopping import ended_by_signals
 from .summary import summary
 from .tracked_run import begin_tracking, how_to_look, tracking
 

@@ -14,8 +14,8 @@ from foundation.locks import InUseError
 from run_folder.layout import CONFIG, STATUS, SWEEP
 from run_folder.records import EndRecord, finished_record, project_version, write_record
 
-from .command_line import Stopped
 from .requeued import REQUEUED
+from .stopping import Stopped
 from .waiting_jobs import remove_record
 
 

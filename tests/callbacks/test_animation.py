@@ -10,7 +10,7 @@ from PIL import Image
 
 from callbacks import animation
 from callbacks.animation import ENCODINGS, encoded, on_one_canvas, opened, webp
-from jobs.command_line import Stopped
+from jobs.stopping import Stopped
 
 MLP = ["network=mlp", "network.encoder.width=16", "network.decoder.width=16", "scores=none"]
 

@@ -36,9 +36,7 @@ from foundation.programs import override
 from jobs.command_line import (
     OWN_SWITCH,
     TRACEBACK_SWITCH,
-    Stopped,
     end_with,
-    ended_by_signals,
     is_of_hydras_folder,
     is_the_users,
     message_of,
@@ -46,6 +44,7 @@ from jobs.command_line import (
     run,
 )
 from jobs.run_start import claim, save_config, sole_use
+from jobs.stopping import Stopped, ended_by_signals
 from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
 
@@ -442,7 +441,7 @@ def test_program_ends_with_exit_code_one_and_no_traceback(tmp_path: Path):
 def test_signal_whose_exception_is_swallowed_ends_the_program_all_the_same(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("jobs.command_line.REPEAT_AFTER", 0.05)
+    monkeypatch.setattr("jobs.stopping.REPEAT_AFTER", 0.05)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     swallowed = 0
     try:
@@ -488,7 +487,7 @@ def test_programs_keep_the_memory_that_they_free(program, arguments: list[str], 
 
 LOADING = """
 import signal, time, torch
-from jobs.command_line import ended_by_signals
+from jobs.stopping import ended_by_signals
 from torch.utils.data import DataLoader
 
 with ended_by_signals(lambda: "resume"):
@@ -517,7 +516,7 @@ def test_end_of_a_process_group_is_not_taken_for_the_loss_of_workers():
 
 COMPUTING = """
 import os, signal, threading, time, torch
-from jobs.command_line import Stopped, end_with_threads, ended_by_signals
+from jobs.stopping import Stopped, end_with_threads, ended_by_signals
 
 def compute():
     while True:
@@ -540,7 +539,7 @@ with ended_by_signals(lambda: "nothing is lost"):
 
 
 def test_stopped_program_whose_threads_compute_cleans_up_and_ends_with_its_code():
-    program = f"import jobs.command_line; jobs.command_line.REPEAT_AFTER = 0.2\n{COMPUTING}"
+    program = f"import jobs.stopping; jobs.stopping.REPEAT_AFTER = 0.2\n{COMPUTING}"
     result = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout) == (128 + signal.SIGTERM, "cleaned up\n"), result.stderr
     assert result.stderr == "stopped by SIGTERM; nothing is lost\n"

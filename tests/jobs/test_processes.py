@@ -10,9 +10,10 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from foundation.errors import ConfigError
 from jobs import machine
-from jobs.command_line import Stopped, run
+from jobs.command_line import run
 from jobs.composition import composed
 from jobs.processes import RANKS, is_first_process, leave_allocation_alone, started_together
+from jobs.stopping import Stopped
 
 
 @pytest.fixture(autouse=True)
