@@ -59,6 +59,10 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
     before = {number: signal.signal(number, end) for number in [*heard, *REPETITION]}
     try:
         yield
+    except BaseException as error:
+        if first and not isinstance(error, Stopped):  # what came of it, where it was swallowed on its way out
+            raise Stopped(first[0], advice()) from error
+        raise
     finally:
         if REPETITION:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,5 +1,6 @@
 """Bad input: exit code, one clear message, no traceback, nothing trained, nothing lost."""
 
+import contextlib
 import errno
 import json
 import os
@@ -470,6 +471,16 @@ def test_second_signal_does_not_cut_short_what_the_first_leaves_to_be_done():
             time.sleep(0.01)
             done.append("cleaned up")
     assert done == ["cleaned up"] and caught.value.code == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("ending", [SystemExit(), AttributeError("half torn down")])  # the first is Lightning's
+def test_a_signal_that_is_swallowed_ends_the_program_with_its_advice_at_the_next_error(ending: BaseException):
+    with pytest.raises(Stopped) as caught, ended_by_signals(lambda: "go on with: this"):
+        with contextlib.suppress(Stopped):  # as Python does in a `__del__`
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        raise ending
+    assert (caught.value.code, caught.value.advice) == (128 + signal.SIGTERM, "go on with: this")
 
 
 @pytest.mark.parametrize(
