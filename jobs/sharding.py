@@ -87,6 +87,11 @@ class Sharding(GradientAveraging):
         for sharded in self._sharded:
             sharded.gather()
 
+    def teardown(self) -> None:
+        for sharded in self._sharded:  # one that was stopped in its forward pass lets no whole weights go otherwise
+            sharded.network.set_reshard_after_forward(True)
+        super().teardown()
+
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Whole weights, in the first process, which writes them."""
         kept = self.is_global_zero

@@ -101,6 +101,23 @@ def mean_of_partial_gradients() -> list[list[float] | None]:
     GradientMean(parameters)()
     return [None if p.grad is None else p.grad.tolist() for p in parameters]
 
+def error_in_forward_pass(choices):
+    convolve, calls = torch.nn.Conv2d.forward, []
+
+    def failing(self, images):
+        calls.append(1)
+        if len(calls) == 6:  # in the second step or a later one
+            raise KeyError("here")
+        return convolve(self, images)
+
+    torch.nn.Conv2d.forward = failing
+    try:
+        trained(choices, Sharding())
+    except Exception as error:
+        return repr(error)
+    finally:
+        torch.nn.Conv2d.forward = convolve
+
 found = {{}}
 models, sharded = map(json.loads, sys.argv[1:])
 for name, choices in models.items():
@@ -141,6 +158,7 @@ for name in sharded[:2]:
             found[name][f"{{before}} by {{type(strategy).__name__}}"] = close(
                 resumed, uninterrupted, 0.0 if before == name and isinstance(strategy, Sharding) else 1e-4
             )
+found["error"] = error_in_forward_pass(models[sharded[0]])
 found["partial"] = mean_of_partial_gradients()
 with open(f"rank_{{dist.get_rank()}}.json", "w") as file:
     json.dump(found, file)
@@ -223,6 +241,11 @@ def test_checkpoint_of_shares_is_one_of_a_single_process(name: str, folder: Path
         optimizer.load_state_dict(state)
         for parameter, moments in optimizer.state.items():
             assert moments["exp_avg"].stride() == parameter.stride()  # by which fused optimizers pair them
+
+
+@pytest.mark.slow
+def test_what_ended_a_forward_pass_is_not_hidden_by_weights_that_are_still_whole(folder: Path):
+    assert [found["error"] for found in found_in(folder)] == ["KeyError('here')"] * 2
 
 
 @pytest.mark.parametrize(
