@@ -1,5 +1,6 @@
 """Sweeps as people run them: presets, a stopped one resumed, launchers for many jobs at once, and their objective."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -200,6 +202,40 @@ def test_jobs_run_beside_each_other(launcher: str, tmp_path: Path):
     runs = [run for place in ("auto", "cpu") for run in tmp_path.glob(f"sweep/*data.device-{place}*")]
     assert len(runs) == 2 and all((run / "metrics.json").is_file() for run in runs)
     assert (tmp_path / "sweep" / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_jobs_are_in_other_processes_is_told_to_end(tmp_path: Path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install -e '.[joblib]'")
+    command = [
+        sys.executable, str(PROJECT / "train.py"), "-m", "seed=0,1", *SHORT, "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2", "trainer.max_epochs=100000", "hydra.sweep.dir=sweep",
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as sweep:
+        try:
+            until(lambda: len(list(tmp_path.glob("sweep/*/*/checkpoints/last.ckpt"))) == 2)
+            sweep.terminate()
+            _, said = sweep.communicate(timeout=60)
+            resume = f"stopped by SIGTERM; go on with: python train.py sweep.resume={tmp_path / 'sweep'}"
+            assert (sweep.returncode, resume in said) == (128 + signal.SIGTERM, True), said
+            until(lambda: not processes_of(sweep.pid))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(sweep.pid, signal.SIGKILL)
+
+
+def until(is_so: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def processes_of(group: int) -> list[str]:
+    """The commands of a process group, but for those that have ended."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return [rest[-1] for found, state, *rest in rows if int(found) == group and not state.startswith("Z")]
 
 
 @pytest.mark.parametrize(
