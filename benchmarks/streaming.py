@@ -9,6 +9,7 @@ Images of a CPU second, of all these processes, say what a loader costs where ot
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from datamodules.shard_writing import write_shards
 from datamodules.sources import Source
 from datamodules.stream import Stream
 
+SHARDS, MAPPED, PARTIAL, FACTS = "shards", "mapped.npy", "mapped.npy.partial", "benchmark.json"  # what its folder has
 HELD_OUT = 1000  # images of val, and as many of test
 POOL = 2**24  # random bytes, of which every image is a piece: as good as noise for what is measured
 
@@ -78,17 +80,49 @@ def main() -> None:
     if arguments.only:
         print(json.dumps(measured(arguments)))
         return
+    check_folder(arguments)
     write(arguments)
     rows: dict[str, list[dict[str, float]]] = {}
     for _ in range(arguments.repeats):
         for name in names(arguments):
             command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
-            ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            ended = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            if ended.returncode:
+                sys.exit(ended.returncode)
             rows.setdefault(name, []).append(json.loads(ended.stdout.splitlines()[-1]))
             print(name, rows[name][-1], flush=True)
     show(rows)
     if not arguments.keep:
-        shutil.rmtree(arguments.folder)
+        remove(arguments.folder)
+
+
+def check_folder(arguments: argparse.Namespace) -> None:
+    """End the program unless its folder is new, empty, or of an earlier run on the same images."""
+    folder, facts = arguments.folder, facts_of(arguments)
+    if folder.exists() and not folder.is_dir():
+        raise SystemExit(f"error: {folder} is no folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FACTS).write_text(json.dumps(facts))
+    others = sorted(path.name for path in folder.iterdir() if path.name not in (SHARDS, MAPPED, PARTIAL, FACTS))
+    if others or not (folder / FACTS).is_file():
+        named = f", such as {others[0]}" if others else ""
+        raise SystemExit(f"error: {folder} has files of another kind{named}: name a new folder, for it is removed")
+    if (found := json.loads((folder / FACTS).read_text())) != facts:
+        raise SystemExit(f"error: {folder} was made with {found}, and {facts} are asked for: name a new folder")
+
+
+def facts_of(arguments: argparse.Namespace) -> dict[str, int]:
+    return {"images": arguments.images, "image_size": arguments.image_size}
+
+
+def remove(folder: Path) -> None:
+    """What a run has made, and the folder if that was all."""
+    shutil.rmtree(folder / SHARDS)
+    for name in (MAPPED, FACTS):
+        (folder / name).unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def parse() -> argparse.Namespace:
@@ -113,7 +147,7 @@ def names(arguments: argparse.Namespace) -> list[str]:
 def write(arguments: argparse.Namespace) -> None:
     """Shards and a mapped file of the same images, unless they are there."""
     source = Noise(arguments.images, arguments.image_size)
-    shards, mapped = arguments.folder / "shards", arguments.folder / "mapped.npy"
+    shards, mapped = arguments.folder / SHARDS, arguments.folder / MAPPED
     shape = (3, arguments.image_size, arguments.image_size)
     if not (shards / "images.json").exists():
         shards.mkdir(parents=True, exist_ok=True)
@@ -121,11 +155,13 @@ def write(arguments: argparse.Namespace) -> None:
         write_shards(source, shards, shape, 32, {})
         print(f"{arguments.images / (time.perf_counter() - start):,.0f} images a second written as shards", flush=True)
     if not mapped.exists():
-        array = open_memmap(mapped, mode="w+", dtype=np.uint8, shape=(arguments.images, *shape))
+        partial = arguments.folder / PARTIAL  # has its full size at once, as zeros
+        array = open_memmap(partial, mode="w+", dtype=np.uint8, shape=(arguments.images, *shape))
         block = source.block()
         for start in range(0, arguments.images, len(block)):
             array[start : start + len(block)] = block[: arguments.images - start]
         array.flush()
+        partial.rename(mapped)
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, float]:
@@ -143,11 +179,11 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
 def loader_of(arguments: argparse.Namespace) -> Iterable[Any]:
     kind, _, workers = arguments.only.partition(" ")
     if kind == "stream":
-        stream = Stream(str(arguments.folder / "shards"), batch_size=arguments.batch_size, seed=0, split_seed=0,
+        stream = Stream(str(arguments.folder / SHARDS), batch_size=arguments.batch_size, seed=0, split_seed=0,
                         device="cpu", horizontal_flip=False, binarize=False, num_drawn=1000, num_workers=int(workers),
                         cache_gb=1)  # fmt: skip
         return stream.train_dataloader()
-    array = np.load(arguments.folder / "mapped.npy", mmap_mode="r")
+    array = np.load(arguments.folder / MAPPED, mmap_mode="r")
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")
     images = torch.from_numpy(array[: arguments.in_memory].copy() if kind == "memory" else array)
     data = TensorImageDataset(LabelledImages(images, torch.arange(len(images)) % 10))
@@ -168,8 +204,10 @@ def timed(loader: Iterable[Any], seconds: float) -> dict[str, float]:
         count += len(images)
         if time.perf_counter() - start > seconds:
             break
-    per_cpu_second = count / (cpu_seconds() - cpu)
-    return {"images_per_second": count / (time.perf_counter() - start), "images_per_cpu_second": per_cpu_second}
+    taken, cpu_taken = time.perf_counter() - start, cpu_seconds() - cpu
+    if cpu_taken <= 0:
+        raise SystemExit(f"error: {count} images are too few to time: --images")
+    return {"images_per_second": count / taken, "images_per_cpu_second": count / cpu_taken}
 
 
 def watch(peak: list[float], ended: threading.Event) -> None:
