@@ -4,7 +4,9 @@ They train side by side, but take turns: while one has a block of steps timed, t
 for a while slows all of them.
 """
 
+import contextlib
 import multiprocessing
+import signal
 import statistics
 import time
 import traceback
@@ -37,7 +39,7 @@ class Timed(NamedTuple):
 
 
 class Failure(NamedTuple):
-    traceback: str
+    message: str
 
 
 class LostLoop(RuntimeError):
@@ -61,6 +63,7 @@ def timed_in_turns(
     finally:
         for each in started.values():
             each.process.kill()
+            each.process.join()
 
 
 class Started:
@@ -80,30 +83,40 @@ class Started:
     def take_turn(self, steps: int) -> float:
         """Seconds that so many steps took."""
         time.sleep(BREATH)
-        self.connection.send(steps)
-        return float(self._answer())
+        return float(self._asked(steps))
 
     def end(self) -> int:
-        """Its peak memory, bytes."""
-        self.connection.send(0)
-        return int(self._answer())
+        """Its peak memory, bytes, once it has ended."""
+        peak = int(self._asked(0))
+        self.process.join()
+        return peak
+
+    def _asked(self, steps: int) -> Any:
+        with contextlib.suppress(ConnectionError):  # its answer says why
+            self.connection.send(steps)
+        return self._answer()
 
     def _answer(self) -> Any:
         try:
             answer = self.connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise LostLoop(f"the process of the loop {self.name} ended") from None
         if isinstance(answer, Failure):
-            raise LostLoop(f"the loop {self.name} failed:\n{answer.traceback}")
+            raise LostLoop(f"the loop {self.name} failed: {answer.message}")
         return answer
 
 
 def run(connection: Connection, loop: Loop, cfg: DictConfig, threads: int | None) -> None:
     """A loop's process. It sends None when it is ready to step, the seconds of each block, and at last a size."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is ended by who has started it
     try:
         train(connection, loop, cfg, threads)
+    except SystemExit as end:
+        connection.send(Failure(str(end).removeprefix("error: ")))
+    except (EOFError, ConnectionError):
+        pass  # who has started it is gone
     except Exception:
-        connection.send(Failure(traceback.format_exc()))
+        connection.send(Failure(f"\n{traceback.format_exc()}"))
 
 
 def train(connection: Connection, loop: Loop, cfg: DictConfig, threads: int | None) -> None:

@@ -11,7 +11,9 @@ import argparse
 import itertools
 import json
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +23,7 @@ import torch
 from omegaconf import DictConfig
 
 from benchmarks import loops, peers, variants
-from benchmarks.apart import Timed, median_ratio, timed_in_turns
+from benchmarks.apart import LostLoop, Timed, median_ratio, timed_in_turns
 from benchmarks.cost import StepCounter
 from benchmarks.timing import wait_for
 from datamodules.image_datamodule import ImageDataModule
@@ -34,7 +36,16 @@ MODELS, NETWORKS, DATA = ("vae", "gan"), ("mlp", "conv"), ("mnist", "imagenette"
 
 
 def main() -> None:
-    arguments = parse()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what was begun is ended
+    try:
+        measure_all(parse())
+    except LostLoop as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def measure_all(arguments: argparse.Namespace) -> None:
     peers.check_installed(arguments.peers)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -52,18 +63,25 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("filters", nargs="*", help="only cells that have all these words: vae gan mlp conv mnist …")
-    parser.add_argument("--images", type=int, default=4000, help="images that each loop is timed on")
-    parser.add_argument("--turns", type=int, default=20, help="in which it trains on them; the table has medians")
-    parser.add_argument("--warm-up", type=int, default=20, help="steps before, which don't count")
+    parser.add_argument("--images", type=count, default=4000, help="images that each loop is timed on")
+    parser.add_argument("--turns", type=count, default=20, help="in which it trains on them; the table has medians")
+    parser.add_argument("--warm-up", type=count, default=20, help="steps before, which don't count")
     parser.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"])
     parser.add_argument("--accelerator", default="auto")
-    parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; default: one for each core")
+    parser.add_argument("--threads", type=count, help="of PyTorch on the CPU; default: one for each core")
     parser.add_argument("--data-root", default="data", help="the folder with MNIST/raw and imagenette2-160")
     parser.add_argument("--overrides", nargs="*", default=[], help="further choices, as train.py takes them")
     parser.add_argument("--peers", nargs="+", default=[], choices=peers.PEERS, help="other projects' trainers too")
     parser.add_argument("--variants", nargs="+", default=[], choices=variants.VARIANTS, help="of the bare loop, too")
     parser.add_argument("--json", type=Path, help="write every turn's seconds to this file too")
     return parser.parse_args()
+
+
+def count(typed: str) -> int:
+    """A number of at least 1."""
+    if (number := int(typed)) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+    return number
 
 
 def matches(cell: tuple[str, ...], filters: list[str]) -> bool:

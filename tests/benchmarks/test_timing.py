@@ -55,7 +55,7 @@ def test_each_loop_has_a_process_of_its_own_and_takes_turns(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("loop", "words"), [(failing, "the loop bad failed:(.*\n)*.*no step can be made"), (lost, "of the loop bad ended")]
+    ("loop", "words"), [(failing, "the loop bad failed: (.*\n)*.*no step can be made"), (lost, "of the loop bad ended")]
 )
 def test_a_loop_that_fails_ends_the_benchmark_by_its_name(loop: Loop, words: str):
     with pytest.raises(LostLoop, match=words):
