@@ -23,6 +23,7 @@ from .shards import (
     LABEL_BYTES,
     LITDATA_INDEX,
     SPLITS,
+    UNFINISHED,
     Shard,
     ShardIndex,
     Split,
@@ -32,7 +33,6 @@ from .shards import (
 )  # fmt: skip
 from .sources import Source
 
-UNFINISHED = ".unfinished"  # a folder of what is known of the shards that have been written so far
 SETTINGS = "settings.json"
 
 

@@ -30,12 +30,13 @@ from .image_datamodule import DataError, LabelledImages
 from .places import by_s3_tool, is_remote
 
 INDEX = "images.json"
+UNFINISHED = ".unfinished"  # a folder of what is known of the shards that have been written so far
 LITDATA_INDEX = "index.json"
 FORMAT = 1
 LABEL_BYTES = 8
 LARGEST_INDEX = 2**28  # bytes: of a million shards
 SPLITS = ("train", "val", "test")
-AGAIN = "Write it again with prepare.py, or copy it again from where it is intact"
+AGAIN = "Write the images into a new folder with prepare.py, or copy it again from where it is intact"
 
 
 class Shard(BaseModel):
@@ -118,6 +119,12 @@ def _no_index(root: str) -> str:
     wanted = f"{root} has no {INDEX}: data.root= wants what prepare.py has written, and finished."
     if is_remote(root):
         return f"{wanted} Copy all of that folder there{by_s3_tool('shards', root)}"
+    if not Path(root).is_dir():
+        return f"{wanted} There is no such folder"
+    if Path(root, UNFINISHED).is_dir():
+        return f"{wanted} It is unfinished: the command that began it goes on with it"
+    if any(Path(root, split).is_dir() and any(Path(root, split).glob("*.bin")) for split in SPLITS):
+        return f"{wanted} {AGAIN}"
     return (
         f"{wanted} A folder of image files becomes that by: python prepare.py {typed('images', root)} "
         "out=<new folder>; or use it with data=folder"

@@ -117,7 +117,7 @@ def test_interrupted_writing_goes_on_and_ends_as_if_it_had_not_been(images: Path
         patch.setattr(shard_writing, "write_shard", killed)
         write(images, tmp_path / "shards")
     assert not (tmp_path / "shards" / INDEX).exists()
-    with pytest.raises(DataError, match=r"has no images\.json"):
+    with pytest.raises(DataError, match=r"has no images\.json.* It is unfinished: the command that began it goes on"):
         stream(tmp_path / "shards").prepare_data()
     with monkeypatch.context() as patch:
         written: list[str] = []
@@ -204,7 +204,8 @@ def test_hugging_faces_data_is_read_from_a_folder(images: Path, tmp_path: Path):
     ("damage", "message"),
     [
         (lambda root: (root / INDEX).write_bytes((root / INDEX).read_bytes().replace(b'"a"', b'"c"')), "CRC-32"),
-        (lambda root: (root / INDEX).unlink(), r"has no images\.json"),
+        (lambda root: (root / INDEX).unlink(), r"has no images\.json.* Write the images into a new folder"),
+        (lambda root: shutil.rmtree(root), r"There is no such folder"),
         (lambda root: (root / "train" / "chunk-0-1.bin").unlink(), r"chunk-0-1\.bin is missing"),
         (lambda root: flip(root / "val" / "chunk-0-0.bin"), r"chunk-0-0\.bin is damaged: its sha256"),
         (lambda root: (root / "test" / "chunk-0-0.bin").write_bytes(b"short"), r"is damaged: it has 5 bytes"),
