@@ -101,7 +101,10 @@ def _temporary_folder(path: Path) -> tuple[Path, FolderLock]:
     """A new folder that nobody else uses. Process ids would not do: containers that share a folder have equal ones."""
     while True:
         folder = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except OSError as error:  # which names what was asked for
+            raise OSError(error.errno, error.strerror, str(path)) from error
         try:
             return folder, FolderLock(folder)
         except (InUseError, FileNotFoundError):  # another took it for an orphan, before it was locked

@@ -18,9 +18,13 @@ def program(name: str) -> list[str]:
 
 def this_command() -> str:
     """The command that began this program, as one gives it again, but for passwords."""
+    return shlex.join(map(without_passwords, [*this_program(), *sys.argv[1:]]))
+
+
+def this_program() -> list[str]:
+    """The words that this program was begun with, before what it was given."""
     called = Path(sys.argv[0]).stem
-    words = [*([called] if called.startswith(INSTALLED) else ["python", sys.argv[0]]), *sys.argv[1:]]
-    return shlex.join(map(without_passwords, words))
+    return [called] if called.startswith(INSTALLED) else ["python", sys.argv[0]]
 
 
 def typed(name: str, path: Path | str) -> str:

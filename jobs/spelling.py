@@ -1,6 +1,7 @@
 """What to type instead of an override that Hydra can't apply, whose own advice is to add whatever was misspelt."""
 
 import inspect
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from foundation.programs import program
+from foundation.programs import this_program
 from run_folder.choices import CONF, package_of
 
 from .override_check import choices_of
@@ -236,4 +237,4 @@ def did_you_mean(names: Sequence[str]) -> str:
 
 
 def cfg_job() -> str:
-    return f"{' '.join(program('train'))} --cfg job prints all that there are"
+    return f"{shlex.join(this_program())} --cfg job prints all that there are"

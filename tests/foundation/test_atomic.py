@@ -134,6 +134,16 @@ def test_disk_without_room_for_a_temporary_folder_is_named_too(tmp_path: Path, m
     assert path.read_text() == "old"
 
 
+def test_file_that_can_t_be_written_is_named_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError) as raised:
+        patch.setattr(Path, "mkdir", lambda folder, *_, **__: refused(folder) if "partial" in folder.name else None)
+        write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
+    assert raised.value.filename == str(tmp_path / "a.txt")
+
+
 def test_full_disk_has_the_room_again_of_a_file_that_its_writer_holds_open(tmp_path: Path):
     held = []
 

@@ -108,7 +108,8 @@ def test_each_program_offers_the_nearest_thing(
 
 
 def test_advice_names_the_program_as_it_was_begun(monkeypatch: pytest.MonkeyPatch):
-    for called, words in (("train.py", "python train.py"), ("/bin/vae-gan-train", "vae-gan-train")):
+    begun = {"train.py": "python train.py", "prepare.py": "python prepare.py", "/bin/vae-gan-train": "vae-gan-train"}
+    for called, words in begun.items():
         monkeypatch.setattr(sys, "argv", [called])
         told = what_is_wrong(["qqq=1"], load)
         assert told == f"qqq: there is no such setting; {words} --cfg job prints all that there are"
