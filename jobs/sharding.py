@@ -90,7 +90,11 @@ class Sharding(GradientAveraging):
     def teardown(self) -> None:
         for sharded in self._sharded:  # one that was stopped in its forward pass lets no whole weights go otherwise
             sharded.network.set_reshard_after_forward(True)
-        super().teardown()
+        try:
+            super().teardown()
+        finally:
+            for sharded in self._sharded:  # of which a test may follow
+                sharded.network.set_reshard_after_forward(False)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Whole weights, in the first process, which writes them."""

@@ -68,7 +68,7 @@ def start(script: str, folder: Path, *overrides: str) -> subprocess.CompletedPro
 
 
 FSDP = [
-    ["model=vae", "trainer=fsdp"],
+    ["model=vae", "trainer=fsdp", "model.ema_half_life=0"],
     ["model=vqvae", "trainer=fsdp"],
     ["model=gan", "trainer=fsdp", "model/penalty=r1", "model/constraint=spectral_norm", "model.ema_half_life=1000"],
 ]
