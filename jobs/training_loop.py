@@ -22,8 +22,8 @@ from .strategies import GradientAveraging
 
 # Methods that a step of Lightning's goes through: a model that has its own of one of these is stepped by Lightning.
 OPTIMIZATION = (
-    "optimizer_step", "optimizer_zero_grad", "backward", "configure_gradient_clipping", "clip_gradients",
-    "on_before_backward", "on_after_backward", "on_before_zero_grad", "lr_scheduler_step",
+    "optimizer_step", "optimizer_zero_grad", "backward", "manual_backward", "configure_gradient_clipping",
+    "clip_gradients", "on_before_backward", "on_after_backward", "on_before_zero_grad", "lr_scheduler_step",
     "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
 )  # fmt: skip
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end")
@@ -132,17 +132,18 @@ class TrainingLoop(_TrainingEpochLoop):
         counts.step.increment_ready()
         optimizer.step(closure)  # type: ignore[arg-type]  # a loss as a tensor is what PyTorch takes
         counts.step.increment_completed()
+        module.__dict__["_current_fx_name"] = None
         return outputs
 
     def _optimize_by_hand(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
         """A step of a model that steps its optimizers itself."""
         module = self.trainer.lightning_module
         self.manual_optimization.on_run_start()  # has the optimizers count their steps
-        module.__dict__.update(_current_fx_name="training_step", descent=self._descend)
+        module.__dict__.update(_current_fx_name="training_step", short_descend=self._descend)
         try:
             terms = cast(dict[str, Tensor], self.trainer.strategy.training_step(batch, batch_idx))
         finally:
-            module.__dict__.update(_current_fx_name=None, descent=None)
+            module.__dict__.update(_current_fx_name=None, short_descend=None)
         return {name: term.detach() for name, term in terms.items()}
 
     def _descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:

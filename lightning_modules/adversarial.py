@@ -30,7 +30,7 @@ class AdversarialModel(GenerativeModel, ABC):
     augmentation: Augmentation
     loss: AdversarialLoss
     penalty: Penalty
-    descent: Callable[[LightningOptimizer, Tensor], None] | None = None  # the same without Lightning's idle calls
+    short_descend: Callable[[LightningOptimizer, Tensor], None] | None = None  # `descend` as a trainer's loop does it
 
     @property
     def terms(self) -> Terms:
@@ -77,8 +77,8 @@ class AdversarialModel(GenerativeModel, ABC):
 
     def descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         """One step of a player's optimizer down a loss."""
-        if self.descent is not None:
-            self.descent(optimizer, loss)
+        if self.short_descend is not None:
+            self.short_descend(optimizer, loss)
             return
         optimizer.zero_grad()
         self.manual_backward(loss)

@@ -15,6 +15,7 @@ from callbacks.profiler import NoProfiler
 from jobs.building import build_model, shorten_steps
 from jobs.composition import composed
 from jobs.training_loop import TrainingLoop
+from lightning_modules.gan import GAN
 
 SMALL = ["network=mlp", "network.encoder.width=8", "network.decoder.width=8"]
 
@@ -76,10 +77,7 @@ AMID_AN_EPOCH = [{"val_check_interval": 1}, {"val_check_interval": 0.5}, {"stops
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [
-        *((name, {}) for name in ("vae", "gan", "wgan_gp", "vaegan", "vqvae")),
-        *(("vae", options) for options in AMID_AN_EPOCH),
-    ],
+    [*((name, {}) for name in MODELS), *(("vae", options) for options in AMID_AN_EPOCH)],
 )
 def test_short_steps_are_lightning_s_steps(name: str, options: dict[str, Any], tmp_path: Path):
     (ours, our_file, trainer), (theirs, their_file, other) = (
@@ -102,6 +100,28 @@ def test_steps_of_several_optimizers_are_short_too(tmp_path: Path, monkeypatch: 
         )
         trained("gan", tmp_path, shortened)
     assert set(calls) == {False}
+
+
+def test_a_model_s_own_way_backwards_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[int] = []
+    monkeypatch.setattr(GAN, "manual_backward", lambda _, loss: calls.append(1) or loss.backward(), raising=False)
+    ours, _, _ = trained("gan", tmp_path, True)
+    assert ours.plain == {False} and len(calls) == 12  # two players, three batches, two epochs
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_nothing_is_logged_between_steps_as_if_it_were_in_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    advance, names = TrainingLoop.advance, []
+
+    def watched(loop: TrainingLoop, data_fetcher: Any) -> None:
+        advance(loop, data_fetcher)
+        names.append(loop.trainer.lightning_module._current_fx_name)
+
+    monkeypatch.setattr(TrainingLoop, "advance", watched)
+    trained(name, tmp_path, True)
+    assert set(names) == {None}
 
 
 def test_a_model_may_skip_the_rest_of_an_epoch_and_a_callback_may_be_handed_its_hooks(tmp_path: Path):
