@@ -39,7 +39,7 @@ from .run_start import unwritable
 from .spelling import what_is_wrong
 from .stopping import Stopped, print_stopped
 from .sweep_jobs import has_several_values, left_to_jobs
-from .sweeps import register_folder_name, resumed
+from .sweeps import command_to_resume_sweep, register_folder_name, resumed
 
 PROJECT = Path(__file__).parents[1]
 OWN = {  # what is this project's own there
@@ -71,7 +71,7 @@ def command_to_resume(checkpoint: Path) -> str:
     """
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        return shlex.join([*program("train"), override("sweep.resume", Path(hydra.sweep.dir).resolve())])
+        return command_to_resume_sweep(Path(hydra.sweep.dir))
     lightnings = ("hydra.job.name", "hydra.output_subdir")  # which it gives its other processes
     settled = ("hydra.mode", "hydra.run.dir", "ckpt_path", *lightnings)
     given = map(without_passwords, (*hydra.overrides.hydra, *hydra.overrides.task))

@@ -70,6 +70,21 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def end_by_sigterm(advice: str) -> None:
+    """From now on SIGTERM ends this process with advice, where `ended_by_signals` does not; a second changes nothing.
+
+    Not where it is ignored, nor beside the main thread, where handlers can't be set.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, lambda number, frame: None)
+        raise Stopped(number, advice)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def print_stopped(end: Stopped) -> None:
     if is_first_process():  # the others are stopped by the same key
         print(f"{end}; {end.advice}", file=sys.stderr)

@@ -3,13 +3,10 @@
 import atexit
 import re
 import shlex
-import signal
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -18,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from foundation.errors import ConfigError, UserError
 from foundation.locks import FolderLock
-from foundation.programs import program, typed
+from foundation.programs import program, quoted
 from foundation.secrets import has_hidden, without_passwords
 from hydra_plugins.vae_vs_gan.optuna_sweeper import OptunaSweeper
 from hydra_plugins.vae_vs_gan.ray_launcher import RayLauncher
@@ -27,7 +24,7 @@ from run_folder.layout import SWEEP
 from run_folder.settings import decides_weights, setting_of
 
 from .run_start import unwritable
-from .stopping import Stopped
+from .stopping import end_by_sigterm
 from .sweep_jobs import begin_jobs, has_several_values, keep_record, record_of
 
 OPTION = "sweep.resume="
@@ -99,13 +96,11 @@ class FolderNames(Callback):
             Plugins.instance().register(plugin)  # of an editable installation Hydra does not find them
         resume_requeued(config)
         begin_jobs(config)
-        if threading.current_thread() is threading.main_thread():  # only there can handlers be set
-            signal.signal(signal.SIGTERM, partial(end_sweep, Path(config.hydra.sweep.dir).resolve()))
+        end_by_sigterm(f"go on with: {command_to_resume_sweep(Path(config.hydra.sweep.dir))}")
 
 
-def end_sweep(folder: Path, number: int, frame: FrameType | None) -> NoReturn:
-    """End a sweep that is told to while none of its jobs runs in this process: each of them handles signals itself."""
-    raise Stopped(number, f"go on with: {' '.join([*program('train'), typed(OPTION.rstrip('='), folder)])}")
+def command_to_resume_sweep(folder: Path) -> str:
+    return shlex.join([*program("train"), f"{OPTION}{quoted(str(folder.resolve()))}"])
 
 
 def resume_requeued(config: DictConfig) -> None:

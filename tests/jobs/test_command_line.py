@@ -45,7 +45,7 @@ from jobs.command_line import (
     run,
 )
 from jobs.run_start import claim, save_config, sole_use
-from jobs.stopping import Stopped, ended_by_signals
+from jobs.stopping import Stopped, end_by_sigterm, ended_by_signals
 from jobs.sweeps import folder_name
 from run_folder.checkpoints import read_checkpoint
 
@@ -471,6 +471,25 @@ def test_second_signal_does_not_cut_short_what_the_first_leaves_to_be_done():
             time.sleep(0.01)
             done.append("cleaned up")
     assert done == ["cleaned up"] and caught.value.code == 128 + signal.SIGTERM
+
+
+def test_a_sweep_s_end_is_not_cut_short_by_a_second_signal_and_an_ignored_one_stays_ignored():
+    before, done = signal.getsignal(signal.SIGTERM), []
+    try:
+        end_by_sigterm("go on")
+        with pytest.raises(Stopped, match="stopped by SIGTERM") as caught:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.1)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("cleaned up")
+        assert (caught.value.advice, done) == ("go on", ["cleaned up"])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_by_sigterm("go on")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("ending", [SystemExit(), AttributeError("half torn down")])  # the first is Lightning's
