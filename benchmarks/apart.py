@@ -30,7 +30,7 @@ if "forkserver" in multiprocessing.get_all_start_methods():
 else:
     CONTEXT = multiprocessing.get_context("spawn")
 
-BREATH = 0.02  # seconds between turns: OpenMP's threads go on looking for work for a while
+BREATH = 0.02  # seconds between turns: OpenMP's threads look for work for a while yet, Intel's and LLVM's for longer
 
 
 class Timed(NamedTuple):
@@ -136,4 +136,15 @@ def train(connection: Connection, loop: Loop, cfg: DictConfig, threads: int | No
 
 def median_ratio(theirs: Timed, ours: Timed) -> float:
     """How many times as fast ours is, turn beside turn."""
-    return statistics.median(their / our for their, our in zip(theirs.seconds, ours.seconds, strict=True))
+    return statistics.median(ratios(theirs, ours))
+
+
+def middle_half(theirs: Timed, ours: Timed) -> tuple[float, float]:
+    """Between which the middle half of these ratios is."""
+    found = ratios(theirs, ours)
+    lower, _, upper = statistics.quantiles(found, n=4) if len(found) > 1 else found * 3
+    return lower, upper
+
+
+def ratios(theirs: Timed, ours: Timed) -> list[float]:
+    return [their / our for their, our in zip(theirs.seconds, ours.seconds, strict=True)]

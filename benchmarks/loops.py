@@ -132,7 +132,7 @@ def notebook(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> 
     precision = cfg.trainer.precision
     step = NotebookGANStep(model, precision) if isinstance(model, GAN) else bare_step(model, precision)
     dataset = TransformedSamples(datamodule, signed=isinstance(model, GAN))
-    loader = DataLoader(dataset, batch_size=cfg.data.batch_size, shuffle=True)
+    loader = DataLoader(dataset, batch_size=min(cfg.data.batch_size, len(dataset)), shuffle=True, drop_last=True)
     batches = (Batch(images.to(device), labels.to(device)) for _ in itertools.count() for images, labels in loader)
     return train(lambda batch: step(batch).detach().cpu(), batches, timer, device)
 
@@ -145,8 +145,9 @@ class TransformedSamples(Dataset):
         self.arrays = data.images.permute(0, 2, 3, 1).squeeze(-1).numpy()  # (H, W) or (H, W, 3)
         self.labels = data.labels.tolist()
         mirrored = [transforms.RandomHorizontalFlip()] if datamodule.horizontal_flip else []
+        binarized = [transforms.Lambda(torch.bernoulli)] if datamodule.binarize else []
         to_signed = [transforms.Normalize(0.5, 0.5)] if signed else []
-        self.transform = transforms.Compose([*mirrored, transforms.ToTensor(), *to_signed])
+        self.transform = transforms.Compose([*mirrored, transforms.ToTensor(), *binarized, *to_signed])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -156,10 +157,12 @@ class TransformedSamples(Dataset):
 
 
 def shuffled(datamodule: ImageDataModule, device: torch.device) -> Iterator[Batch]:
-    """Batches of float images in [0, 1], in a new order each epoch, without end."""
+    """Whole batches of float images in [0, 1], in a new order each epoch, without end."""
     images, labels = (tensor.to(device) for tensor in datamodule.split("train"))
+    size = min(datamodule.batch_size, len(images))
     while True:
-        for index in torch.randperm(len(images), device=device).split(datamodule.batch_size):
+        order = torch.randperm(len(images), device=device)
+        for index in order[: len(order) // size * size].split(size):
             yield Batch(to_unit_range(datamodule.as_seen_in_training(images[index])), labels[index])
 
 
@@ -240,7 +243,8 @@ class GANStep:
         model.images_seen += len(batch)
         self.calls += 1
         with autocast(batch.images.device, self.precision):
-            fake = self.fakes(real)
+            with torch.set_grad_enabled(self.calls % model.n_critic == 0):
+                fake = self.fakes(real)
             terms = model.discriminator_objective(real, fake.detach())
             loss = terms["loss_discriminator"] + terms["penalty"]
         self.descend(self.optimizer_d, loss)

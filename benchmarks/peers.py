@@ -33,8 +33,8 @@ def check_installed(peers: list[str]) -> None:
 def pythae(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
     """pythae's trainer, with its progress bar; not for models that it can't train.
 
-    The networks, the loss and fused Adam are ours, so that trainers are compared. It keeps no average of weights, and
-    its images lie in memory as floats, as it wants them.
+    The networks, the loss and fused Adam are ours, so that trainers are compared. It keeps no average of weights,
+    and its images lie in memory as floats, as it wants them: they are never mirrored.
     """
     from pythae.data.datasets import BaseDataset
     from pythae.models.base.base_config import BaseAEConfig
@@ -68,10 +68,14 @@ def pythae(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bo
         pass
 
     class Stopwatch(TrainingCallback):
-        def on_train_step_begin(self, *_: Any, **__: Any) -> None:  # of an epoch: a step is one, to pythae
-            self.on_train_step_end()
+        begun = False
 
-        def on_train_step_end(self, *_: Any, **__: Any) -> None:
+        def on_train_step_begin(self, *_: Any, **__: Any) -> None:  # of an epoch: a step is one, to pythae
+            if not self.begun:  # else its first step began as the last epoch's last one ended
+                self.begun = True
+                self.on_train_step_end()
+
+        def on_train_step_end(self, *_: Any, **__: Any) -> None:  # where the next one begins
             if not timer.begins_step(torch.device(trainer.device)):
                 raise Ended
 

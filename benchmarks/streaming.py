@@ -108,7 +108,8 @@ def check_folder(arguments: argparse.Namespace) -> None:
     if others or not (folder / FACTS).is_file():
         named = f", such as {others[0]}" if others else ""
         raise SystemExit(f"error: {folder} has files of another kind{named}: name a new folder, for it is removed")
-    if (found := json.loads((folder / FACTS).read_text())) != facts:
+    found = (folder / FACTS).read_text()
+    if found != json.dumps(facts):
         raise SystemExit(f"error: {folder} was made with {found}, and {facts} are asked for: name a new folder")
 
 

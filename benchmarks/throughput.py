@@ -23,7 +23,7 @@ import torch
 from omegaconf import DictConfig
 
 from benchmarks import loops, peers, variants
-from benchmarks.apart import LostLoop, Timed, median_ratio, timed_in_turns
+from benchmarks.apart import LostLoop, Timed, median_ratio, middle_half, timed_in_turns
 from benchmarks.cost import StepCounter
 from benchmarks.timing import wait_for
 from datamodules.image_datamodule import ImageDataModule
@@ -117,6 +117,7 @@ def measure(cell: tuple[str, str, str], arguments: argparse.Namespace) -> dict[s
         "precision": arguments.precision,
         "images_per_second": {name: speeds(batch_size * steps, each) for name, each in timed.items()},
         "of_bare": median_ratio(timed["bare"], timed["project"]),
+        "of_bare_middle_half": middle_half(timed["bare"], timed["project"]),
         "of_notebook": median_ratio(timed["notebook"], timed["project"]),
         "of_peers": {name: median_ratio(timed[name], timed["project"]) for name in arguments.peers if name in timed},
         "variants_of_bare": {
@@ -181,13 +182,14 @@ def loader_rate(datamodule: ImageDataModule) -> float:
 
 def show(row: dict[str, Any], with_header: bool) -> None:
     if with_header:
-        print(f"{'images a second':<20}{'project':>24}{'bare':>24}{'notebook':>24}{'of bare':>9}{'of nb':>7}"
+        print(f"{'images a second':<20}{'project':>24}{'bare':>24}{'notebook':>24}{'of bare':>18}{'of nb':>7}"
               f"{'limit':>8}{'of it':>7}{'loader':>11}{'MiB':>7}")  # fmt: skip
     speeds = {name: row["images_per_second"][name] for name in loops.LOOPS}
     cells = [f"{s['median']:,.0f} ({s['lowest']:,.0f}–{s['highest']:,.0f})" for s in speeds.values()]
+    of_bare = "{:.2f} ({:.2f}–{:.2f})".format(row["of_bare"], *row["of_bare_middle_half"])
     print(
         f"{row['cell']:<20}" + "".join(f"{cell:>24}" for cell in cells)
-        + f"{row['of_bare']:>9.2f}{row['of_notebook']:>7.2f}{row['limit_images_per_second']:>8,.0f}"
+        + f"{of_bare:>18}{row['of_notebook']:>7.2f}{row['limit_images_per_second']:>8,.0f}"
         f"{speeds['project']['median'] / row['limit_images_per_second']:>7.2f}"
         f"{row['loader_images_per_second']:>11,.0f}{row['peak_memory_bytes']['project'] / 2**20:>7,.0f}",
         flush=True,

@@ -34,6 +34,7 @@ class StepTimer:
                 return False
         self._left -= 1
         if self._since is None:
+            wait_for(device)  # what was left out may still be computed there
             self._since = time.perf_counter()
         return True
 

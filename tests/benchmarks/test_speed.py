@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import DATA_ROOT, PROJECT, RICH, TinyImages, needs_real
 from lightning import Trainer
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
@@ -84,6 +85,7 @@ def test_loops_beside_ours_mirror_images_where_it_does():
         bare = torch.cat([next(batches).images for _ in range(40)])
         notebook = torch.stack([loops.TransformedSamples(datamodule, signed=False)[0][0] for _ in range(40)])
         known = to_unit_range(torch.cat([images, images.flip(3)]))
+        assert bare.shape == (160, 3, 4, 4)
         where = (bare[:, None] == known).flatten(2).all(dim=2).float().argmax(dim=1)
         assert (where >= len(images)).any() == mirrors and (where < len(images)).any()
         assert len(notebook.unique(dim=0)) == 1 + mirrors
@@ -148,7 +150,11 @@ def test_pythae_trains_our_networks_by_our_loss():
     datamodule.prepare_data()
     datamodule.setup()
     cfg = composed("model=vae", "network=mlp", *SMALL, "data.batch_size=2", "trainer.accelerator=cpu")
-    assert seconds_of(peers.pythae, cfg, datamodule, warm_up=1, steps=20) > 0  # of 8 batches an epoch
+    steps: list[object] = []
+    hook = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: steps.append(optimizer))
+    assert seconds_of(peers.pythae, cfg, datamodule, warm_up=1, steps=20) > 0
+    hook.remove()
+    assert len(steps) == 21  # of 4 batches an epoch
     assert not peers.pythae(composed("model=gan", "network=mlp", *SMALL), datamodule, StepTimer(lambda _: 1))
 
 

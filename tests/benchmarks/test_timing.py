@@ -11,7 +11,7 @@ from lightning import Callback, Trainer
 from omegaconf import DictConfig
 
 from benchmarks import loops
-from benchmarks.apart import LostLoop, Timed, median_ratio, timed_in_turns
+from benchmarks.apart import LostLoop, Timed, median_ratio, middle_half, timed_in_turns
 from benchmarks.timing import Loop, StepTimer, seconds_of
 from datamodules.image_datamodule import ImageDataModule
 from jobs.composition import composed
@@ -65,6 +65,8 @@ def test_a_loop_that_fails_ends_the_benchmark_by_its_name(loop: Loop, words: str
 def test_ratios_are_of_turns_beside_each_other():
     slowed = Timed([1.0, 8.0, 2.0], 0), Timed([0.5, 4.0, 2.0], 0)  # of the machine, for a while
     assert median_ratio(*slowed) == 2.0
+    assert middle_half(*slowed) == (1.0, 2.0)
+    assert middle_half(Timed([3.0], 0), Timed([2.0], 0)) == (1.5, 1.5)
 
 
 def test_only_steps_are_timed(monkeypatch: pytest.MonkeyPatch):
@@ -100,8 +102,9 @@ class Counted(Callback):
             self.batches.append(batch_idx)
 
 
-def test_projects_steps_are_timed_over_epochs_but_for_the_last_of_each(tmp_path: Path):
-    watcher, asked = Counted(), []
+def test_projects_steps_are_timed_over_epochs_but_for_the_last_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    watcher, asked, kept = Counted(), [], []
+    monkeypatch.setattr("benchmarks.loops.keep_freed_memory", lambda: kept.append("project"))
 
     def watched(cfg: DictConfig, datamodule: ImageDataModule, timer: StepTimer) -> bool:
         begins = timer.begins_step
@@ -115,6 +118,7 @@ def test_projects_steps_are_timed_over_epochs_but_for_the_last_of_each(tmp_path:
     datamodule = loops.ready(cfg)  # 1,197 images: three batches an epoch
     assert seconds_of(watched, cfg, datamodule, warm_up=1, steps=4) > 0
     assert len(asked) == 6 and watcher.batches == [0, 1, 0, 1, 0, 1]  # and the sixth says that it is enough
+    assert kept == ["project"]
     cfg.data.batch_size = 2000
     with pytest.raises(SystemExit, match="an epoch of one batch"):
         seconds_of(loops.project, cfg, datamodule, warm_up=1, steps=1)
