@@ -261,7 +261,7 @@ def mirrored_at_random(images: Tensor) -> Tensor:
     count = len(images)
     mirrored = torch.rand(count, device=images.device) < 0.5
     chosen = torch.arange(count, device=images.device) + count * mirrored
-    # Copies whole images, where torch.where goes pixel by pixel: two and a half times as quick.
+    # Copies whole images, where torch.where goes pixel by pixel: on a CPU two and a half times as quick.
     return torch.cat([images, images.flip(3)]).index_select(0, chosen)
 
 

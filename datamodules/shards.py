@@ -36,7 +36,7 @@ FORMAT = 1
 LABEL_BYTES = 8
 LARGEST_INDEX = 2**28  # bytes: of a million shards
 SPLITS = ("train", "val", "test")
-AGAIN = "Write the images into a new folder with prepare.py, or copy it again from where it is intact"
+AGAIN = "Write the images into a new folder with prepare.py, or copy this one again from where it is intact"
 
 
 class Shard(BaseModel):
