@@ -281,7 +281,8 @@ def test_fid_is_that_of_torch_fidelitys_command(name: str, weights: Path, tmp_pa
         patch.setattr(torch.hub, "load", lambda *_, **__: PlainDINOv2(weights))
         theirs = calculate_metrics(
             input1=str(tmp_path / "fake"), input2=str(tmp_path / "real"), fid=True, cuda=False, verbose=False,
-            cache=False, feature_extractor=extractor.name,
+            cache=False, save_cpu_ram=True,  # or it forks four processes for twelve images
+            feature_extractor=extractor.name,
             feature_extractor_weights_path=None if name == "dinov2" else str(weights),
         )["frechet_inception_distance"]  # fmt: skip
     features = [
