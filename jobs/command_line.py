@@ -37,9 +37,9 @@ from .paths import expanded
 from .processes import is_first_process, leave_allocation_alone
 from .run_start import unwritable
 from .spelling import what_is_wrong
-from .stopping import Stopped, print_stopped
+from .stopping import Stopped, StoppedSweep, end_with_threads, print_stopped
 from .sweep_jobs import has_several_values, left_to_jobs
-from .sweeps import command_to_resume_sweep, register_folder_name, resumed
+from .sweeps import command_to_resume_sweep, register_folder_name, resumed, unlock_sweeps
 
 PROJECT = Path(__file__).parents[1]
 OWN = {  # what is this project's own there
@@ -139,6 +139,8 @@ def run(main: Callable[[], None], config: str = "config") -> None:
         if is_of_ctrl_c(error):
             end_at_ctrl_c()
         end_with(unwritable(error) if is_of_hydras_folder(error) else spelt(error, config))
+    except StoppedSweep as end:
+        end_with_threads(end, unlock_sweeps)  # joblib's processes, left to end with this one, print errors by the dozen
     except Stopped as end:
         print_stopped(end)
         raise

@@ -31,6 +31,10 @@ class Stopped(SystemExit):
         return f"stopped by {ENDING[signal.Signals(self.args[0])]}"
 
 
+class StoppedSweep(Stopped):
+    """A sweep was ended by a signal while its jobs ran in other processes, or between two of them."""
+
+
 @contextmanager
 def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
     """SIGTERM and Ctrl-C end what is inside at once, with advice what to do next.
@@ -71,7 +75,7 @@ def ended_by_signals(advice: Callable[[], str]) -> Iterator[None]:
 
 
 def end_by_sigterm(advice: str) -> None:
-    """From now on SIGTERM ends this process with advice, where `ended_by_signals` does not; a second changes nothing.
+    """From now on SIGTERM ends this sweep with advice, where `ended_by_signals` does not; a second one changes nothing.
 
     Not where it is ignored, nor beside the main thread, where handlers can't be set.
     """
@@ -80,7 +84,7 @@ def end_by_sigterm(advice: str) -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, lambda number, frame: None)
-        raise Stopped(number, advice)
+        raise StoppedSweep(number, advice)
 
     signal.signal(signal.SIGTERM, end)
 

@@ -133,6 +133,11 @@ def lock_sweep(folder: Path) -> None:
         atexit.register(_locks[folder].release)
 
 
+def unlock_sweeps() -> None:
+    for lock in _locks.values():
+        lock.release()
+
+
 def resumed(arguments: Sequence[str]) -> list[str]:
     """The arguments of train.py; with sweep.resume= among them, those that began that sweep come first.
 

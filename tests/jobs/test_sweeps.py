@@ -218,6 +218,7 @@ def test_a_sweep_whose_jobs_are_in_other_processes_is_told_to_end(tmp_path: Path
             _, said = sweep.communicate(timeout=60)
             resume = f"stopped by SIGTERM; go on with: python train.py sweep.resume={tmp_path / 'sweep'}"
             assert (sweep.returncode, resume in said) == (128 + signal.SIGTERM, True), said
+            assert "Traceback" not in said, said
             until(lambda: not processes_of(sweep.pid))
         finally:
             with contextlib.suppress(ProcessLookupError):
