@@ -98,18 +98,18 @@ def main() -> None:
 
 def check_folder(arguments: argparse.Namespace) -> None:
     """End the program unless its folder is new, empty, or of an earlier run on the same images."""
-    folder, facts = arguments.folder, facts_of(arguments)
+    folder, facts = arguments.folder, json.dumps(facts_of(arguments))
     if folder.exists() and not folder.is_dir():
         raise SystemExit(f"error: {folder} is no folder")
     if not folder.exists() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FACTS).write_text(json.dumps(facts))
+        (folder / FACTS).write_text(facts)
     others = sorted(path.name for path in folder.iterdir() if path.name not in (SHARDS, MAPPED, PARTIAL, FACTS))
     if others or not (folder / FACTS).is_file():
         named = f", such as {others[0]}" if others else ""
         raise SystemExit(f"error: {folder} has files of another kind{named}: name a new folder, for it is removed")
     found = (folder / FACTS).read_text()
-    if found != json.dumps(facts):
+    if found != facts:
         raise SystemExit(f"error: {folder} was made with {found}, and {facts} are asked for: name a new folder")
 
 

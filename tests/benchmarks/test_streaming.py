@@ -30,7 +30,7 @@ def test_a_folder_is_removed_only_if_the_benchmark_has_made_it(tmp_path: Path):
     few = run(str(tmp_path / "few"), *SMALL, "--images", "70", "--keep")
     assert few.returncode == 1 and "too few to time" in few.stderr and "Traceback" not in few.stderr
     others = run(str(folder), *SMALL, "--images", "2000")
-    assert others.returncode == 1 and "'images': 20000" in others.stderr
+    assert others.returncode == 1 and '"images": 20000' in others.stderr
     (folder / "notes.txt").touch()
     assert run(str(folder), *SMALL).returncode == 1
     (folder / "notes.txt").unlink()
