@@ -98,7 +98,8 @@ def main() -> None:
 
 def check_folder(arguments: argparse.Namespace) -> None:
     """End the program unless its folder is new, empty, or of an earlier run on the same images."""
-    folder, facts = arguments.folder, json.dumps(facts_of(arguments))
+    folder = arguments.folder
+    facts = json.dumps({"images": arguments.images, "image_size": arguments.image_size})
     if folder.exists() and not folder.is_dir():
         raise SystemExit(f"error: {folder} is no folder")
     if not folder.exists() or not any(folder.iterdir()):
@@ -111,10 +112,6 @@ def check_folder(arguments: argparse.Namespace) -> None:
     found = (folder / FACTS).read_text()
     if found != facts:
         raise SystemExit(f"error: {folder} was made with {found}, and {facts} are asked for: name a new folder")
-
-
-def facts_of(arguments: argparse.Namespace) -> dict[str, int]:
-    return {"images": arguments.images, "image_size": arguments.image_size}
 
 
 def remove(folder: Path) -> None:

@@ -123,7 +123,7 @@ def _no_index(root: str) -> str:
         return f"{wanted} There is no such folder"
     if Path(root, UNFINISHED).is_dir():
         return f"{wanted} It is unfinished: the command that began it goes on with it"
-    if any(Path(root, split).is_dir() and any(Path(root, split).glob("*.bin")) for split in SPLITS):
+    if any(shard for split in SPLITS for shard in Path(root, split).glob("*.bin")):
         return f"{wanted} {AGAIN}"
     return (
         f"{wanted} A folder of image files becomes that by: python prepare.py {typed('images', root)} "

@@ -95,7 +95,7 @@ def print_stopped(end: Stopped) -> None:
 
 
 def end_with_threads(end: Stopped, clean_up: Callable[[], object]) -> NoReturn:
-    """End a stopped program whose other threads may still compute, once it has cleaned up.
+    """End a stopped program whose other threads or processes may still compute, once it has cleaned up.
 
     Python itself, before 3.14, would end a thread that is in the middle of a tensor operation by unwinding its stack,
     which C++ answers by aborting the program.

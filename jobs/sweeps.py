@@ -130,9 +130,9 @@ def lock_sweep(folder: Path) -> None:
             _locks[folder] = FolderLock(folder)
         except OSError as error:
             raise unwritable(error) from error
-        atexit.register(_locks[folder].release)
 
 
+@atexit.register
 def unlock_sweeps() -> None:
     for lock in _locks.values():
         lock.release()
